@@ -1,0 +1,90 @@
+"""What travels over the control socket: HTTP with JSON, one dataclass per body.
+
+    PUT    /targets/{target}   TargetRequest -> TargetStatus   sets or changes limits, live
+    GET    /targets/{target}                 -> TargetStatus
+    DELETE /targets/{target}                 -> 204
+    GET    /targets                          -> TargetList
+    GET    /healthz                          -> Health
+
+A refusal is 4xx with ``Refusal``: 404 no such target or nothing attached to it, 409 it cannot be
+done on this target or kernel, 422 the request itself is wrong. ``{target}`` is percent-encoded.
+"""
+
+from dataclasses import dataclass, field
+
+from contract.names import Mode
+from contract.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRequest:
+    """Limits as the user wrote them; a direction left out is not limited."""
+
+    ingress: str | None = None
+    egress: str | None = None
+    ingress_burst: str | None = None
+    egress_burst: str | None = None
+    mode: Mode = Mode.ENFORCE
+    exempt_cidrs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionStatus:
+    """One direction: what is in force, how, and what it has done since it was attached."""
+
+    bits_per_second: int
+    burst_bits: int
+    enforcement: str
+    """``paced``, ``shaped`` or ``policed``; ``observed`` in observe mode."""
+    why: str
+    """Why it is enforced this way and not a better one; empty for the best."""
+    share_bytes_per_sec: int
+    """What one greedy flow may send now."""
+    active_flows: int
+    passed_bytes: int
+    passed_packets: int
+    dropped_bytes: int
+    dropped_packets: int
+    marked_packets: int
+    limited_seconds: float
+    """Time spent at the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """One target as the daemon and the kernel see it."""
+
+    target: str
+    cgroup_path: str
+    cgroup_id: int
+    mode: Mode
+    exempt_cidrs: tuple[str, ...]
+    ingress: DirectionStatus | None
+    egress: DirectionStatus | None
+    earlier_sockets: str
+    """How sockets that were open before the limit are paced."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetList:
+    """All targets, sorted by name."""
+
+    targets: tuple[TargetStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Everything that is wrong, at once."""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Answers only when the daemon can attach."""
+
+    version: str
+    abi: int
+    source_hash: str
+    features: dict[str, str] = field(default_factory=dict)
+    """Kernel feature to ``supported`` or why not."""

@@ -1,0 +1,69 @@
+"""Every name that crosses a process boundary. No other file spells one of these."""
+
+from enum import StrEnum
+from typing import Final
+
+DOMAIN: Final = "podpace.io"
+
+# Annotations, written by people. Bits per second (limits) and bits (bursts), as Kubernetes quantities.
+ANNOTATION_INGRESS_BANDWIDTH: Final = f"{DOMAIN}/ingress-bandwidth"
+ANNOTATION_EGRESS_BANDWIDTH: Final = f"{DOMAIN}/egress-bandwidth"
+ANNOTATION_INGRESS_BURST: Final = f"{DOMAIN}/ingress-burst"
+ANNOTATION_EGRESS_BURST: Final = f"{DOMAIN}/egress-burst"
+ANNOTATION_READINESS_GATE: Final = f"{DOMAIN}/readiness-gate"
+# The de-facto standard keys, honoured as input; ours win.
+ANNOTATION_KUBERNETES_INGRESS_BANDWIDTH: Final = "kubernetes.io/ingress-bandwidth"
+ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH: Final = "kubernetes.io/egress-bandwidth"
+
+# Labels, written by the webhook, read by the enforcer. Plain decimal integers.
+LABEL_LIMITED: Final = f"{DOMAIN}/limited"
+LABEL_INGRESS_BITS_PER_SECOND: Final = f"{DOMAIN}/ingress-bits-per-second"
+LABEL_EGRESS_BITS_PER_SECOND: Final = f"{DOMAIN}/egress-bits-per-second"
+LABEL_INGRESS_BURST_BITS: Final = f"{DOMAIN}/ingress-burst-bits"
+LABEL_EGRESS_BURST_BITS: Final = f"{DOMAIN}/egress-burst-bits"
+LABEL_SOURCE: Final = f"{DOMAIN}/source"
+LABEL_MODE: Final = f"{DOMAIN}/mode"
+
+# The pod condition, written by the enforcer.
+CONDITION_BANDWIDTH_ENFORCED: Final = f"{DOMAIN}/BandwidthEnforced"
+
+# Policy: a ConfigMap of this name in a namespace, and one in the release namespace for the cluster.
+POLICY_CONFIG_MAP: Final = "podpace-policy"
+
+
+class Direction(StrEnum):
+    """Seen from the pod: ingress is what it receives."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+class Mode(StrEnum):
+    """Whether a limit is held, or only what it would have dropped is counted."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
+class Source(StrEnum):
+    """Where a limit came from."""
+
+    POD = "pod"
+    NAMESPACE = "namespace"
+    CLUSTER = "cluster"
+
+
+class Reason(StrEnum):
+    """The closed set of condition reasons."""
+
+    ENFORCED = "Enforced"
+    PARTLY_ENFORCED = "PartlyEnforced"
+    OBSERVING = "Observing"
+    PENDING = "Pending"
+    UNSUPPORTED = "Unsupported"
+    FAILED = "Failed"
+
+
+# The control socket.
+DEFAULT_SOCKET_PATH: Final = "/run/podpace/enforcer.sock"
+SOCKET_ENVIRONMENT_VARIABLE: Final = "PODPACE_SOCKET"

@@ -1,0 +1,1 @@
+"""The BPF datapath: the only folder that imports bcc."""

@@ -1,0 +1,46 @@
+"""What the daemon needs from the outside, as Protocols; only ``__main__.py`` builds real ones."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from enforcer.state import Attachment, Target, TargetCounters
+
+
+class Datapath(Protocol):
+    """The kernel side of limiting. Raises ``errors.DatapathError`` and nothing else."""
+
+    @property
+    def source_hash(self) -> str:
+        """Identifies the programs that :meth:`attach` attaches."""
+        ...
+
+    def features(self) -> Mapping[str, str]:
+        """Kernel feature to ``supported`` or the reason why not."""
+        ...
+
+    def observe(self, cgroup_path: str) -> Attachment | None:
+        """Our programs on this cgroup, of any age; None when there are none or it is gone."""
+        ...
+
+    def attach(self, target: Target) -> None:
+        """Put today's programs and the limits in force; replaces older programs without a gap.
+
+        Either everything is attached afterwards or, when it raises, nothing new is.
+        """
+        ...
+
+    def set_limits(self, target: Target) -> None:
+        """Change the limits of an attached target; open connections follow."""
+        ...
+
+    def detach(self, cgroup_path: str) -> None:
+        """Take our programs off, of any age, and let open sockets run free again."""
+        ...
+
+    def counters(self, target: Target) -> TargetCounters:
+        """What the kernel counted since the target was attached."""
+        ...
+
+    def tend(self, targets: Iterable[Target]) -> None:
+        """Periodic work (about ten times a second): paces sockets older than their limit."""
+        ...
