@@ -5,7 +5,7 @@ from typing import Final
 
 DOMAIN: Final = "podpace.io"
 
-# Annotations, written by people. Bits per second (limits) and bits (bursts), as Kubernetes quantities.
+# Annotations, written by people: Kubernetes quantities, limits in bits per second, bursts in bits.
 ANNOTATION_INGRESS_BANDWIDTH: Final = f"{DOMAIN}/ingress-bandwidth"
 ANNOTATION_EGRESS_BANDWIDTH: Final = f"{DOMAIN}/egress-bandwidth"
 ANNOTATION_INGRESS_BURST: Final = f"{DOMAIN}/ingress-burst"

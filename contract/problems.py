@@ -1,4 +1,4 @@
-"""A user's mistake is a value, not an exception: what key, what was written, why not, what instead."""
+"""A user's mistake is a value, not an exception: the key, the text, why not, what instead."""
 
 from dataclasses import dataclass
 
