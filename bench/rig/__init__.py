@@ -1,0 +1,56 @@
+"""Two network namespaces, a cgroup, and instruments whose readings can be trusted.
+
+    with rig() as r, bulk(r, TcpLoad(Direction.EGRESS, seconds=5)) as load, ping(r, 5) as pings:
+        print(load.result().goodput_bits_per_sec(), pings.result().p99_ms)
+
+``docs/measuring.md`` says what every instrument counts. Needs root, iproute2 and iperf3.
+"""
+
+from bench.rig.counters import (
+    CpuMeter,
+    FrameCounter,
+    ProgramStats,
+    SocketCounters,
+    bpf_stats,
+    socket_counters,
+)
+from bench.rig.iperf import BulkResult, TcpLoad, UdpLoad, bulk
+from bench.rig.probes import (
+    ConnectResult,
+    LatencyResult,
+    PingResult,
+    connects,
+    ping,
+    requests,
+)
+from bench.rig.process import Place, RigError, running, shielded, terminating
+from bench.rig.topology import Rig, cgroup2_mount, leftovers, private_bpffs, rig
+
+__all__ = [
+    "BulkResult",
+    "ConnectResult",
+    "CpuMeter",
+    "FrameCounter",
+    "LatencyResult",
+    "PingResult",
+    "Place",
+    "ProgramStats",
+    "Rig",
+    "RigError",
+    "SocketCounters",
+    "TcpLoad",
+    "UdpLoad",
+    "bpf_stats",
+    "bulk",
+    "cgroup2_mount",
+    "connects",
+    "leftovers",
+    "ping",
+    "private_bpffs",
+    "requests",
+    "rig",
+    "running",
+    "shielded",
+    "socket_counters",
+    "terminating",
+]
