@@ -11,6 +11,9 @@ ANNOTATION_EGRESS_BANDWIDTH: Final = f"{DOMAIN}/egress-bandwidth"
 ANNOTATION_INGRESS_BURST: Final = f"{DOMAIN}/ingress-burst"
 ANNOTATION_EGRESS_BURST: Final = f"{DOMAIN}/egress-burst"
 ANNOTATION_READINESS_GATE: Final = f"{DOMAIN}/readiness-gate"
+# Written by the webhook beside the labels, whose values cannot hold a slash: the networks of the
+# policy's exempt-cidrs, canonical, comma-separated. Like the labels it is rewritten when edited.
+ANNOTATION_EXEMPT_CIDRS: Final = f"{DOMAIN}/exempt-cidrs"
 # The de-facto standard keys, honoured as input; ours win.
 ANNOTATION_KUBERNETES_INGRESS_BANDWIDTH: Final = "kubernetes.io/ingress-bandwidth"
 ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH: Final = "kubernetes.io/egress-bandwidth"
@@ -29,6 +32,21 @@ CONDITION_BANDWIDTH_ENFORCED: Final = f"{DOMAIN}/BandwidthEnforced"
 
 # Policy: a ConfigMap of this name in a namespace, and one in the release namespace for the cluster.
 POLICY_CONFIG_MAP: Final = "podpace-policy"
+# Its keys. The first four follow a direction and a dot: ``ingress.max``.
+POLICY_DEFAULT: Final = "default"
+POLICY_MIN: Final = "min"
+POLICY_MAX: Final = "max"
+POLICY_BURST_MAX: Final = "burst.max"
+POLICY_ON_VIOLATION: Final = "on-violation"
+POLICY_REQUIRE: Final = "require"
+POLICY_TAKE_OVER: Final = "take-over"
+POLICY_MODE: Final = "mode"
+POLICY_READINESS_GATE: Final = "readiness-gate"
+POLICY_EXEMPT_CIDRS: Final = "exempt-cidrs"
+
+# The label that takes a namespace out of admission altogether; who may set it decides who may
+# be unlimited.
+LABEL_NAMESPACE_IGNORE: Final = f"{DOMAIN}/ignore"
 
 
 class Direction(StrEnum):
@@ -43,6 +61,29 @@ class Mode(StrEnum):
 
     ENFORCE = "enforce"
     OBSERVE = "observe"
+
+
+class OnViolation(StrEnum):
+    """What happens to a pod whose own limit is out of bounds."""
+
+    DENY = "deny"
+    CLAMP = "clamp"
+
+
+class Require(StrEnum):
+    """Which directions must have a limit; the others refuse more and more pods."""
+
+    NONE = "none"
+    ANY = "any"
+    BOTH = "both"
+
+
+class GateRule(StrEnum):
+    """Which limited pods get the readiness gate."""
+
+    NEVER = "never"
+    ON_REQUEST = "on-request"
+    ALWAYS = "always"
 
 
 class Source(StrEnum):
