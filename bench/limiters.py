@@ -1,0 +1,241 @@
+"""The limiters that are compared, each put on a rig the way its users put it on a pod."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from bench.rig import Place, Rig, RigError, running, shielded
+from bench.rig.process import sh
+from bench.rig.topology import PEER_PORT, POD_ADDRESS, POD_PORT, count_frames
+from contract.names import Direction
+
+COMMANDS = Path(sys.executable).parent
+"""Where podpace and podpace-enforcer are: the virtual environment that runs us."""
+CNI_PLUGIN = Path("/usr/lib/cni/bandwidth")
+# containerd passes math.MaxUint32 when a pod asks for no burst (internal/cri/server).
+CNI_BURST_BITS = 2**32 - 1
+_TBF_LATENCY = "25ms"
+_DAEMON_START_TIMEOUT_SECONDS = 30
+
+Change = Callable[[int], None]
+"""Sets another limit, in bits per second, while traffic flows."""
+
+
+class Limiter(Protocol):
+    """Something that holds one direction of a rig's pod to a rate."""
+
+    @property
+    def name(self) -> str:
+        """As it is called in tables."""
+        ...
+
+    def applied(
+        self, rig: Rig, direction: Direction, bits_per_sec: int
+    ) -> AbstractContextManager[Change]:
+        """Limits for as long as the block runs. Raises RigError."""
+        ...
+
+
+class Unlimited:
+    """Nothing at all: what the machine can do."""
+
+    name = "no limit"
+
+    @contextmanager
+    def applied(self, _rig: Rig, _direction: Direction, _bits_per_sec: int) -> Iterator[Change]:
+        """Does nothing."""
+        yield lambda _bits_per_sec: None
+
+
+def _root_port(direction: Direction) -> str:
+    return PEER_PORT if direction is Direction.EGRESS else POD_PORT
+
+
+class Tbf:
+    """TBF as an administrator would set it: 2 ms of burst, 25 ms of queue."""
+
+    name = "TBF, 2 ms burst"
+
+    @contextmanager
+    def applied(self, rig: Rig, direction: Direction, bits_per_sec: int) -> Iterator[Change]:
+        """On the host's side of the way to the pod (ingress) or from it (egress)."""
+        port = _root_port(direction)
+
+        def put(verb: str, bits: int) -> None:
+            # TBF cannot pass a GSO packet's segment larger than its bucket.
+            burst_bytes = max(bits // 4000, 32768)
+            rig.node.run(
+                *("tc", "qdisc", verb, "dev", port, "root", "handle", "7b:", "tbf"),
+                *("rate", f"{bits}bit", "burst", str(burst_bytes), "latency", _TBF_LATENCY),
+            )
+
+        put("replace", bits_per_sec)
+        try:
+            yield lambda bits: put("change", bits)
+        finally:
+            with shielded():
+                count_frames(rig.node, port)
+
+
+class CniBandwidth:
+    """The CNI bandwidth plugin, called as containerd calls it, with the burst it gives."""
+
+    name = "CNI bandwidth plugin"
+
+    @contextmanager
+    def applied(self, rig: Rig, direction: Direction, bits_per_sec: int) -> Iterator[Change]:
+        """ADD, and DEL at the end. A pod's limit cannot be changed while it runs."""
+        if not CNI_PLUGIN.exists():
+            raise RigError(f"{CNI_PLUGIN} is missing: apt-get install containernetworking-plugins")
+        # The plugin adds its qdisc where ours counts frames.
+        rig.node.run("tc", "qdisc", "del", "dev", POD_PORT, "root")
+        try:
+            self._call("ADD", rig, direction, bits_per_sec)
+            try:
+                yield self._unchangeable
+            finally:
+                with shielded():
+                    self._call("DEL", rig, direction, bits_per_sec)
+        finally:
+            with shielded():
+                rig.node.run("sh", "-c", f"tc qdisc del dev {POD_PORT} clsact 2>/dev/null || true")
+                count_frames(rig.node, POD_PORT)
+
+    @staticmethod
+    def _unchangeable(_bits_per_sec: int) -> None:
+        raise RigError("the CNI bandwidth plugin cannot change the limit of a running pod")
+
+    @staticmethod
+    def _call(verb: str, rig: Rig, direction: Direction, bits_per_sec: int) -> None:
+        namespace = f"/run/netns/{rig.pod.namespace}"
+        which = str(direction)
+        previous = {
+            "cniVersion": "1.0.0",
+            "interfaces": [
+                {"name": POD_PORT, "mac": _mac(rig.node, POD_PORT)},
+                {"name": "eth0", "mac": _mac(rig.pod, "eth0"), "sandbox": namespace},
+            ],
+            "ips": [{"address": f"{POD_ADDRESS[4]}/24", "interface": 1}],
+        }
+        bandwidth = {f"{which}Rate": bits_per_sec, f"{which}Burst": CNI_BURST_BITS}
+        config = {
+            "cniVersion": "1.0.0",
+            "name": "podpace-bench",
+            "type": "bandwidth",
+            "capabilities": {"bandwidth": True},
+            "runtimeConfig": {"bandwidth": bandwidth},
+            "prevResult": previous,
+        }
+        environment = {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": rig.name,
+            "CNI_NETNS": namespace,
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": str(CNI_PLUGIN.parent),
+        }
+        assignments = [f"{k}={v}" for k, v in environment.items()]
+        sh(*rig.node.command("env", *assignments, CNI_PLUGIN), stdin=json.dumps(config))
+
+
+def _mac(place: Place, interface: str) -> str:
+    said = json.loads(place.run("ip", "-j", "link", "show", "dev", interface))
+    return str(said[0]["address"])
+
+
+class Policer:
+    """A plain token bucket that drops, in cgroup_skb: the obvious design."""
+
+    name = "dropping bucket"
+
+    @contextmanager
+    def applied(self, rig: Rig, direction: Direction, bits_per_sec: int) -> Iterator[Change]:
+        """On the pod's cgroup."""
+        program = Path(__file__).with_name("policer.py")
+        argv = [sys.executable, program, rig.cgroup, direction, bits_per_sec // 8]
+        pipes = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
+        with running(list(map(str, argv)), **pipes) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            if process.stdout.readline() != "ready\n":
+                raise RigError(f"the dropping bucket did not start: {process.stderr.read()}")
+
+            def change(bits: int) -> None:
+                assert process.stdin is not None
+                process.stdin.write(f"{bits // 8}\n")
+                process.stdin.flush()
+
+            try:
+                yield change
+            finally:
+                with shielded():
+                    process.stdin.close()
+                    process.wait()
+
+
+class Podpace:
+    """Podpace, through its two commands. Make one with :func:`podpace`."""
+
+    name = "podpace"
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def _client(self, *argv: str | Path) -> str:
+        return sh(COMMANDS / "podpace", *argv, "--socket", self._socket)
+
+    @contextmanager
+    def applied(self, rig: Rig, direction: Direction, bits_per_sec: int) -> Iterator[Change]:
+        """On the pod's cgroup."""
+
+        def attach(bits: int) -> None:
+            self._client("attach", rig.cgroup, f"--{direction}", str(bits))
+
+        attach(bits_per_sec)
+        try:
+            yield attach
+        finally:
+            with shielded():
+                self._client("detach", rig.cgroup)
+
+
+@contextmanager
+def podpace(rig: Rig) -> Iterator[Podpace]:
+    """A daemon with a socket, pins and state of its own; all of it is gone afterwards."""
+    if not (COMMANDS / "podpace-enforcer").exists():
+        raise RigError(f"no podpace-enforcer in {COMMANDS}: run make setup")
+    socket, log_path = rig.work / "enforcer.sock", rig.work / "enforcer.log"
+    options = ["--socket", socket, "--pin-root", rig.bpffs / "podpace"]
+    options += ["--state-dir", rig.work / "state"]
+    argv = [str(COMMANDS / "podpace-enforcer"), *map(str, options)]
+    with log_path.open("w") as log:
+        try:
+            with running(argv, stdout=log, stderr=log) as daemon:
+                _wait_for_daemon(daemon, socket, log_path)
+                yield Podpace(socket)
+                daemon.terminate()
+                daemon.wait(timeout=10)
+        finally:
+            with shielded():
+                sh(*argv, "--cleanup")
+
+
+def _wait_for_daemon(daemon: subprocess.Popen[str], socket: Path, log: Path) -> None:
+    end = time.monotonic() + _DAEMON_START_TIMEOUT_SECONDS
+    asked = [str(COMMANDS / "podpace"), "list", "--socket", str(socket)]
+    while daemon.poll() is None and time.monotonic() < end:
+        if socket.exists():
+            answer = subprocess.run(asked, check=False, capture_output=True)
+            if answer.returncode == 0:
+                return
+        time.sleep(0.05)
+    raise RigError(f"podpace-enforcer does not answer; its log: {log.read_text()[-2000:]}")
