@@ -103,7 +103,10 @@ class CniBandwidth:
                     self._call("DEL", rig, direction, bits_per_sec)
         finally:
             with shielded():
-                rig.node.run("sh", "-c", f"tc qdisc del dev {POD_PORT} clsact 2>/dev/null || true")
+                if (
+                    direction is Direction.EGRESS
+                ):  # DEL leaves it to the runtime's removal of the veth
+                    rig.node.run("tc", "qdisc", "del", "dev", POD_PORT, "ingress")
                 count_frames(rig.node, POD_PORT)
 
     @staticmethod

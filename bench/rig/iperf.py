@@ -143,13 +143,15 @@ class RunningBulk:
         """Waits for the end. Raises RigError when iperf3 failed or never ended."""
         if self._result is None:
             try:
-                said, _ = self._client.communicate(timeout=self.load.seconds + _GRACE_SECONDS)
+                said, complaint = self._client.communicate(
+                    timeout=self.load.seconds + _GRACE_SECONDS
+                )
             except subprocess.TimeoutExpired as e:
                 raise RigError(
                     f"iperf3 has not ended {_GRACE_SECONDS} s after its time: "
                     "its control connection starved"
                 ) from e
-            self._result = parse(said, self.load)
+            self._result = parse(said or complaint, self.load)
         return self._result
 
 
@@ -200,5 +202,5 @@ def bulk(rig: Rig, load: TcpLoad | UdpLoad) -> Iterator[RunningBulk]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with running(serve, **quiet):
         wait_for_listener(server, load.port)
-        with running(ask, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        with running(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             yield RunningBulk(load, process, time.monotonic())
