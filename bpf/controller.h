@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * The share controller: how much may one greedy flow send, so that all flows together use the
+ * limit? Pure arithmetic: no map, no packet, no clock.
+ *
+ * Every epoch: the flows sent `achieved`, each greedy one at `share`, so there are
+ * achieved / share greedy flows; flows that want less count as the fraction they use. The next
+ * share is want / greedy flows, where want is the rate, corrected so that the bucket's credit
+ * returns to half its burst. That is max-min fair, and exact in the long run because the credit
+ * integrates every error.
+ */
+#ifndef PODPACE_CONTROLLER_H
+#define PODPACE_CONTROLLER_H
+
+#include "limit.h"
+
+#define Q8 256ULL
+#define MAX_GREEDY_FLOWS 65536ULL
+#define MIN_SHARE_BYTES_PER_SEC 256ULL
+/* Credit is led back over this time, or four epochs where those are longer: slower than the loop's
+ * own delay, or it would swing. */
+#define CREDIT_HORIZON_NS 128000000ULL
+/* A window long enough for every greedy flow to have sent something. */
+#define EPOCHS_PER_WINDOW 32
+
+/* Bytes per second that all flows together should send in the next epoch. */
+static inline __attribute__((always_inline)) u64 wanted_bytes_per_sec(
+    const struct direction_limit *limit, s64 tokens_bytes, u64 epoch_ns)
+{
+    u64 rate = limit->rate_bytes_per_sec;
+    u64 horizon_ns = 4 * epoch_ns > CREDIT_HORIZON_NS ? 4 * epoch_ns : CREDIT_HORIZON_NS;
+    s64 surplus_bytes = tokens_bytes - (s64)(limit->burst_bytes / 2);
+    u64 magnitude = (u64)(surplus_bytes < 0 ? -surplus_bytes : surplus_bytes);
+    u64 correction = magnitude * 1000000 / (horizon_ns / 1000);
+
+    if (surplus_bytes < 0)
+        return correction < rate - rate / 4 ? rate - correction : rate / 4;
+    return correction < rate / 4 ? rate + correction : rate + rate / 4;
+}
+
+static inline __attribute__((always_inline)) u64 share_of(u64 want_bytes_per_sec,
+                                                         u64 greedy_flows_q8)
+{
+    u64 share = want_bytes_per_sec * Q8 / greedy_flows_q8;
+
+    return share < MIN_SHARE_BYTES_PER_SEC ? MIN_SHARE_BYTES_PER_SEC : share;
+}
+
+/* Closes the epoch when its time is up, or when it has sent twice what it should, and computes
+ * the next share. */
+static inline __attribute__((always_inline)) void controller_tick(
+    struct direction_state *state, const struct direction_limit *limit, u64 rtt_ns, u64 now_ns)
+{
+    u64 elapsed_ns = now_ns > state->epoch_started_at_ns ? now_ns - state->epoch_started_at_ns : 0;
+    u64 epoch_ns = limit->epoch_ns > rtt_ns ? limit->epoch_ns : rtt_ns;
+    u64 rate = limit->rate_bytes_per_sec;
+    u64 greedy, achieved, most;
+
+    if (elapsed_ns < epoch_ns) {
+        /* A start-up burst must not go on for a whole epoch. */
+        if (elapsed_ns < epoch_ns / 8 || state->epoch_bytes < 2 * (rate * (epoch_ns / 1000) / 1000000))
+            return;
+    }
+    if (!state->share_bytes_per_sec || elapsed_ns > 4 * epoch_ns) {
+        /* Nothing is known of what goes on now; the first flow may have it all. */
+        greedy = Q8;
+    } else {
+        achieved = state->epoch_bytes * 1000000 / (elapsed_ns / 1000 + 1);
+        greedy = achieved * Q8 / state->share_bytes_per_sec;
+        /* Up at once, down slowly: a flow too fast costs the others, one too slow only itself. */
+        if (greedy < 2 * state->greedy_flows_q8)
+            greedy = (3 * state->greedy_flows_q8 + greedy) / 4;
+        if (8 * achieved >= 7 * rate)
+            state->limited_ns += elapsed_ns;
+        /* Sockets follow a new share after a round trip: what they send until then must not be
+         * taken for more flows than there are. */
+        most = state->active_flows > state->window_flows ? state->active_flows : state->window_flows;
+        if (most && greedy > (most + 1) * Q8)
+            greedy = (most + 1) * Q8;
+        if (greedy < Q8)
+            greedy = Q8;
+        if (greedy > MAX_GREEDY_FLOWS * Q8)
+            greedy = MAX_GREEDY_FLOWS * Q8;
+    }
+    state->greedy_flows_q8 = greedy;
+    state->share_bytes_per_sec =
+        share_of(wanted_bytes_per_sec(limit, state->tokens_bytes, epoch_ns), greedy);
+    state->epoch_started_at_ns = now_ns;
+    state->epoch_bytes = 0;
+    state->epoch++;
+    if (state->epoch % EPOCHS_PER_WINDOW == 0) {
+        state->active_flows = state->window_flows;
+        state->window_flows = 0;
+    }
+}
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * What the programs and user space share: records, constants, names of counters.
+ * enforcer/datapath/abi.py is user space's view; tests/kernel/test_layout.py compares the two.
+ * A change here is a new ABI: raise ABI_VERSION in abi.py.
+ */
+#ifndef PODPACE_LIMIT_H
+#define PODPACE_LIMIT_H
+
+#define NSEC_PER_SEC 1000000000ULL
+
+/* limits.mode */
+#define MODE_ENFORCE 0
+#define MODE_OBSERVE 1
+
+/* limits.flags */
+#define FLAG_EXEMPT_CIDRS 1 /* look destinations and sources up in exempt_cidrs */
+#define FLAG_EGRESS_FQ 2    /* the target's own interface carries fq: departure times are honoured */
+
+/* One direction's limit, with what follows from it, so that no packet pays for a division.
+ * rate 0: not limited. */
+struct direction_limit {
+    u64 bits_per_second; /* as the user said it; these two are for user space to read back */
+    u64 burst_bits;
+    u64 rate_bytes_per_sec;
+    u64 burst_bytes; /* credit after idleness */
+    u64 debt_bytes;  /* how far below zero the credit may go before packets are dropped */
+    u64 epoch_ns;    /* how often the share is computed */
+};
+
+/* Written by user space only, one copy per CPU, in cgroup storage. All zero: not limited, pass. */
+struct limits {
+    u64 cgroup_id; /* first half of the keys in exempt_cidrs */
+    u32 mode;
+    u32 flags;
+    struct direction_limit ingress;
+    struct direction_limit egress;
+};
+
+/* One direction's bucket, share controller and counters; written by the programs only. */
+struct direction_state {
+    s64 tokens_bytes; /* below zero: debt */
+    u64 refilled_at_ns;
+    u64 epoch_started_at_ns;
+    u64 epoch_bytes;
+    u64 epoch;              /* number of the running epoch */
+    u64 window_flows;       /* distinct flows seen in the running window of epochs */
+    u64 active_flows;       /* the same in the window before */
+    u64 greedy_flows_q8;    /* flows that would use a larger share, in 1/256 */
+    u64 share_bytes_per_sec; /* what one greedy flow may send */
+    u64 passed_bytes;
+    u64 passed_packets;
+    u64 dropped_bytes;
+    u64 dropped_packets;
+    u64 marked_packets;
+    u64 limited_ns; /* time in epochs that used the limit up */
+};
+
+/* One per target, in cgroup storage shared by its programs. */
+struct pod_state {
+    struct bpf_spin_lock lock;
+    u32 reserved;
+    u64 rtt_ns; /* a slow maximum over the target's connections: how long a new share takes to arrive */
+    struct direction_state ingress;
+    struct direction_state egress;
+};
+
+/* One per socket, freed with it. */
+struct flow {
+    u64 cgroup_id;           /* of its target */
+    u64 window;              /* last window in which it sent data, + 1 */
+    u64 share_bytes_per_sec; /* for sockets that are paced from outside: the share at their last packet */
+    u32 pacing_bytes_per_sec; /* what we last set; ~0 is the kernel's "not paced" */
+    u32 app_pacing_bytes_per_sec; /* what the application had asked for itself */
+    u32 cwnd_clamp;
+    u32 paced; /* by sock_ops; 0 for sockets older than the limit */
+};
+
+struct exempt_key {
+    u32 prefix_bits; /* 64 for the cgroup id + the CIDR's; an IPv4 address is mapped, ::ffff:a.b.c.d */
+    u32 cgroup_id_high;
+    u32 cgroup_id_low;
+    u8 address[16];
+};
+
+#endif

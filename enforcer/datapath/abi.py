@@ -1,0 +1,186 @@
+"""User space's view of bpf/limit.h. tests/kernel/test_layout.py compares the two."""
+
+import ipaddress
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from contract.limits import Limit, Limits
+from contract.names import Direction, Mode
+
+ABI_VERSION: Final = 1
+"""Of the records in bpf/limit.h. Programs of another version are replaced, their state unread."""
+
+PROGRAMS: Final = ("podpace_ingress", "podpace_egress", "podpace_sockops")
+ITERATOR: Final = "bpf_iter__tcp"
+MAPS: Final = (
+    "target_limits",
+    "target_state",
+    "flows",
+    "exempt_cidrs",
+    "earlier_sockets",
+    "iterator_release",
+)
+
+NSEC_PER_SEC: Final = 10**9
+FLAG_EXEMPT_CIDRS: Final = 1
+FLAG_EGRESS_FQ: Final = 2
+_MODES: Final = {Mode.ENFORCE: 0, Mode.OBSERVE: 1}
+
+_MIN_EPOCH_NS: Final = 10_000_000
+_MAX_EPOCH_NS: Final = 400_000_000
+_EPOCH_BYTES: Final = 8 * 4 * 1514
+"""An epoch holds at least eight bursts of four full frames, or its average would be noise."""
+_EGRESS_DEBT_DIVISOR: Final = 4
+_EGRESS_DEBT_FLOOR_BYTES: Final = 16384
+_INGRESS_SWING_PERCENT: Final = 18
+"""Burst and debt together, in percent of a second: a quarter of a second lets TCP sit a
+retransmission timeout out without losing credit, 20 % is what 1.01 x limit over 20 s allows."""
+_INGRESS_DEBT_FLOOR_BYTES: Final = 65536
+
+_CGROUP_ID: Final = struct.Struct("=Q")
+_LIMITS: Final = struct.Struct("=QII6Q6Q")
+_DIRECTION: Final = struct.Struct("=q14Q")
+_STATE: Final = struct.Struct(f"=IIQ{_DIRECTION.size}s{_DIRECTION.size}s")
+_COUNT: Final = struct.Struct("=Q")
+EXEMPT_KEY: Final = struct.Struct("=III16s")
+_CIDR_OFFSET_BITS: Final = 64
+_V4_OFFSET_BITS: Final = 96
+STATE_BYTES: Final = _STATE.size
+LIMITS_BYTES: Final = _LIMITS.size
+
+
+def map_key(cgroup_id: int) -> bytes:
+    """Key of target_limits and target_state."""
+    return _CGROUP_ID.pack(cgroup_id)
+
+
+def encode_count(number: int) -> bytes:
+    """Value of the one-element arrays."""
+    return _COUNT.pack(number)
+
+
+def decode_count(value: bytes) -> int:
+    """See :func:`encode_count`."""
+    return int(_COUNT.unpack(value)[0])
+
+
+def epoch_ns(rate_bytes_per_sec: int) -> int:
+    """How often the share is computed at this rate."""
+    return max(_MIN_EPOCH_NS, min(_MAX_EPOCH_NS, _EPOCH_BYTES * NSEC_PER_SEC // rate_bytes_per_sec))
+
+
+def debt_bytes(direction: Direction, limit: Limit) -> int:
+    """How far a direction may overrun before packets are dropped."""
+    rate = limit.rate_bytes_per_sec
+    if direction is Direction.EGRESS:
+        return rate // _EGRESS_DEBT_DIVISOR + _EGRESS_DEBT_FLOOR_BYTES
+    swing_bytes = rate * _INGRESS_SWING_PERCENT // 100
+    return max(swing_bytes - limit.burst_bytes, min(_INGRESS_DEBT_FLOOR_BYTES, rate // 8))
+
+
+def encode_limits(cgroup_id: int, limits: Limits, *, egress_fq: bool = False) -> bytes:
+    """One CPU's struct limits."""
+    flags = (FLAG_EXEMPT_CIDRS if limits.exempt_cidrs else 0) | (FLAG_EGRESS_FQ if egress_fq else 0)
+    words: list[int] = []
+    for direction in Direction:
+        limit = limits.of(direction)
+        if limit is None:
+            words += [0] * 6
+        else:
+            rate = limit.rate_bytes_per_sec
+            words += [limit.bits_per_second, limit.burst_bits, rate, limit.burst_bytes]
+            words += [debt_bytes(direction, limit), epoch_ns(rate)]
+    return _LIMITS.pack(cgroup_id, _MODES[limits.mode], flags, *words)
+
+
+def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
+    """The inverse of :func:`encode_limits`; None for a record that was never written."""
+    cgroup_id, mode, _flags, *words = _LIMITS.unpack(value)
+    if not cgroup_id:
+        return None
+    ingress, egress = (Limit(words[i], words[i + 1]) if words[i] else None for i in (0, 6))
+    return Limits(ingress, egress, list(_MODES)[mode], exempt_cidrs)
+
+
+NO_LIMITS: Final = bytes(LIMITS_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionState:
+    """struct direction_state."""
+
+    tokens_bytes: int
+    refilled_at_ns: int
+    epoch_started_at_ns: int
+    epoch_bytes: int
+    epoch: int
+    window_flows: int
+    active_flows: int
+    greedy_flows_q8: int
+    share_bytes_per_sec: int
+    passed_bytes: int
+    passed_packets: int
+    dropped_bytes: int
+    dropped_packets: int
+    marked_packets: int
+    limited_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PodState:
+    """struct pod_state."""
+
+    rtt_ns: int
+    ingress: DirectionState
+    egress: DirectionState
+
+
+def decode_state(value: bytes) -> PodState:
+    """A value of target_state."""
+    _lock, _reserved, rtt_ns, ingress, egress = _STATE.unpack(value)
+    return PodState(
+        rtt_ns,
+        DirectionState(*_DIRECTION.unpack(ingress)),
+        DirectionState(*_DIRECTION.unpack(egress)),
+    )
+
+
+def encode_state(state: PodState) -> bytes:
+    """The inverse of :func:`decode_state`, lock free."""
+    directions = [
+        _DIRECTION.pack(*(getattr(side, name) for name in DirectionState.__slots__))
+        for side in (state.ingress, state.egress)
+    ]
+    return _STATE.pack(0, 0, state.rtt_ns, *directions)
+
+
+def exempt_key(cgroup_id: int, cidr: str) -> bytes:
+    """Key of exempt_cidrs. The CIDR was checked before: a bad one raises ValueError."""
+    network = ipaddress.ip_network(cidr, strict=False)
+    if network.version == 4:
+        address = b"\0" * 10 + b"\xff\xff" + network.network_address.packed
+        prefix_bits = _V4_OFFSET_BITS + network.prefixlen
+    else:
+        address, prefix_bits = network.network_address.packed, network.prefixlen
+    return EXEMPT_KEY.pack(
+        _CIDR_OFFSET_BITS + prefix_bits, cgroup_id >> 32, cgroup_id & 0xFFFFFFFF, address
+    )
+
+
+def exempt_key_cgroup_id(key: bytes) -> int:
+    """Whose CIDR this is."""
+    _prefix_bits, high, low, _address = EXEMPT_KEY.unpack(key)
+    return int(high) << 32 | int(low)
+
+
+def exempt_key_cidr(key: bytes) -> str:
+    """The CIDR, as ``ipaddress`` writes it."""
+    prefix_bits, _high, _low, address = EXEMPT_KEY.unpack(key)
+    prefix_bits -= _CIDR_OFFSET_BITS
+    if prefix_bits >= _V4_OFFSET_BITS and address.startswith(b"\0" * 10 + b"\xff\xff"):
+        packed: bytes = address[12:]
+        prefix_bits -= _V4_OFFSET_BITS
+    else:
+        packed = address
+    return str(ipaddress.ip_network((packed, prefix_bits)))

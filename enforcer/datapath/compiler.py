@@ -1,0 +1,73 @@
+"""Compile, load and pin the programs: a short-lived child, because bcc maps 120 MB of LLVM.
+
+    python -m enforcer.datapath.compiler SOURCE_DIR PIN_DIR
+
+Exits 0 with everything pinned, or 1 with the reason on standard error and nothing pinned.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from enforcer.datapath import abi, headers, libbpf
+
+
+def load(source_dir: Path, *extra_flags: str) -> tuple[object, dict[str, int]]:
+    """Compile limiter.bpf.c with bcc and load every program.
+
+    Returns bcc's module, which owns the file descriptors, and the descriptors of programs and
+    maps by name. The iterator is missing where the kernel or bcc has none.
+    """
+    with tempfile.TemporaryDirectory(prefix="podpace-headers-") as tree:
+        flags = headers.write_tree(Path(tree))
+        os.environ["BCC_KERNEL_SOURCE"] = tree
+        from bcc import BPF, lib
+
+        module = BPF(
+            src_file=str(source_dir / "limiter.bpf.c"),
+            cflags=[f"-I{source_dir}", *flags, *extra_flags],
+        )
+        fds: dict[str, int] = {}
+        for name, kind, hook in zip(
+            abi.PROGRAMS,
+            (BPF.CGROUP_SKB, BPF.CGROUP_SKB, BPF.SOCK_OPS),
+            (libbpf.AttachType.INGRESS, libbpf.AttachType.EGRESS, libbpf.AttachType.SOCK_OPS),
+            strict=True,
+        ):
+            fds[name] = module.load_func(name, kind, attach_type=int(hook)).fd
+        try:
+            fds[abi.ITERATOR] = module.load_func(abi.ITERATOR, BPF.TRACING).fd
+        except Exception as error:  # bcc raises nothing narrower
+            print(f"no tcp iterator: {error}", file=sys.stderr)
+        for name in abi.MAPS:
+            fds[name] = lib.bpf_table_fd(module.module, name.encode())
+    return module, fds
+
+
+def main(arguments: list[str]) -> int:
+    """See the module's docstring."""
+    source_dir, pin_dir = (Path(argument).resolve() for argument in arguments)
+    try:
+        _module, fds = load(source_dir)
+    except Exception as error:  # bcc raises nothing narrower
+        print(error, file=sys.stderr)
+        return 1
+    # Half a set of pins must never be adopted. bpffs refuses dots in names.
+    unfinished = pin_dir.with_name(f"new-{pin_dir.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True, mode=0o700)
+        for name, fd in fds.items():
+            libbpf.obj_pin(fd, str(unfinished / name))
+        unfinished.rename(pin_dir)
+    except OSError as error:
+        print(f"cannot pin below {pin_dir}: {error}", file=sys.stderr)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,325 @@
+"""The real Datapath: pinned programs, attached to cgroups, configured through maps."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from contract.limits import Limits
+from contract.names import Direction, Mode
+from enforcer.datapath import abi, libbpf, pins, probes, sockets
+from enforcer.datapath.libbpf import AttachType
+from enforcer.errors import DatapathError, UnsupportedError
+from enforcer.state import Attachment, Counters, Target, TargetCounters
+
+_HOOKS: Final = {
+    "podpace_ingress": AttachType.INGRESS,
+    "podpace_egress": AttachType.EGRESS,
+    "podpace_sockops": AttachType.SOCK_OPS,
+}
+_IDLE_NS: Final = 2 * abi.NSEC_PER_SEC
+_BY_ITERATOR: Final = "paced by a tcp iterator"
+_BY_PIDFD: Final = "paced from user space (pidfd_getfd)"
+_WHY_POLICED: Final = "nothing shapes or paces incoming traffic on this target"
+
+
+class KernelDatapath:
+    """Implements ``ports.Datapath``. Not safe for use by several threads at once."""
+
+    def __init__(self, pin_root: Path, cgroup_root: Path, source_dir: Path) -> None:
+        """Adopt or make the pins. Raises UnsupportedError, DatapathError."""
+        probes.require(pin_root, cgroup_root)
+        self._pin_root = pin_root
+        self._source_hash = pins.source_hash(source_dir)
+        directory = pins.generation_dir(pin_root, self._source_hash)
+        if not directory.exists():
+            pins.compile_generation(source_dir, directory)
+        try:
+            self._current = pins.open_generation(directory)
+            self._older = [
+                pins.open_generation(other)
+                for other in pins.generation_dirs(pin_root)
+                if other != directory
+            ]
+        except OSError as error:
+            raise UnsupportedError(f"cannot open the pins below {pin_root}: {error}") from error
+        self._earlier_count = 0
+        self._names: dict[int, str] = {}
+
+    @property
+    def source_hash(self) -> str:
+        """See ``ports.Datapath``."""
+        return self._source_hash
+
+    def features(self) -> Mapping[str, str]:
+        """See ``ports.Datapath``."""
+        return probes.features(has_iterator=abi.ITERATOR in self._current.fds)
+
+    def observe(self, cgroup_path: str) -> Attachment | None:
+        """See ``ports.Datapath``."""
+        try:
+            with _directory(cgroup_path) as cgroup_fd:
+                cgroup_id = os.fstat(cgroup_fd).st_ino
+                ours = self._ours(cgroup_fd)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise DatapathError(f"cannot look at {cgroup_path}: {error}") from error
+        if not any(ours.values()):
+            return None
+        current = all(ids == [self._current.program_ids[name]] for name, ids in ours.items())
+        limits = None
+        for generation in (self._current, *self._older):
+            if limits is None and generation.same_abi:
+                limits = self._read_limits(generation, cgroup_id)
+        return Attachment(cgroup_path, cgroup_id, current, limits)
+
+    def attach(self, target: Target) -> None:
+        """See ``ports.Datapath``.
+
+        1. New programs are attached; they pass everything, older ones still hold the limit.
+           A failure here takes off what was put on and raises.
+        2. State and limits are written: the limit is in force (point of no return).
+        3. Older programs are detached; a failure there raises, both hold the limit.
+        """
+        done: list[str] = []
+        try:
+            with _directory(target.cgroup_path) as cgroup_fd:
+                ours = self._ours(cgroup_fd)
+                try:
+                    for name, hook in _HOOKS.items():
+                        if self._current.program_ids[name] not in ours[name]:
+                            libbpf.attach(self._current.fds[name], cgroup_fd, hook)
+                            done.append(name)
+                    if len(done) == len(_HOOKS):
+                        self._start_state(target.cgroup_id)
+                    self._write_limits(target)
+                except OSError:
+                    for name in done:
+                        libbpf.detach(self._current.fds[name], cgroup_fd, _HOOKS[name])
+                    raise
+                for name, ids in ours.items():
+                    for number in ids:
+                        if number != self._current.program_ids[name]:
+                            self._detach_program(number, cgroup_fd, _HOOKS[name])
+        except OSError as error:
+            raise DatapathError(f"cannot limit {target.cgroup_path}: {error}") from error
+
+    def set_limits(self, target: Target) -> None:
+        """See ``ports.Datapath``."""
+        try:
+            self._write_limits(target)
+        except OSError as error:
+            raise DatapathError(
+                f"cannot change the limits of {target.cgroup_path}: {error}"
+            ) from error
+
+    def detach(self, cgroup_path: str) -> None:
+        """See ``ports.Datapath``."""
+        try:
+            with _directory(cgroup_path) as cgroup_fd:
+                cgroup_id = os.fstat(cgroup_fd).st_ino
+                ours = self._ours(cgroup_fd)
+                for generation in (self._current, *self._older):
+                    with contextlib.suppress(OSError):  # no record there
+                        self._put_limits(generation, cgroup_id, abi.NO_LIMITS)
+                self._write_exempt(cgroup_id, ())
+                self._release_sockets(cgroup_path, cgroup_id)
+                for name, ids in ours.items():
+                    for number in ids:
+                        self._detach_program(number, cgroup_fd, _HOOKS[name])
+        except (FileNotFoundError, NotADirectoryError):
+            return  # the kernel took the programs with the cgroup
+        except OSError as error:
+            raise DatapathError(f"cannot detach from {cgroup_path}: {error}") from error
+
+    def counters(self, target: Target) -> TargetCounters:
+        """See ``ports.Datapath``."""
+        try:
+            value = libbpf.map_lookup(
+                self._current.fds["target_state"],
+                abi.map_key(target.cgroup_id),
+                abi.STATE_BYTES,
+                locked=True,
+            )
+        except OSError as error:
+            raise DatapathError(f"cannot read {target.cgroup_path}: {error}") from error
+        if value is None:
+            raise DatapathError(f"{target.cgroup_path} has no record; attach it again")
+        state = abi.decode_state(value)
+        return TargetCounters(
+            _counters(Direction.INGRESS, state.ingress, target.limits),
+            _counters(Direction.EGRESS, state.egress, target.limits),
+            _BY_ITERATOR if abi.ITERATOR in self._current.fds else _BY_PIDFD,
+        )
+
+    def tend(self, targets: Iterable[Target]) -> None:
+        """See ``ports.Datapath``."""
+        value = libbpf.map_lookup(self._current.fds["earlier_sockets"], bytes(4), 8)
+        count = abi.decode_count(value) if value else 0
+        if count == self._earlier_count:
+            return
+        self._earlier_count = count
+        limited = [target for target in targets if target.limits.egress is not None]
+        if abi.ITERATOR in self._current.fds:
+            self._iterate(sockets.network_namespaces(t.cgroup_path for t in limited))
+            return
+        for target in limited:
+            share = self.counters(target).egress.share_bytes_per_sec
+            sockets.pace_from_user_space(target.cgroup_path, share * 1448 // 1514)
+
+    def prune(self) -> None:
+        """Unpin generations that are not today's. Call when everything has been replaced."""
+        for generation in self._older:
+            generation.unpin()
+        self._older = []
+
+    def unpin(self) -> None:
+        """Remove every pin: the end of ``--cleanup``."""
+        self.prune()
+        self._current.unpin()
+        for directory in sorted(self._pin_root.glob("v*")):
+            directory.rmdir()
+        self._pin_root.rmdir()
+
+    def _ours(self, cgroup_fd: int) -> dict[str, list[int]]:
+        """Our programs on this cgroup by hook: pinned, and by name those whose pin is lost."""
+        known = {
+            number: name
+            for generation in (self._current, *self._older)
+            for name, number in generation.program_ids.items()
+        }
+        return {
+            name: [
+                number
+                for number in libbpf.attached(cgroup_fd, hook)
+                if known.get(number) == name or self._name_of(number) == name
+            ]
+            for name, hook in _HOOKS.items()
+        }
+
+    def _name_of(self, number: int) -> str:
+        """A program's name; empty where it is gone or we may not look (no CAP_SYS_ADMIN)."""
+        if number not in self._names:
+            try:
+                fd = libbpf.program_open(number)
+            except OSError:
+                return ""
+            try:
+                self._names[number] = libbpf.program_identity(fd)[1]
+            finally:
+                os.close(fd)
+        return self._names[number]
+
+    def _detach_program(self, number: int, cgroup_fd: int, hook: AttachType) -> None:
+        for generation in (self._current, *self._older):
+            for name, known in generation.program_ids.items():
+                if known == number:
+                    libbpf.detach(generation.fds[name], cgroup_fd, hook)
+                    return
+        fd = libbpf.program_open(number)
+        try:
+            libbpf.detach(fd, cgroup_fd, hook)
+        finally:
+            os.close(fd)
+
+    def _start_state(self, cgroup_id: int) -> None:
+        """Fresh state, or what an older generation of the same ABI had counted."""
+        key = abi.map_key(cgroup_id)
+        value = bytes(abi.STATE_BYTES)
+        for generation in self._older:
+            if generation.same_abi:
+                old = libbpf.map_lookup(
+                    generation.fds["target_state"], key, abi.STATE_BYTES, locked=True
+                )
+                if old is not None:
+                    value = abi.encode_state(abi.decode_state(old))
+        libbpf.map_update(self._current.fds["target_state"], key, value, locked=True)
+
+    def _write_limits(self, target: Target) -> None:
+        self._write_exempt(target.cgroup_id, target.limits.exempt_cidrs)
+        self._put_limits(
+            self._current, target.cgroup_id, abi.encode_limits(target.cgroup_id, target.limits)
+        )
+
+    def _put_limits(self, generation: pins.Generation, cgroup_id: int, record: bytes) -> None:
+        copies = record * libbpf.possible_cpus()
+        libbpf.map_update(generation.fds["target_limits"], abi.map_key(cgroup_id), copies)
+
+    def _read_limits(self, generation: pins.Generation, cgroup_id: int) -> Limits | None:
+        value = libbpf.map_lookup(
+            generation.fds["target_limits"],
+            abi.map_key(cgroup_id),
+            abi.LIMITS_BYTES * libbpf.possible_cpus(),
+        )
+        if value is None:
+            return None
+        exempt = tuple(map(abi.exempt_key_cidr, self._exempt_keys(generation, cgroup_id)))
+        return abi.decode_limits(value[: abi.LIMITS_BYTES], tuple(sorted(exempt)))
+
+    def _exempt_keys(self, generation: pins.Generation, cgroup_id: int) -> list[bytes]:
+        keys = libbpf.map_keys(generation.fds["exempt_cidrs"], abi.EXEMPT_KEY.size)
+        return [key for key in keys if abi.exempt_key_cgroup_id(key) == cgroup_id]
+
+    def _write_exempt(self, cgroup_id: int, cidrs: Iterable[str]) -> None:
+        map_fd = self._current.fds["exempt_cidrs"]
+        wanted = {abi.exempt_key(cgroup_id, cidr) for cidr in cidrs}
+        for key in wanted:
+            libbpf.map_update(map_fd, key, (1).to_bytes(4, "little"))
+        for key in self._exempt_keys(self._current, cgroup_id):
+            if key not in wanted:
+                libbpf.map_delete(map_fd, key)
+
+    def _iterate(self, namespaces: dict[int, str]) -> None:
+        for path in namespaces.values():
+            with contextlib.suppress(FileNotFoundError):  # its last process has just ended
+                sockets.in_namespace(
+                    path, lambda: libbpf.run_iterator(self._current.fds[abi.ITERATOR])
+                )
+
+    def _release_sockets(self, cgroup_path: str, cgroup_id: int) -> None:
+        if abi.ITERATOR not in self._current.fds:
+            sockets.pace_from_user_space(cgroup_path, sockets.NOT_PACED)
+            return
+        release = self._current.fds["iterator_release"]
+        libbpf.map_update(release, bytes(4), abi.encode_count(cgroup_id))
+        try:
+            self._iterate(sockets.network_namespaces([cgroup_path]))
+        finally:
+            libbpf.map_update(release, bytes(4), abi.encode_count(0))
+
+
+@contextmanager
+def _directory(path: str) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _counters(direction: Direction, state: abi.DirectionState, limits: Limits) -> Counters:
+    idle = time.monotonic_ns() - state.refilled_at_ns > _IDLE_NS
+    limit = limits.of(direction)
+    rate = limit.rate_bytes_per_sec if limit else 0
+    if limits.mode is Mode.OBSERVE:
+        enforcement, why = "observed", "observe mode: nothing is paced or dropped"
+    elif direction is Direction.EGRESS:
+        enforcement, why = "paced", ""
+    else:
+        enforcement, why = "policed", _WHY_POLICED
+    return Counters(
+        share_bytes_per_sec=rate if idle else min(state.share_bytes_per_sec, rate),
+        active_flows=0 if idle else max(state.active_flows, state.window_flows),
+        passed_bytes=state.passed_bytes,
+        passed_packets=state.passed_packets,
+        dropped_bytes=state.dropped_bytes,
+        dropped_packets=state.dropped_packets,
+        marked_packets=state.marked_packets,
+        limited_ns=state.limited_ns,
+        enforcement=enforcement,
+        why=why,
+    )

@@ -1,0 +1,168 @@
+"""libbpf through ctypes: the handful of calls the daemon makes.
+
+bcc compiles and loads, in a child process (see compiler.py), because it maps LLVM. What is left
+for the daemon, to open pins, attach and read maps, is in libbpf, which bcc depends on.
+Every function raises OSError with the kernel's errno.
+"""
+
+import ctypes
+import errno
+import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Final
+
+BPF_F_ALLOW_MULTI: Final = 2
+BPF_F_LOCK: Final = 4
+BPF_TRACE_ITER: Final = 28
+_MAX_PROGRAMS: Final = 64
+_INFO_BYTES: Final = 232
+"""sizeof(struct bpf_prog_info); the kernel takes a longer or a shorter one."""
+_INFO_ID_OFFSET: Final = 4
+_INFO_NAME: Final = slice(64, 80)
+
+
+class AttachType(IntEnum):
+    """enum bpf_attach_type, the three hooks on a target's cgroup."""
+
+    INGRESS = 0
+    EGRESS = 1
+    SOCK_OPS = 3
+
+
+@functools.cache
+def _lib() -> ctypes.CDLL:
+    return ctypes.CDLL("libbpf.so.1", use_errno=True)
+
+
+def available() -> bool:
+    """Whether libbpf is installed."""
+    try:
+        _lib()
+    except OSError:
+        return False
+    return True
+
+
+def _check(result: int, doing: str) -> int:
+    if result < 0:
+        number = -result if result < -1 else ctypes.get_errno()
+        raise OSError(number, os.strerror(number), doing)
+    return result
+
+
+@functools.cache
+def possible_cpus() -> int:
+    """How many copies a per-CPU value has."""
+    return _check(_lib().libbpf_num_possible_cpus(), "count CPUs")
+
+
+def obj_get(path: str) -> int:
+    """Open a pinned program or map."""
+    return _check(_lib().bpf_obj_get(os.fsencode(path)), path)
+
+
+def obj_pin(fd: int, path: str) -> None:
+    """Pin a program or map."""
+    _check(_lib().bpf_obj_pin(fd, os.fsencode(path)), path)
+
+
+@contextmanager
+def pinned(path: str) -> Iterator[int]:
+    """A pinned object, open for as long as the block runs."""
+    fd = obj_get(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def program_identity(fd: int) -> tuple[int, str]:
+    """Kernel id and name of an open program."""
+    info = ctypes.create_string_buffer(_INFO_BYTES)
+    length = ctypes.c_uint32(_INFO_BYTES)
+    _check(_lib().bpf_obj_get_info_by_fd(fd, info, ctypes.byref(length)), "program info")
+    number = int.from_bytes(info.raw[_INFO_ID_OFFSET : _INFO_ID_OFFSET + 4], "little")
+    return number, info.raw[_INFO_NAME].split(b"\0")[0].decode()
+
+
+def program_open(program_id: int) -> int:
+    """Open a program by its kernel id. Needs CAP_SYS_ADMIN."""
+    return _check(_lib().bpf_prog_get_fd_by_id(program_id), f"program {program_id}")
+
+
+def attach(program_fd: int, cgroup_fd: int, hook: AttachType) -> None:
+    """Attach beside whatever else is attached there."""
+    _check(
+        _lib().bpf_prog_attach(program_fd, cgroup_fd, int(hook), BPF_F_ALLOW_MULTI),
+        f"attach {hook.name.lower()}",
+    )
+
+
+def detach(program_fd: int, cgroup_fd: int, hook: AttachType) -> None:
+    """Detach this one program."""
+    _check(_lib().bpf_prog_detach2(program_fd, cgroup_fd, int(hook)), f"detach {hook.name.lower()}")
+
+
+def attached(cgroup_fd: int, hook: AttachType) -> tuple[int, ...]:
+    """Ids of the programs attached to this very cgroup, ancestors' not included."""
+    ids = (ctypes.c_uint32 * _MAX_PROGRAMS)()
+    count = ctypes.c_uint32(_MAX_PROGRAMS)
+    flags = ctypes.c_uint32()
+    _check(
+        _lib().bpf_prog_query(
+            cgroup_fd, int(hook), 0, ctypes.byref(flags), ids, ctypes.byref(count)
+        ),
+        "query programs",
+    )
+    return tuple(ids[: count.value])
+
+
+def map_lookup(map_fd: int, key: bytes, value_bytes: int, *, locked: bool = False) -> bytes | None:
+    """The value, or None where there is none. ``locked``: consistent, under its spin lock."""
+    value = ctypes.create_string_buffer(value_bytes)
+    result = _lib().bpf_map_lookup_elem_flags(
+        map_fd, key, value, ctypes.c_uint64(BPF_F_LOCK if locked else 0)
+    )
+    if result < 0 and ctypes.get_errno() == errno.ENOENT:
+        return None
+    _check(result, "read map")
+    return value.raw
+
+
+def map_update(map_fd: int, key: bytes, value: bytes, *, locked: bool = False) -> None:
+    """Write a value; ``locked``: into the existing one, under its spin lock."""
+    flags = ctypes.c_uint64(BPF_F_LOCK if locked else 0)
+    _check(_lib().bpf_map_update_elem(map_fd, key, value, flags), "write map")
+
+
+def map_delete(map_fd: int, key: bytes) -> None:
+    """Delete an entry."""
+    _check(_lib().bpf_map_delete_elem(map_fd, key), "delete from map")
+
+
+def map_keys(map_fd: int, key_bytes: int) -> Iterator[bytes]:
+    """Every key. Collect them before deleting."""
+    following = ctypes.create_string_buffer(key_bytes)
+    key: bytes | None = None
+    while _lib().bpf_map_get_next_key(map_fd, key, following) == 0:
+        key = following.raw
+        yield key
+
+
+def run_iterator(program_fd: int) -> None:
+    """Run a BPF iterator once, over what the calling thread's namespaces hold."""
+    link_fd = _check(
+        _lib().bpf_link_create(program_fd, 0, BPF_TRACE_ITER, None), "create iterator link"
+    )
+    try:
+        fd = _check(_lib().bpf_iter_create(link_fd), "create iterator")
+        try:
+            while os.read(fd, 4096):
+                pass
+        finally:
+            os.close(fd)
+    finally:
+        os.close(link_fd)

@@ -1,0 +1,47 @@
+"""What this machine can do, asked before anything is attached; a missing thing says what to do."""
+
+import os
+from pathlib import Path
+
+from enforcer.datapath import libbpf
+from enforcer.errors import UnsupportedError
+
+
+def require(pin_root: Path, cgroup_root: Path) -> None:
+    """Raise UnsupportedError for the first thing that is missing."""
+    if os.geteuid() != 0:
+        raise UnsupportedError("the enforcer must run as root; start it with sudo or as a service")
+    if not libbpf.available():
+        raise UnsupportedError("libbpf is missing; run: apt-get install python3-bpfcc")
+    if filesystem_of(pin_root) != "bpf":
+        raise UnsupportedError(
+            f"{pin_root} is not on a BPF file system; run: mount -t bpf bpf /sys/fs/bpf"
+        )
+    if filesystem_of(cgroup_root) != "cgroup2":
+        raise UnsupportedError(
+            f"{cgroup_root} is not a cgroup v2 tree; mount one (mount -t cgroup2 none DIR) "
+            "or name it with --cgroup-root"
+        )
+
+
+def filesystem_of(path: Path) -> str:
+    """The type of the file system that ``path``, which need not exist, is or would be on."""
+    absolute = os.path.realpath(path)
+    best, kind = "", ""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        mount_point = fields[4].encode().decode("unicode_escape")
+        inside = absolute == mount_point or absolute.startswith(mount_point.rstrip("/") + "/")
+        if inside and len(mount_point) >= len(best):
+            best, kind = mount_point, fields[fields.index("-") + 1]
+    return kind
+
+
+def features(*, has_iterator: bool) -> dict[str, str]:
+    """Optional kernel features to ``supported`` or what is used instead."""
+    release = os.uname().release
+    return {
+        "tcp-iterator": "supported"
+        if has_iterator
+        else f"Linux {release} or its bcc has none; earlier sockets are paced from user space",
+    }
