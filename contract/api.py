@@ -86,5 +86,7 @@ class Health:
     version: str
     abi: int
     source_hash: str
+    cgroup_root: str
+    """Where the daemon sees cgroup v2."""
     features: dict[str, str] = field(default_factory=dict)
     """Kernel feature to ``supported`` or why not."""

@@ -1,13 +1,16 @@
 """What the daemon needs from the outside, as Protocols; only ``__main__.py`` builds real ones."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from enforcer.state import Attachment, Target, TargetCounters
 
 
 class Datapath(Protocol):
-    """The kernel side of limiting. Raises ``errors.DatapathError`` and nothing else."""
+    """The kernel side of limiting. Raises ``errors.DatapathError`` and nothing else.
+
+    Called from several threads, but never by two at once.
+    """
 
     @property
     def source_hash(self) -> str:
@@ -43,4 +46,28 @@ class Datapath(Protocol):
 
     def tend(self, targets: Iterable[Target]) -> None:
         """Periodic work (about ten times a second): paces sockets older than their limit."""
+        ...
+
+    def prune(self) -> None:
+        """Drop what earlier versions left. Call when every target has been replaced."""
+        ...
+
+    def unpin(self) -> None:
+        """Remove every pin of ours: the end of ``--cleanup``. Nothing else works afterwards."""
+        ...
+
+
+class Log(Protocol):
+    """One line per decision, with its facts as fields; structlog's loggers fit."""
+
+    def info(self, event: str, **fields: Any) -> Any:
+        """A decision."""
+        ...
+
+    def warning(self, event: str, **fields: Any) -> Any:
+        """Something could not be done; limits that are in force stay in force."""
+        ...
+
+    def error(self, event: str, **fields: Any) -> Any:
+        """A fault of ours."""
         ...

@@ -54,3 +54,12 @@ class TargetCounters:
     ingress: Counters
     egress: Counters
     earlier_sockets: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One cgroup as found: whether it is there, and what of ours is on it."""
+
+    cgroup_id: int | None
+    """None: there is no such cgroup (any more)."""
+    attachment: Attachment | None

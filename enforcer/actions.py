@@ -1,0 +1,45 @@
+"""What the daemon may do to the kernel and to its own memory; data, executed in execute.py."""
+
+from dataclasses import dataclass
+
+from contract.limits import Limits
+from enforcer.state import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Nothing of ours is on the cgroup: attach and set the limits."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Older or incomplete programs of ours are there: attach today's in their place, gapless."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class SetLimits:
+    """Today's programs are there, with other limits."""
+
+    target: Target
+    before: Limits | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Programs of ours are there and should not be."""
+
+    cgroup_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The cgroup is gone, and the kernel has dropped its programs with it."""
+
+    target: Target
+
+
+Action = Attach | Replace | SetLimits | Detach | Forget

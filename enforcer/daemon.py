@@ -1,0 +1,198 @@
+"""The daemon's verbs: observe, plan, execute, one request or one resync at a time."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+from contract.api import TargetRequest
+from contract.problems import Problem
+from contract.requests import parse_limits
+from enforcer.errors import DatapathError, RefusedError
+from enforcer.execute import describe, execute
+from enforcer.observe import observe
+from enforcer.plan import plan
+from enforcer.ports import Datapath, Log
+from enforcer.state import Target, TargetCounters
+from enforcer.store import TargetStore
+from enforcer.targets import KEY, CgroupTree, Resolved, cgroup_id
+
+
+class Daemon:
+    """Holds the desired targets in force. Safe to call from several threads.
+
+    ``count_error`` is told the name of each operation that failed.
+    """
+
+    def __init__(
+        self,
+        datapath: Datapath,
+        cgroups: CgroupTree,
+        store: TargetStore,
+        log: Log,
+        count_error: Callable[[str], None],
+    ) -> None:
+        self._datapath = datapath
+        self._cgroups = cgroups
+        self._store = store
+        self._log = log
+        self._count_error = count_error
+        self._lock = threading.Lock()
+        self._complaints: dict[str, str] = {}
+
+    def adopt(self) -> None:
+        """Take over what an earlier daemon left, and repair what differs."""
+        with self._lock:
+            for path, reason in self._store.load().items():
+                self._count_error("load")
+                self._log.warning("refused", cause="restart", file=str(path), reason=reason)
+            targets = self._store.all()
+        for target in targets:
+            if self._repair(target, "restart"):
+                self._log.info("adopted", target=target.name, **describe(target.limits))
+        try:
+            if not self._complaints:
+                with self._lock:
+                    self._datapath.prune()
+        except (DatapathError, OSError) as error:
+            self._complain("prune", str(error))
+
+    def resync(self) -> None:
+        """Forget removed cgroups, and put back what someone took off."""
+        for target in self.targets():
+            self._repair(target, "resync")
+
+    def tend(self) -> None:
+        """The datapath's periodic work."""
+        try:
+            with self._lock:
+                self._datapath.tend(self._store.all())
+        except (DatapathError, OSError) as error:
+            self._complain("tend", str(error))
+        else:
+            self._complaints.pop("tend", None)
+
+    def targets(self) -> tuple[Target, ...]:
+        """Every target, sorted by name."""
+        with self._lock:
+            return self._store.all()
+
+    def set_target(self, name: str, request: TargetRequest) -> tuple[Target, TargetCounters]:
+        """Set or change limits. Raises ``RefusedError``; then nothing has changed."""
+        limits = parse_limits(request)
+        resolved = self._cgroups.resolve(name)
+        problems = limits if isinstance(limits, tuple) else ()
+        if isinstance(resolved, Problem):
+            raise self._refuse(name, 422 if problems else 404, resolved, *problems)
+        if isinstance(limits, tuple):
+            raise self._refuse(name, 422, *limits)
+        target = Target(resolved.name, resolved.cgroup_path, resolved.cgroup_id, limits)
+        with self._lock:
+            before = self._store.get(target.cgroup_path)
+            try:
+                self._store.save(target)
+                self._converge(target, "request")
+            except (DatapathError, OSError) as error:
+                self._restore(target, before)
+                raise self._cannot("attach", name, error) from error
+            return self._with_counters(target)
+
+    def remove_target(self, name: str) -> None:
+        """Take the limits off. Raises ``RefusedError``; then they are still in force."""
+        with self._lock:
+            target = self._find(name)
+            try:
+                observed = observe(self._datapath, (target.cgroup_path,))
+                for action in plan({}, observed):
+                    execute(action, "request", self._datapath, self._store, self._log)
+                self._store.remove(target)
+            except (DatapathError, OSError) as error:
+                raise self._cannot("detach", name, error) from error
+
+    def show_target(self, name: str) -> tuple[Target, TargetCounters]:
+        """One target and its counters. Raises ``RefusedError``."""
+        with self._lock:
+            return self._with_counters(self._find(name))
+
+    def counters(self) -> Iterator[tuple[Target, TargetCounters]]:
+        """Every target that is there, with its counters; the lock is free between two."""
+        for target in self.targets():
+            try:
+                with self._lock:
+                    if self._store.get(target.cgroup_path) != target or not _alive(target):
+                        continue
+                    counters = self._datapath.counters(target)
+            except DatapathError as error:
+                self._complain("counters", str(error), target)
+            else:
+                yield target, counters
+
+    def _converge(self, target: Target, cause: str) -> bool:
+        """Observe, plan, execute for one target; True when nothing was to be done."""
+        path = target.cgroup_path
+        actions = plan({path: target}, observe(self._datapath, (path,)))
+        for action in actions:
+            execute(action, cause, self._datapath, self._store, self._log)
+        return not actions
+
+    def _repair(self, target: Target, cause: str) -> bool:
+        """Converge without being asked: failures are logged, once, and tried again."""
+        try:
+            with self._lock:
+                if self._store.get(target.cgroup_path) != target:
+                    return False
+                nothing_done = self._converge(target, cause)
+        except (DatapathError, OSError) as error:
+            self._complain(cause, str(error), target)
+            return False
+        self._complaints.pop(f"{cause} {target.cgroup_path}", None)
+        return nothing_done
+
+    def _with_counters(self, target: Target) -> tuple[Target, TargetCounters]:
+        try:
+            return target, self._datapath.counters(target)
+        except DatapathError as error:
+            raise self._cannot("count", target.name, error) from error
+
+    def _restore(self, target: Target, before: Target | None) -> None:
+        self._store.remove(target)
+        if before is not None:
+            self._store.save(before)
+
+    def _find(self, name: str) -> Target:
+        """By cgroup, else by the name it was set with: a pid may be dead, its cgroup alive."""
+        resolved = self._cgroups.resolve(name)
+        target = self._store.by_name(name)
+        if isinstance(resolved, Resolved):
+            target = self._store.get(resolved.cgroup_path) or target
+        if target is not None and _alive(target):
+            return target
+        if target is not None:
+            self._converge(target, "request")
+        if isinstance(resolved, Problem):
+            raise RefusedError(404, resolved)
+        raise RefusedError(
+            404,
+            Problem(KEY, name, "has no limit", "list those that have with: podpace list"),
+        )
+
+    def _cannot(self, operation: str, name: str, error: Exception) -> RefusedError:
+        self._count_error(operation)
+        return self._refuse(
+            name, 409, Problem(KEY, name, f"failed to {operation}: {error}", "try again after that")
+        )
+
+    def _refuse(self, name: str, status: int, *problems: Problem) -> RefusedError:
+        self._log.warning("refused", target=name, problems=[str(p) for p in problems])
+        return RefusedError(status, *problems)
+
+    def _complain(self, operation: str, reason: str, target: Target | None = None) -> None:
+        """Count each failure, but log it only when it is not the one logged last."""
+        self._count_error(operation)
+        key = operation if target is None else f"{operation} {target.cgroup_path}"
+        if self._complaints.get(key) != reason:
+            self._complaints[key] = reason
+            fields = {} if target is None else {"target": target.name}
+            self._log.warning("failed", operation=operation, reason=reason, **fields)
+
+
+def _alive(target: Target) -> bool:
+    return cgroup_id(target.cgroup_path) == target.cgroup_id

@@ -1,0 +1,56 @@
+"""Runs actions; the only place that changes the kernel.
+
+Failure contract:
+1. An action that raises ``DatapathError`` has changed nothing (see ``ports.Datapath``), and no
+   later action runs.
+2. The point of no return of ``Attach``, ``Replace``, ``SetLimits`` and ``Detach`` is the datapath
+   call; what comes after it is a log line.
+3. The store is written by the caller before an attach and after a detach, so that a daemon that
+   dies in between finishes the job when it starts again.
+"""
+
+from typing import Any
+
+from contract.limits import Limit, Limits
+from enforcer.actions import Action, Attach, Detach, Forget, Replace, SetLimits
+from enforcer.ports import Datapath, Log
+from enforcer.store import TargetStore
+
+
+def execute(action: Action, cause: str, datapath: Datapath, store: TargetStore, log: Log) -> None:
+    """Do it and say so. ``cause`` (request, restart, resync) goes into the log line."""
+    match action:
+        case Attach(target):
+            datapath.attach(target)
+            log.info("attached", cause=cause, target=target.name, **describe(target.limits))
+        case Replace(target):
+            datapath.attach(target)
+            log.info("replaced", cause=cause, target=target.name, **describe(target.limits))
+        case SetLimits(target, before):
+            datapath.set_limits(target)
+            log.info(
+                "changed",
+                cause=cause,
+                target=target.name,
+                **describe(target.limits),
+                before=None if before is None else describe(before),
+            )
+        case Detach(cgroup_path):
+            datapath.detach(cgroup_path)
+            log.info("detached", cause=cause, cgroup=cgroup_path)
+        case Forget(target):
+            store.remove(target)
+            log.info("forgotten", cause=cause, target=target.name, reason="its cgroup was removed")
+
+
+def describe(limits: Limits) -> dict[str, Any]:
+    """Limits as fields of a log line, in bits per second."""
+
+    def bits(limit: Limit | None) -> int | None:
+        return None if limit is None else limit.bits_per_second
+
+    return {
+        "ingress_bits_per_second": bits(limits.ingress),
+        "egress_bits_per_second": bits(limits.egress),
+        "mode": str(limits.mode),
+    }

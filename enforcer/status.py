@@ -1,0 +1,40 @@
+"""Pure: a target and its counters, as the control socket tells them."""
+
+from contract.api import DirectionStatus, TargetStatus
+from contract.limits import Limit
+from enforcer.state import Counters, Target, TargetCounters
+
+_NS_PER_SECOND = 1e9
+
+
+def to_status(target: Target, counters: TargetCounters) -> TargetStatus:
+    """One target's line in ``list`` and ``show``."""
+    return TargetStatus(
+        target=target.name,
+        cgroup_path=target.cgroup_path,
+        cgroup_id=target.cgroup_id,
+        mode=target.limits.mode,
+        exempt_cidrs=target.limits.exempt_cidrs,
+        ingress=_direction(target.limits.ingress, counters.ingress),
+        egress=_direction(target.limits.egress, counters.egress),
+        earlier_sockets=counters.earlier_sockets,
+    )
+
+
+def _direction(limit: Limit | None, counters: Counters) -> DirectionStatus | None:
+    if limit is None:
+        return None
+    return DirectionStatus(
+        bits_per_second=limit.bits_per_second,
+        burst_bits=limit.burst_bits,
+        enforcement=counters.enforcement,
+        why=counters.why,
+        share_bytes_per_sec=counters.share_bytes_per_sec,
+        active_flows=counters.active_flows,
+        passed_bytes=counters.passed_bytes,
+        passed_packets=counters.passed_packets,
+        dropped_bytes=counters.dropped_bytes,
+        dropped_packets=counters.dropped_packets,
+        marked_packets=counters.marked_packets,
+        limited_seconds=counters.limited_ns / _NS_PER_SECOND,
+    )

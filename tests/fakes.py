@@ -1,0 +1,119 @@
+"""Fakes that implement our Protocols, for tests without a kernel."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from enforcer.errors import DatapathError
+from enforcer.state import Attachment, Counters, Target, TargetCounters
+
+
+class FakeDatapath:
+    """Programs in a dictionary. ``fail`` names the operations that the kernel refuses."""
+
+    source_hash = "0123abcd"
+
+    def __init__(self) -> None:
+        self.attached: dict[str, Target] = {}
+        self.outdated: set[str] = set()
+        self.fail: dict[str, str] = {}
+        self.calls: list[str] = []
+        self.tended = threading.Event()
+        self.pinned = True
+
+    def features(self) -> Mapping[str, str]:
+        """Everything is supported but one."""
+        return {"cgroup_skb": "supported", "fq": "this kernel has no sch_fq"}
+
+    def observe(self, cgroup_path: str) -> Attachment | None:
+        """As attached last."""
+        self._call("observe")
+        target = self.attached.get(cgroup_path)
+        if target is None or not Path(cgroup_path).exists():
+            return None
+        current = cgroup_path not in self.outdated
+        return Attachment(cgroup_path, target.cgroup_id, current, target.limits)
+
+    def attach(self, target: Target) -> None:
+        """All or nothing."""
+        self._call("attach")
+        self.attached[target.cgroup_path] = target
+        self.outdated.discard(target.cgroup_path)
+
+    def set_limits(self, target: Target) -> None:
+        """Only on what is attached."""
+        self._call("set_limits")
+        self.attached[target.cgroup_path] = target
+
+    def detach(self, cgroup_path: str) -> None:
+        """Of any age."""
+        self._call("detach")
+        self.attached.pop(cgroup_path, None)
+
+    def counters(self, target: Target) -> TargetCounters:
+        """Distinct numbers, so that a mix-up shows."""
+        self._call("counters")
+        return TargetCounters(
+            ingress=Counters(11, 12, 13, 14, 15, 16, 17, 1_800_000_000, "policed", "no veth"),
+            egress=Counters(21, 22, 23, 24, 25, 26, 27, 2_800_000_000, "paced", ""),
+            earlier_sockets="iterator",
+        )
+
+    def tend(self, targets: Iterable[Target]) -> None:
+        """Nothing to do."""
+        list(targets)
+        if "tend" in self.fail:
+            raise DatapathError(self.fail["tend"])
+        self.tended.set()
+
+    def prune(self) -> None:
+        """Counted."""
+        self._call("prune")
+
+    def unpin(self) -> None:
+        """No pins are left."""
+        self._call("unpin")
+        self.pinned = False
+
+    def _call(self, operation: str) -> None:
+        self.calls.append(operation)
+        if operation in self.fail:
+            raise DatapathError(self.fail[operation])
+
+
+class FakeLog:
+    """Keeps what was logged: (level, event, fields)."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def info(self, event: str, **fields: Any) -> None:
+        """A decision."""
+        self.lines.append(("info", event, fields))
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """A failure."""
+        self.lines.append(("warning", event, fields))
+
+    def error(self, event: str, **fields: Any) -> None:
+        """A fault."""
+        self.lines.append(("error", event, fields))
+
+    @property
+    def events(self) -> list[str]:
+        """What happened, in order."""
+        return [event for _, event, _ in self.lines]
+
+
+def make_proc(folder: Path, cgroup_root: Path, v1_root: Path | None = None) -> Path:
+    """A procfs with a mount table in which ``cgroup_root`` is cgroup v2."""
+    (folder / "self").mkdir(parents=True)
+    lines = [
+        "1 0 8:1 / / rw - ext4 /dev/sda rw",
+        f"2 1 0:28 / {cgroup_root} rw,relatime shared:4 - cgroup2 cgroup2 rw",
+    ]
+    if v1_root is not None:
+        lines.append(f"3 1 0:29 / {v1_root} rw,relatime - cgroup cgroup rw,cpu")
+    (folder / "self/mountinfo").write_text("\n".join(lines) + "\n")
+    return folder
