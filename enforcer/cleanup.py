@@ -33,6 +33,7 @@ def clean_up(
                 say(f"detached {path}")
             except DatapathError as error:
                 say(f"cannot detach {path}: {error}")
+    left = [f"programs on {path}" for path in cgroups.walk() if _is_ours(datapath, path)]
     for file in remove_files(state_dir):
         say(f"removed {file}")
     try:
@@ -57,7 +58,6 @@ def clean_up(
         except OSError:
             say(f"cannot remove {folder}: a command started by podpace run is still in it")
 
-    left = [f"programs on {path}" for path in cgroups.walk() if _is_ours(datapath, path)]
     left += [str(p) for p in (pin_root, state_dir, socket_path) if p.exists()]
     left += [str(path) for path in _run_cgroups(cgroups.root)]
     for thing in left:
