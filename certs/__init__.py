@@ -1,1 +1,1 @@
-"""A certificate authority and its leaves."""
+"""Certificates of the webhook: authority, leaf, rotation. No network, no Kubernetes."""

@@ -1,0 +1,188 @@
+"""From a request's bytes to the answer: decode, decide, count, log. No network."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import structlog
+
+from contract import names
+from contract.names import Direction, Mode
+from contract.policy import EffectivePolicy, Policy, parse_policy
+from contract.problems import Problem
+from contract.quantity import format_bits_per_second
+from webhook import reviews
+from webhook.metrics import Metrics
+from webhook.mutation import Decision, decide, denial_message
+from webhook.reviews import Answer, ConfigMap, Pod, Request, Review
+
+log = structlog.stdlib.get_logger()
+
+
+class UnusableReviewError(Exception):
+    """The body is not an AdmissionReview that we can answer; the message says why."""
+
+
+class Policies(Protocol):
+    """Where the policies in force are looked up."""
+
+    def effective(self, namespace: str) -> EffectivePolicy:
+        """What holds for the pods of a namespace."""
+        ...
+
+    @property
+    def cluster(self) -> Policy:
+        """The cluster's own policy."""
+        ...
+
+
+Handler = Callable[[bytes], bytes]
+"""Takes a request's body, gives the answer's; raises UnusableReviewError and nothing else."""
+
+_WRITES = (reviews.CREATE, reviews.UPDATE)
+T = TypeVar("T")
+
+
+def make_mutate(policies: Policies, metrics: Metrics) -> Handler:
+    """The handler of pods."""
+    duration = metrics.duration.labels("mutate")
+
+    def mutate(body: bytes) -> bytes:
+        started = time.perf_counter()
+        request = _open(reviews.decode_pod_review, body).request
+        pod = request.object
+        if pod is None:
+            answer, result = reviews.allow(request.uid), "allowed"
+        else:
+            old = request.old_object if request.operation == reviews.UPDATE else None
+            decision = decide(pod, policies.effective(request.namespace), old)
+            answer, result = _answer_pod(request, decision)
+            _log_pod(request, decision)
+            source = decision.resolution.source if decision.resolution else None
+            if decision.allowed and source is not None and not request.dry_run:
+                metrics.limit_source.labels(source.value).inc()
+        encoded = reviews.encode_answer(answer)
+        metrics.requests.labels("mutate", _operation(request), result).inc()
+        duration.observe(time.perf_counter() - started)
+        return encoded
+
+    return mutate
+
+
+def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) -> Handler:
+    """The handler of policy ConfigMaps."""
+    duration = metrics.duration.labels("validate")
+
+    def validate(body: bytes) -> bytes:
+        started = time.perf_counter()
+        request = _open(reviews.decode_config_map_review, body).request
+        config_map = request.object
+        problems: tuple[Problem, ...] = ()
+        warnings: tuple[str, ...] = ()
+        if config_map is not None and _is_policy(request):
+            problems = policy_problems(config_map)
+            if request.namespace != release_namespace:
+                warnings = policy_warnings(config_map, policies.cluster)
+            log.info(
+                "policy reviewed",
+                uid=request.uid,
+                namespace=request.namespace,
+                operation=_operation(request),
+                dry_run=bool(request.dry_run),
+                allowed=not problems,
+                problems=[p.key for p in problems],
+            )
+        answer = (
+            reviews.deny(request.uid, policy_denial_message(problems), warnings)
+            if problems
+            else reviews.allow(request.uid, (), warnings)
+        )
+        result = "denied" if problems else "allowed"
+        metrics.requests.labels("validate", _operation(request), result).inc()
+        duration.observe(time.perf_counter() - started)
+        return reviews.encode_answer(answer)
+
+    return validate
+
+
+def policy_problems(config_map: ConfigMap) -> tuple[Problem, ...]:
+    """Everything wrong with a policy ConfigMap."""
+    _, problems = parse_policy(config_map.data or {})
+    binary = tuple(
+        Problem(key, "(binary)", "is binary data", "write it as text under data")
+        for key in sorted(config_map.binary_data or {})
+    )
+    return problems + binary
+
+
+def policy_warnings(config_map: ConfigMap, cluster: Policy) -> tuple[str, ...]:
+    """Where a namespace's policy tries to loosen the cluster's, which then holds."""
+    policy, _ = parse_policy(config_map.data or {})
+    found = []
+    for direction in Direction:
+        ours, theirs = policy.of(direction).max, cluster.of(direction).max
+        if ours is not None and theirs is not None and ours > theirs:
+            most = format_bits_per_second(theirs)
+            found.append(f"{direction}.max is above the cluster's, {most}, which holds")
+    if policy.mode is Mode.OBSERVE and (cluster.bounded or cluster.mode is Mode.ENFORCE):
+        found.append(f"{names.POLICY_MODE}: the cluster's policy enforces, which holds")
+    return tuple(found)
+
+
+def policy_denial_message(problems: tuple[Problem, ...]) -> str:
+    """What a user reads when a policy is refused."""
+    return denial_message(problems, "the policy")
+
+
+def _open(decode: Callable[[bytes], Review[T]], body: bytes) -> Review[T]:
+    try:
+        review = decode(body)
+    except RecursionError as e:
+        message = "the body is nested too deeply"
+        raise UnusableReviewError(message) from e
+    except ValueError as e:
+        # msgspec's DecodeError is one, and so is Unicode's.
+        raise UnusableReviewError(f"the body is not a usable AdmissionReview: {e}") from e
+    if review.api_version != reviews.API_VERSION or review.kind != reviews.KIND:
+        message = f"send {reviews.KIND} of {reviews.API_VERSION}"
+        raise UnusableReviewError(message)
+    return review
+
+
+def _answer_pod(request: Request[Pod], decision: Decision) -> tuple[Answer, str]:
+    if decision.problems:
+        message = denial_message(decision.problems, "the pod's bandwidth")
+        return reviews.deny(request.uid, message, decision.warnings), "denied"
+    return reviews.allow(request.uid, decision.patch, decision.warnings), "allowed"
+
+
+def _is_policy(request: Request[ConfigMap]) -> bool:
+    name = request.name or (request.object.metadata.name if request.object else None)
+    return name == names.POLICY_CONFIG_MAP and request.operation in _WRITES
+
+
+def _operation(request: Request[T]) -> str:
+    """Bounded, because it becomes a metric's label."""
+    return request.operation if request.operation in _WRITES else "other"
+
+
+def _log_pod(request: Request[Pod], decision: Decision) -> None:
+    metadata = request.object.metadata if request.object else reviews.Metadata()
+    resolution = decision.resolution
+    fields = {
+        f"{direction}_bits_per_second": resolved.limit.bits_per_second
+        for direction in Direction
+        if resolution and (resolved := resolution.of(direction))
+    }
+    log.info(
+        "pod reviewed",
+        uid=request.uid,
+        namespace=request.namespace,
+        pod=request.name or metadata.name or f"{metadata.generate_name or ''}*",
+        operation=_operation(request),
+        dry_run=bool(request.dry_run),
+        allowed=decision.allowed,
+        changes=len(decision.patch),
+        problems=[problem.key for problem in decision.problems[:20]],
+        **fields,
+    )

@@ -1,0 +1,174 @@
+"""What is wrong with a pod, and what its author should know.
+
+Each check is a pure function of the reading and the policy. ``CHECKS`` finds problems, in the
+order in which they are told; ``ADVICE`` finds what is worth a warning.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from typing import Final
+
+from contract import names
+from contract.limits import cap_burst_bits
+from contract.names import Direction, GateRule, OnViolation, Require
+from contract.policy import EffectivePolicy
+from contract.problems import Problem
+from contract.quantity import format_bits_per_second
+from webhook.reading import INPUT_KEYS, OUR_RATE_KEYS, Reading
+
+Check = Callable[[Reading, EffectivePolicy], Iterable[Problem]]
+Advice = Callable[[Reading, EffectivePolicy], Iterable[str]]
+
+
+def unknown_keys(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
+    """A misspelt key would leave a pod unlimited without a word."""
+    for key in sorted(reading.unknown_keys):
+        near = get_close_matches(key, INPUT_KEYS, n=1)
+        fix = f"write {near[0]}" if near else "remove it"
+        yield Problem(
+            key, reading.unknown_keys[key], "is under a key that podpace does not know", fix
+        )
+
+
+def unreadable_quantities(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
+    """Also the key that does not win: a container runtime may read it and refuse the pod later."""
+    for direction in Direction:
+        asked = reading.of(direction)
+        for written in (asked.rate, asked.shadowed, asked.burst):
+            if written is not None and isinstance(written.value, Problem):
+                yield written.value
+
+
+def unreadable_gate(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
+    """The readiness gate is asked for with a word."""
+    if reading.gate_text not in (None, "true", "false"):
+        yield Problem(
+            names.ANNOTATION_READINESS_GATE,
+            reading.gate_text or "",
+            "is not true or false",
+            'write "true", or leave it out',
+        )
+
+
+def bursts_without_limit(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
+    """A burst belongs to a limit."""
+    for direction in Direction:
+        asked = reading.of(direction)
+        if asked.burst and asked.rate is None and policy.of(direction).default is None:
+            key = OUR_RATE_KEYS[direction]
+            yield Problem(
+                asked.burst.key, asked.burst.text, f"has no effect without {key}", f"set {key} too"
+            )
+
+
+def out_of_bounds(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
+    """Limits outside min and max, bursts above burst.max; clamped instead where policy says so."""
+    if policy.on_violation is OnViolation.DENY:
+        yield from _violations(reading, policy)
+
+
+def missing_limits(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
+    """What ``require`` asks for."""
+    missing = [d for d in Direction if reading.of(d).rate is None and policy.of(d).default is None]
+    if policy.require is Require.BOTH:
+        for direction in missing:
+            yield Problem(
+                OUR_RATE_KEYS[direction],
+                "",
+                "is not set, and the policy requires both limits",
+                "set it, for example to 10M for 10 Mbit/s",
+            )
+    elif policy.require is Require.ANY and len(missing) == len(Direction):
+        yield Problem(
+            OUR_RATE_KEYS[Direction.EGRESS],
+            "",
+            "is not set and neither is the ingress one, and the policy requires a limit",
+            "set one of them, for example to 10M for 10 Mbit/s",
+        )
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    unknown_keys,
+    unreadable_quantities,
+    unreadable_gate,
+    bursts_without_limit,
+    out_of_bounds,
+    missing_limits,
+)
+
+
+def clamped(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
+    """What was brought within bounds instead of refused."""
+    if policy.on_violation is OnViolation.CLAMP:
+        for problem in _violations(reading, policy):
+            yield f'{problem.key}: "{problem.text}" {problem.reason}; it was brought within bounds'
+
+
+def shadowed(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
+    """Two keys that say different things."""
+    for direction in Direction:
+        asked = reading.of(direction)
+        if (
+            asked.rate
+            and asked.shadowed
+            and asked.rate.bits != asked.shadowed.bits
+            and not policy.take_over
+        ):
+            yield (
+                f"{asked.rate.key} wins over {asked.shadowed.key}, "
+                "which a CNI bandwidth plugin may still enforce"
+            )
+
+
+def capped_bursts(reading: Reading, _: EffectivePolicy) -> Iterator[str]:
+    """Bursts above one second of their rate."""
+    for direction in Direction:
+        asked = reading.of(direction)
+        rate = asked.rate.bits if asked.rate else None
+        burst = asked.burst.bits if asked.burst else None
+        if asked.burst and rate and burst and cap_burst_bits(burst, rate) < burst:
+            yield f"{asked.burst.key} is more than one second of the limit; it was cut to that"
+
+
+def vain_gates(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
+    """A readiness gate that was asked for and is not given."""
+    if reading.gate_text != "true":
+        return
+    if policy.readiness_gate is GateRule.NEVER:
+        yield f"{names.ANNOTATION_READINESS_GATE} has no effect: the policy says never"
+    elif all(reading.of(d).rate is None and policy.of(d).default is None for d in Direction):
+        yield f"{names.ANNOTATION_READINESS_GATE} has no effect on a pod without a limit"
+
+
+ADVICE: Final[tuple[Advice, ...]] = (clamped, shadowed, capped_bursts, vain_gates)
+
+
+def _violations(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
+    for direction in Direction:
+        asked, bounds = reading.of(direction), policy.of(direction)
+        rate = asked.rate.bits if asked.rate else None
+        if asked.rate and rate is not None:
+            if bounds.max and rate > bounds.max.bits_per_second:
+                most = bounds.max.bits_per_second
+                yield Problem(
+                    asked.rate.key,
+                    asked.rate.text,
+                    f"is above the {bounds.max.source}'s maximum, {format_bits_per_second(most)}",
+                    f"write {most} or less",
+                )
+            elif bounds.min and rate < bounds.min.bits_per_second:
+                least = bounds.min.bits_per_second
+                yield Problem(
+                    asked.rate.key,
+                    asked.rate.text,
+                    f"is below the {bounds.min.source}'s minimum, {format_bits_per_second(least)}",
+                    f"write {least} or more",
+                )
+        burst = asked.burst.bits if asked.burst else None
+        if asked.burst and burst is not None and bounds.burst_max and burst > bounds.burst_max:
+            yield Problem(
+                asked.burst.key,
+                asked.burst.text,
+                f"is above the policy's largest burst, {bounds.burst_max} bits",
+                f"write {bounds.burst_max} or less, or leave it out for the default",
+            )

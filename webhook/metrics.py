@@ -1,0 +1,64 @@
+"""What the webhook counts. Prefix ``podpace_``; base units; no label a user can grow."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5)
+
+
+class Metrics:
+    """All of the webhook's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "podpace_admission_requests",
+            "Admission requests by route, operation and result (allowed, denied, unusable).",
+            ("route", "operation", "result"),
+            registry=self.registry,
+        )
+        self.duration = Histogram(
+            "podpace_admission_duration_seconds",
+            "Time to answer an admission request, without network and TLS.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.limit_source = Counter(
+            "podpace_admission_limits",
+            "Admitted limited pods by where the limit came from.",
+            ("source",),
+            registry=self.registry,
+        )
+        self.bad_policy = Gauge(
+            "podpace_policy_bad",
+            "1 for a namespace whose latest policy is bad; the last good one is in force.",
+            ("namespace",),
+            registry=self.registry,
+        )
+        self.policies_changed = Gauge(
+            "podpace_policy_last_change_timestamp_seconds",
+            "When a policy last came in force.",
+            registry=self.registry,
+        )
+        self.certificate_expiry = Gauge(
+            "podpace_webhook_certificate_expiry_timestamp_seconds",
+            "When the serving certificate expires.",
+            registry=self.registry,
+        )
+        self.audited = Counter(
+            "podpace_audit_pods",
+            "Pods that had slipped past the webhook, by what was done (labelled, failed).",
+            ("result",),
+            registry=self.registry,
+        )
+        self.leader = Gauge(
+            "podpace_audit_leader", "1 in the replica that audits.", registry=self.registry
+        )
+        self.watch_restarts = Counter(
+            "podpace_watch_restarts",
+            "Watches of the API server that had to be started again, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )

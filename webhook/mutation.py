@@ -1,0 +1,120 @@
+"""The decision about one pod: refused with all its problems, or admitted with a patch. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from contract import names
+from contract.names import Direction
+from contract.policy import EffectivePolicy
+from contract.problems import Problem
+from webhook.checks import ADVICE, CHECKS
+from webhook.jsonpatch import Operation, change_map
+from webhook.reading import MIRROR_ANNOTATION, OUR_RATE_KEYS, STANDARD_RATE_KEYS, Reading, read
+from webhook.resolution import Resolution, resolve
+from webhook.reviews import Pod, clip
+
+OUR_LABELS: Final = frozenset(
+    (
+        names.LABEL_LIMITED,
+        names.LABEL_INGRESS_BITS_PER_SECOND,
+        names.LABEL_EGRESS_BITS_PER_SECOND,
+        names.LABEL_INGRESS_BURST_BITS,
+        names.LABEL_EGRESS_BURST_BITS,
+        names.LABEL_SOURCE,
+        names.LABEL_MODE,
+    )
+)
+_TEXT_CHARS: Final = 80
+_TOLD_PROBLEMS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``problems`` refuse the pod; without any it is admitted with ``patch``."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+    patch: tuple[Operation, ...]
+    resolution: Resolution | None
+    """None for pods that are none of our business."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the pod is admitted."""
+        return not self.problems
+
+
+_NOT_OURS: Final = Decision((), (), (), None)
+
+
+def decide(pod: Pod, policy: EffectivePolicy, old: Pod | None = None) -> Decision:
+    """What to answer for ``pod``; ``old`` is what it was before an update.
+
+    On an update only problems that it brings refuse it; the others, which came with an earlier
+    policy or while the webhook was away, are told as warnings.
+    """
+    annotations = pod.metadata.annotations or {}
+    if MIRROR_ANNOTATION in annotations:
+        return _NOT_OURS
+    old_annotations = None if old is None else old.metadata.annotations or {}
+    reading = read(annotations, old_annotations, policy.take_over)
+    refusing = found = _problems(reading, policy)
+    warnings = [warning for advice in ADVICE for warning in advice(reading, policy)]
+    if old_annotations is not None:
+        earlier = _problems(read(old_annotations), policy) if found else []
+        refusing = [p for p in found if p not in earlier]
+        warnings = [str(p) for p in found if p in earlier] + warnings
+        gate = names.ANNOTATION_READINESS_GATE
+        if annotations.get(gate) != old_annotations.get(gate):
+            warnings.append(f"{gate} has an effect only when a pod is created")
+    resolution = resolve(reading, policy)
+    if refusing:
+        return Decision(tuple(refusing), tuple(warnings), (), resolution)
+    patch = make_patch(pod, reading, resolution, take_over=policy.take_over, gate=old is None)
+    return Decision((), tuple(warnings), tuple(patch), resolution)
+
+
+def make_patch(
+    pod: Pod, reading: Reading, resolution: Resolution, *, take_over: bool, gate: bool
+) -> list[Operation]:
+    """What makes the pod say what is in force; empty when it does already.
+
+    ``gate`` is whether readiness gates can still be added: only at creation.
+    """
+    put = resolution.annotations()
+    drop = {names.ANNOTATION_EXEMPT_CIDRS}
+    if take_over:
+        for direction in Direction:
+            rate = reading.of(direction).rate
+            if rate is not None:
+                put[OUR_RATE_KEYS[direction]] = rate.text
+        drop.update(STANDARD_RATE_KEYS.values())
+    metadata = pod.metadata
+    patch = change_map("/metadata/annotations", metadata.annotations, put, frozenset(drop))
+    patch += change_map("/metadata/labels", metadata.labels, resolution.labels(), OUR_LABELS)
+    gates = pod.spec.readiness_gates
+    condition = names.CONDITION_BANDWIDTH_ENFORCED
+    if gate and resolution.gate and condition not in (g.condition_type for g in gates or ()):
+        entry: Mapping[str, str] = {"conditionType": condition}
+        if gates is None:
+            patch.append(Operation("add", "/spec/readinessGates", [entry]))
+        else:
+            patch.append(Operation("add", "/spec/readinessGates/-", entry))
+    return patch
+
+
+def denial_message(problems: Sequence[Problem], subject: str) -> str:
+    """Every problem of ``subject`` on a line of its own, each with what to write instead."""
+    count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
+    lines = [
+        str(Problem(p.key, clip(p.text, _TEXT_CHARS), p.reason, p.fix))
+        for p in problems[:_TOLD_PROBLEMS]
+    ]
+    if len(problems) > _TOLD_PROBLEMS:
+        lines.append(f"and {len(problems) - _TOLD_PROBLEMS} more")
+    return f"{count} with {subject}:\n  " + "\n  ".join(lines)
+
+
+def _problems(reading: Reading, policy: EffectivePolicy) -> list[Problem]:
+    return [problem for check in CHECKS for problem in check(reading, policy)]

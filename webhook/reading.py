@@ -1,0 +1,137 @@
+"""What a pod's annotations ask for, read but not judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from contract import names
+from contract.names import Direction
+from contract.problems import Problem
+from contract.quantity import parse_bits_per_second, parse_burst_bits
+
+MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
+"""Marks the API's image of a static pod, which only the kubelet may write."""
+
+OUR_RATE_KEYS: Final = {
+    Direction.INGRESS: names.ANNOTATION_INGRESS_BANDWIDTH,
+    Direction.EGRESS: names.ANNOTATION_EGRESS_BANDWIDTH,
+}
+STANDARD_RATE_KEYS: Final = {
+    Direction.INGRESS: names.ANNOTATION_KUBERNETES_INGRESS_BANDWIDTH,
+    Direction.EGRESS: names.ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH,
+}
+BURST_KEYS: Final = {
+    Direction.INGRESS: names.ANNOTATION_INGRESS_BURST,
+    Direction.EGRESS: names.ANNOTATION_EGRESS_BURST,
+}
+INPUT_KEYS: Final = (
+    *OUR_RATE_KEYS.values(),
+    *STANDARD_RATE_KEYS.values(),
+    *BURST_KEYS.values(),
+    names.ANNOTATION_READINESS_GATE,
+)
+OUR_ANNOTATIONS: Final = frozenset(
+    (
+        *OUR_RATE_KEYS.values(),
+        *BURST_KEYS.values(),
+        names.ANNOTATION_READINESS_GATE,
+        names.ANNOTATION_EXEMPT_CIDRS,
+    )
+)
+_PREFIX: Final = f"{names.DOMAIN}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One quantity as the user wrote it, and what it means."""
+
+    key: str
+    text: str
+    value: int | Problem
+    """Bits per second, or bits for a burst."""
+
+    @property
+    def bits(self) -> int | None:
+        """The value when it could be read."""
+        return self.value if isinstance(self.value, int) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One direction. ``shadowed`` is the other key's value when both are written."""
+
+    rate: Written | None
+    shadowed: Written | None
+    burst: Written | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything a pod's annotations say about bandwidth."""
+
+    ingress: Asked
+    egress: Asked
+    gate_text: str | None
+    unknown_keys: Mapping[str, str]
+    """Keys under our domain that mean nothing, with their values."""
+
+    def of(self, direction: Direction) -> Asked:
+        """One direction."""
+        return self.ingress if direction is Direction.INGRESS else self.egress
+
+
+def read(
+    annotations: Mapping[str, str],
+    old_annotations: Mapping[str, str] | None = None,
+    take_over: bool = False,
+) -> Reading:
+    """Our key wins over the standard one.
+
+    With ``take_over`` ours was moved from the standard key earlier, so on an update an edit of
+    the standard key alone is the newer word and wins.
+    """
+
+    def asked(direction: Direction) -> Asked:
+        ours = _written(annotations, OUR_RATE_KEYS[direction], rate=True)
+        standard = _written(annotations, STANDARD_RATE_KEYS[direction], rate=True)
+        burst = _written(annotations, BURST_KEYS[direction], rate=False)
+        if ours is None or standard is None:
+            return Asked(ours or standard, None, burst)
+        if (
+            take_over
+            and old_annotations is not None
+            and (
+                old_annotations.get(ours.key) == ours.text
+                and old_annotations.get(standard.key) != standard.text
+            )
+        ):
+            return Asked(standard, ours, burst)
+        return Asked(ours, standard, burst)
+
+    return Reading(
+        asked(Direction.INGRESS),
+        asked(Direction.EGRESS),
+        annotations.get(names.ANNOTATION_READINESS_GATE),
+        {
+            key: text
+            for key, text in annotations.items()
+            if key.startswith(_PREFIX) and key not in OUR_ANNOTATIONS
+        },
+    )
+
+
+def _written(annotations: Mapping[str, str], key: str, *, rate: bool) -> Written | None:
+    text = annotations.get(key)
+    if text is None:
+        return None
+    # Long texts are never valid and must not fill the cache.
+    parse = _parse_cached if len(text) <= 32 else _parse
+    return Written(key, text, parse(key, text, rate))
+
+
+def _parse(key: str, text: str, rate: bool) -> int | Problem:
+    return parse_bits_per_second(key, text) if rate else parse_burst_bits(key, text)
+
+
+_parse_cached = lru_cache(maxsize=4096)(_parse)

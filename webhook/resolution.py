@@ -1,0 +1,104 @@
+"""From what is asked and what the policy says to the limits in force. Total: never fails.
+
+What cannot be read counts as not asked and what is out of bounds is brought within them, so the
+result always obeys the policy. Whether the pod is refused instead is the checks' business.
+"""
+
+from dataclasses import dataclass
+
+from contract import names
+from contract.limits import Limit, make_limit
+from contract.names import Direction, GateRule, Mode, Source
+from contract.policy import EffectiveBounds, EffectivePolicy
+from webhook.reading import Asked, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One direction's limit and where it came from."""
+
+    limit: Limit
+    source: Source
+    origin: str
+    """For people: the annotation's key, or whose policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What is in force for one pod; None means not limited."""
+
+    ingress: Resolved | None
+    egress: Resolved | None
+    mode: Mode
+    exempt_cidrs: tuple[str, ...]
+    gate: bool
+    """Whether the pod waits for its limit before it is Ready."""
+
+    def of(self, direction: Direction) -> Resolved | None:
+        """One direction."""
+        return self.ingress if direction is Direction.INGRESS else self.egress
+
+    @property
+    def source(self) -> Source | None:
+        """The nearest to the pod of both directions' sources."""
+        sources = {r.source for r in (self.ingress, self.egress) if r is not None}
+        return next((source for source in Source if source in sources), None)
+
+    @property
+    def limited(self) -> bool:
+        """Whether any direction is limited."""
+        return self.ingress is not None or self.egress is not None
+
+    def labels(self) -> dict[str, str]:
+        """The labels that tell the enforcer."""
+        if self.source is None:
+            return {}
+        labels = {names.LABEL_LIMITED: "true"}
+        if self.ingress is not None:
+            limit = self.ingress.limit
+            labels[names.LABEL_INGRESS_BITS_PER_SECOND] = str(limit.bits_per_second)
+            labels[names.LABEL_INGRESS_BURST_BITS] = str(limit.burst_bits)
+        if self.egress is not None:
+            limit = self.egress.limit
+            labels[names.LABEL_EGRESS_BITS_PER_SECOND] = str(limit.bits_per_second)
+            labels[names.LABEL_EGRESS_BURST_BITS] = str(limit.burst_bits)
+        labels[names.LABEL_SOURCE] = self.source.value
+        labels[names.LABEL_MODE] = self.mode.value
+        return labels
+
+    def annotations(self) -> dict[str, str]:
+        """The annotation that tells the enforcer what no label can hold."""
+        if not self.limited or not self.exempt_cidrs:
+            return {}
+        return {names.ANNOTATION_EXEMPT_CIDRS: ",".join(self.exempt_cidrs)}
+
+
+def resolve(reading: Reading, policy: EffectivePolicy) -> Resolution:
+    """The limits in force."""
+    ingress = _resolve_direction(reading.ingress, policy.ingress)
+    egress = _resolve_direction(reading.egress, policy.egress)
+    wanted = policy.readiness_gate is GateRule.ALWAYS or (
+        policy.readiness_gate is GateRule.ON_REQUEST and reading.gate_text == "true"
+    )
+    # Without a limit nobody writes the condition and the pod would wait for ever.
+    gate = wanted and (ingress is not None or egress is not None)
+    return Resolution(ingress, egress, policy.mode, policy.exempt_cidrs, gate)
+
+
+def _resolve_direction(asked: Asked, bounds: EffectiveBounds) -> Resolved | None:
+    bits = asked.rate.bits if asked.rate is not None else None
+    if asked.rate is not None and bits is not None:
+        source, origin = Source.POD, asked.rate.key
+        if bounds.max is not None:
+            bits = min(bits, bounds.max.bits_per_second)
+        if bounds.min is not None:
+            bits = max(bits, bounds.min.bits_per_second)
+    elif bounds.default is not None:
+        bits, source = bounds.default.bits_per_second, bounds.default.source
+        origin = f"{source} policy"
+    else:
+        return None
+    limit = make_limit(bits, asked.burst.bits if asked.burst is not None else None)
+    if bounds.burst_max is not None and limit.burst_bits > bounds.burst_max:
+        limit = make_limit(bits, bounds.burst_max)
+    return Resolved(limit, source, origin)
