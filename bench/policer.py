@@ -14,9 +14,11 @@ from pathlib import Path
 
 from bcc import BPF
 
+from enforcer.datapath.headers import write_tree
+
 PROGRAM = r"""
 #include <uapi/linux/bpf.h>
-#include <uapi/linux/if_ether.h>
+#include <linux/if_ether.h>
 
 /* What a frame has in front of its TCP payload: Ethernet, IP, TCP with timestamps. */
 #define HEADERS_V4_BYTES 66
@@ -68,44 +70,12 @@ ALLOW_MULTI = 2
 MIN_BURST_BYTES = 65536
 
 
-KCONFIG = """
-#define CONFIG_BPF_SYSCALL 1
-#include <linux/types.h>
-typedef __u8 u8; typedef __u16 u16; typedef __u32 u32; typedef __u64 u64;
-typedef __s8 s8; typedef __s16 s16; typedef __s32 s32; typedef __s64 s64;
-typedef unsigned long size_t; typedef unsigned long uintptr_t; typedef _Bool bool;
-"""
-
-
-def make_header_tree(root: Path) -> None:
-    """What bcc wants of kernel headers, from linux-libc-dev: no headers of this kernel needed."""
-    uapi = Path("/usr/include")
-    (root / "include/uapi/linux").mkdir(parents=True)
-    (root / "include/linux").mkdir()
-    for header in (uapi / "linux").iterdir():
-        for folder in ("include/linux", "include/uapi/linux"):
-            (root / folder / header.name).symlink_to(header)
-    (root / "include/asm-generic").symlink_to(uapi / "asm-generic")
-    (root / "include/asm").mkdir()
-    for header in next(uapi.glob("*-linux-gnu/asm")).iterdir():
-        (root / "include/asm" / header.name).symlink_to(header)
-    (root / "include/uapi/linux/bpf.h").unlink()
-    for path, text in (
-        ("include/uapi/linux/bpf.h", ""),  # bcc brings its own
-        ("include/linux/log2.h", ""),
-        ("include/asm/page.h", ""),
-        ("include/linux/kconfig.h", KCONFIG),
-    ):
-        (root / path).write_text(text)
-
-
 def main(cgroup: str, direction: str, rate: int) -> None:
     """Polices one direction of one cgroup until standard input ends."""
     attach_type = ATTACH_TYPE[direction]
     with tempfile.TemporaryDirectory() as directory_name:
         os.environ["BCC_KERNEL_SOURCE"] = directory_name
-        make_header_tree(Path(directory_name))
-        bpf = BPF(text=PROGRAM)
+        bpf = BPF(text=PROGRAM, cflags=list(write_tree(Path(directory_name))))
     program = bpf.load_func(direction, BPF.CGROUP_SKB, attach_type=attach_type)
     buckets = bpf["buckets"]
 

@@ -54,24 +54,24 @@ def ping(address: str, port: int, seconds: float) -> None:
     with udp_socket(address) as s:
         s.connect((address, port))
         s.setblocking(False)
-        start = time.perf_counter()
+        start = time.monotonic()
         last = start + seconds + PING_PATIENCE_SECONDS
-        while (now := time.perf_counter()) < last and len(answered_ms) < count:
+        while (now := time.monotonic()) < last and len(answered_ms) < count:
             due = start + len(sent_at) * PING_GAP_SECONDS if len(sent_at) < count else last
             if now < due:
                 if not select.select([s], [], [], due - now)[0]:
                     continue
                 number = int(s.recv(64))
-                answered_ms[number] = (time.perf_counter() - sent_at[number]) * 1e3
+                answered_ms[number] = (time.monotonic() - sent_at[number]) * 1e3
                 continue
-            sent_at.append(time.perf_counter())
+            sent_at.append(time.monotonic())
             try:
                 s.send(b"%d" % (len(sent_at) - 1))
             except OSError:
                 continue  # refused by a limiter: stays unanswered, which is lost
     patience_ms = PING_PATIENCE_SECONDS * 1e3
-    in_time = [ms for ms in answered_ms.values() if ms <= patience_ms]
-    print(json.dumps({"sent": len(sent_at), "answered_ms": in_time}))
+    in_time = {number: ms for number, ms in answered_ms.items() if ms <= patience_ms}
+    print(json.dumps([(at, in_time.get(number)) for number, at in enumerate(sent_at)]))
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

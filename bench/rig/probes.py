@@ -49,7 +49,19 @@ class LatencyResult:
 class PingResult(LatencyResult):
     """Pings; lost ones are among the latencies with LOST_MS."""
 
-    lost: int
+    sent_at_seconds: list[float]
+    """time.monotonic() of each."""
+
+    @property
+    def lost(self) -> int:
+        """Not answered within two seconds."""
+        return self.latencies_ms.count(LOST_MS)
+
+    def between(self, start_seconds: float, end_seconds: float) -> "PingResult":
+        """Those sent in a span of time.monotonic()."""
+        pairs = zip(self.latencies_ms, self.sent_at_seconds, strict=True)
+        inside = [(ms, at) for ms, at in pairs if start_seconds <= at < end_seconds]
+        return PingResult([ms for ms, _ in inside], [at for _, at in inside])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,7 @@ class Running(Generic[Result]):
         self,
         process: subprocess.Popen[str],
         seconds: float,
-        read: Callable[[dict[str, Any]], Result],
+        read: Callable[[Any], Result],
     ) -> None:
         self._process, self._seconds, self._read = process, seconds, read
 
@@ -101,7 +113,7 @@ def _probe(
     client: tuple[Place, str],
     where: tuple[str, int],
     seconds: float,
-    read: Callable[[dict[str, Any]], Result],
+    read: Callable[[Any], Result],
     *numbers: float,
 ) -> Iterator[Running[Result]]:
     with (
@@ -119,9 +131,9 @@ def _probe(
 def ping(rig: Rig, seconds: float, family: int = 4) -> Iterator[Running[PingResult]]:
     """A UDP datagram every 20 ms from the peer to the pod and back: what a sparse flow suffers."""
 
-    def read(said: dict[str, Any]) -> PingResult:
-        lost = said["sent"] - len(said["answered_ms"])
-        return PingResult(said["answered_ms"] + [LOST_MS] * lost, lost)
+    def read(said: list[tuple[float, float | None]]) -> PingResult:
+        latencies_ms = [LOST_MS if ms is None else ms for _, ms in said]
+        return PingResult(latencies_ms, [at for at, _ in said])
 
     where = rig.address(rig.pod, family), _ECHO_PORT
     with _probe((rig.pod, "echo"), (rig.peer, "ping"), where, seconds, read) as r:
