@@ -44,6 +44,9 @@ POLICY_MODE: Final = "mode"
 POLICY_READINESS_GATE: Final = "readiness-gate"
 POLICY_EXEMPT_CIDRS: Final = "exempt-cidrs"
 
+# On the Secret of the webhook's certificate authority: begins a rotation now, whatever the value.
+ANNOTATION_ROTATE: Final = f"{DOMAIN}/rotate"
+
 # The label that takes a namespace out of admission altogether; who may set it decides who may
 # be unlimited.
 LABEL_NAMESPACE_IGNORE: Final = f"{DOMAIN}/ignore"

@@ -1,0 +1,245 @@
+"""The ``podpace-webhook`` command: builds everything and runs it."""
+
+import contextlib
+import socket
+import ssl
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from webhook.errors import ApiError, WebhookError
+from webhook.loops import start_loop
+from webhook.metrics import Metrics
+from webhook.policies import DEFAULT_RELEASE_NAMESPACE, PolicyStore
+from webhook.settings import Settings
+from webhook.tls import LiveContext
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False)
+log = structlog.stdlib.get_logger()
+
+
+@cli.command()
+def review(
+    *,
+    files: Annotated[
+        list[str],
+        typer.Option("-f", "--filename", help="Pods, workloads and policies; - is stdin. Repeat."),
+    ],
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="For objects that name none.")
+    ] = "default",
+    release_namespace: Annotated[
+        str, typer.Option(help="Its policy is the cluster's.")
+    ] = DEFAULT_RELEASE_NAMESPACE,
+    output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+) -> None:
+    """What the webhook would answer: exit code 0 admitted, 1 denied, 2 unusable input."""
+    from webhook.review import main as review_main
+
+    if output not in ("text", "json"):
+        message = f"{output!r} is not a format; write text or json"
+        raise typer.BadParameter(message, param_hint="--output")
+    raise typer.Exit(review_main(files, namespace, release_namespace, output))
+
+
+@cli.command()
+def serve(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
+    port: Annotated[int, typer.Option(help="Admission over TLS.")] = 8443,
+    health_port: Annotated[int, typer.Option(help="Health and metrics, plain.")] = 8080,
+    release_namespace: Annotated[
+        str | None, typer.Option(help="Default: the namespace of this pod.")
+    ] = None,
+    service: Annotated[str, typer.Option(help="Name of our Service.")] = "podpace-webhook",
+    cluster_domain: Annotated[str, typer.Option()] = "cluster.local",
+    configuration: Annotated[
+        str, typer.Option(help="Name of both webhook configurations.")
+    ] = "podpace",
+    extra_host: Annotated[
+        list[str] | None, typer.Option(help="More names for the leaf. Repeat.")
+    ] = None,
+    kubeconfig: Annotated[str | None, typer.Option(help="Default: our service account.")] = None,
+    policy_dir: Annotated[
+        Path | None, typer.Option(help="Serve without a cluster, with policies from here.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Instead of an own authority.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    tls_minimum: Annotated[str, typer.Option(help="1.2 or 1.3.")] = "1.3",
+    drain_seconds: Annotated[float, typer.Option(help="Serve on after SIGTERM.")] = 15.0,
+    audit_seconds: Annotated[float, typer.Option(help="Between audits; 0 is never.")] = 60.0,
+    ca_overlap_seconds: Annotated[
+        float, typer.Option(help="A new authority is trusted this long before it signs.")
+    ] = 600.0,
+    leaf_days: Annotated[float, typer.Option(help="Life of the leaf.")] = 7.0,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Serve admission until SIGTERM."""
+    from webhook.log import configure
+
+    minimum = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}.get(tls_minimum)
+    if minimum is None:
+        raise typer.BadParameter("write 1.2 or 1.3", param_hint="--tls-minimum")
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("give both or neither", param_hint="--tls-cert, --tls-key")
+    if policy_dir is not None and tls_cert is None:
+        raise typer.BadParameter(
+            "--policy-dir needs --tls-cert and --tls-key; `python -m certs DIR` makes a pair",
+            param_hint="--policy-dir",
+        )
+    if log_level not in ("debug", "info", "warning", "error"):
+        raise typer.BadParameter("write debug, info, warning or error", param_hint="--log-level")
+    configure(log_level)
+    settings = Settings(
+        host=host,
+        port=port,
+        health_port=health_port,
+        release_namespace=release_namespace or _own_namespace(),
+        service=service,
+        cluster_domain=cluster_domain,
+        configuration=configuration,
+        extra_hosts=tuple(extra_host or ()),
+        kubeconfig=kubeconfig,
+        policy_dir=policy_dir,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_minimum=minimum,
+        drain_seconds=drain_seconds,
+        audit_seconds=audit_seconds,
+        ca_overlap_seconds=ca_overlap_seconds,
+        leaf_days=leaf_days,
+    )
+    try:
+        _serve(settings)
+    except WebhookError as e:
+        print(f"podpace-webhook serve: {e}", file=sys.stderr)
+        raise typer.Exit(1) from e
+
+
+def _own_namespace() -> str:
+    from webhook.kube.api import own_namespace
+
+    return own_namespace() or DEFAULT_RELEASE_NAMESPACE
+
+
+def _serve(settings: Settings) -> None:
+    """Builds the real adapters; nothing else does."""
+    from webhook.admission import make_mutate, make_validate
+    from webhook.app import create_admission_app, create_health_app
+    from webhook.lifecycle import Lifecycle
+    from webhook.serve import run
+
+    metrics = Metrics()
+    store = PolicyStore(settings.release_namespace)
+    live = LiveContext(settings.tls_minimum, metrics.certificate_expiry.set)
+    lifecycle = Lifecycle(
+        {"policies not synced": lambda: store.synced, "no certificate": lambda: live.loaded}
+    )
+    stop = threading.Event()
+    finish = _start_loops(settings, store, live, metrics, stop)
+    mutate = make_mutate(store, metrics)
+    validate = make_validate(store, settings.release_namespace, metrics)
+    try:
+        run(
+            create_admission_app(mutate, validate, lifecycle, metrics),
+            create_health_app(lifecycle, metrics),
+            live.context,
+            lifecycle,
+            settings,
+        )
+    finally:
+        stop.set()
+        finish()
+
+
+def _start_loops(
+    settings: Settings,
+    store: PolicyStore,
+    live: LiveContext,
+    metrics: Metrics,
+    stop: threading.Event,
+) -> Callable[[], None]:
+    """Starts what runs beside the servers; returns what to do after they ended."""
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        from webhook.tls import CertificateFiles
+
+        files = CertificateFiles(live, settings.tls_cert, settings.tls_key)
+        # Unusable files should end the start, not be retried in silence.
+        files.step()
+        start_loop("certificate files", files.step, stop)
+    if settings.policy_dir is not None:
+        from webhook.folder import PolicyFolder
+
+        folder = PolicyFolder(settings.policy_dir, store, "default")
+        folder.step()
+        start_loop("policy folder", folder.step, stop)
+        return lambda: None
+    return _start_kube_loops(settings, store, live, metrics, stop)
+
+
+def _start_kube_loops(
+    settings: Settings,
+    store: PolicyStore,
+    live: LiveContext,
+    metrics: Metrics,
+    stop: threading.Event,
+) -> Callable[[], None]:
+    from webhook.kube import policies
+    from webhook.kube.api import Api, load_configuration
+    from webhook.kube.audit import Audit
+    from webhook.kube.authority import SharedAuthority
+    from webhook.kube.election import Election
+    from webhook.kube.leaf import SelfManagedLeaf, service_hosts
+    from webhook.kube.reflector import Reflector
+
+    api = Api(load_configuration(settings.kubeconfig))
+    namespace = settings.release_namespace
+    sink = policies.PolicySink(store, metrics, policies.event_poster(api))
+    reflector = Reflector(
+        api,
+        policies.PATH,
+        policies.QUERY,
+        sink,
+        lambda reason: metrics.watch_restarts.labels(reason).inc(),
+    )
+    start_loop("policy watch", reflector.step, stop)
+    if settings.tls_cert is None:
+        hosts = service_hosts(settings.service, namespace, settings.cluster_domain)
+        leaf = SelfManagedLeaf(
+            api,
+            SharedAuthority(api, namespace, timedelta(seconds=settings.ca_overlap_seconds)),
+            live,
+            (*hosts, *settings.extra_hosts),
+            settings.configuration,
+            timedelta(days=settings.leaf_days),
+        )
+        start_loop("certificates", leaf.step, stop)
+    if settings.audit_seconds <= 0:
+        return lambda: None
+    identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+    election = Election(api, namespace, "podpace-webhook-audit", identity)
+    audit = Audit(api, store, metrics, election, namespace, settings.audit_seconds)
+    start_loop("audit", audit.step, stop)
+
+    def give_back_the_lease() -> None:
+        with contextlib.suppress(ApiError):
+            election.resign(time.time())
+
+    return give_back_the_lease
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

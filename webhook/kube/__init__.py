@@ -1,0 +1,1 @@
+"""The Kubernetes side of the webhook; only this package imports a Kubernetes client."""

@@ -1,0 +1,43 @@
+"""Events for people who ask why."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from contract import names
+from webhook.kube.api import Json
+
+WARNING: Final = "Warning"
+NORMAL: Final = "Normal"
+_NOTE_BYTES: Final = 1000
+_COMPONENT: Final = f"{names.DOMAIN}/webhook"
+
+
+def make_event(about: Json, kind: str, reason: str, note: str, now: float) -> Json:
+    """A core/v1 Event about an object; ``note`` is cut to what the API server takes."""
+    metadata = about["metadata"]
+    moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "generateName": f"{metadata['name'][:200]}.",
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": about.get("kind", "ConfigMap"),
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata.get("uid"),
+            "resourceVersion": metadata.get("resourceVersion"),
+        },
+        "type": kind,
+        "reason": reason,
+        "message": note.encode()[:_NOTE_BYTES].decode(errors="ignore"),
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "count": 1,
+        "source": {"component": _COMPONENT},
+        "reportingComponent": _COMPONENT,
+        "reportingInstance": "webhook",
+    }

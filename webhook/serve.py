@@ -1,0 +1,102 @@
+"""The two servers of one replica, and its orderly end."""
+
+import asyncio
+import contextlib
+import signal
+import ssl
+from collections.abc import Generator
+from typing import Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from webhook.lifecycle import Lifecycle
+from webhook.settings import Settings
+
+log = structlog.stdlib.get_logger()
+
+_KEEP_ALIVE_SECONDS: Final = 120
+"""Longer than the 90 s after which the API server closes an idle connection: it should be first,
+or a request could meet our close half-way."""
+_CLOSE_SECONDS: Final = 3
+_HEADER_BYTES: Final = 16384
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: they begin the draining, not the end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """No handlers of its own."""
+        yield
+
+
+def _server(app: FastAPI, host: str, port: int, context: ssl.SSLContext | None) -> _Server:
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ssl_context_factory=(lambda *_: context) if context is not None else None,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_CLOSE_SECONDS,
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+        backlog=1024,
+    )
+    config.load()
+    return _Server(config)
+
+
+async def serve(
+    admission: FastAPI,
+    health: FastAPI,
+    context: ssl.SSLContext,
+    lifecycle: Lifecycle,
+    settings: Settings,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once."""
+    servers = [
+        _server(admission, settings.host, settings.port, context),
+        _server(health, settings.host, settings.health_port, None),
+    ]
+    asked = asyncio.Event()
+    hurry = asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if asked.is_set() else asked).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    serving = [asyncio.create_task(server.serve()) for server in servers]
+    log.info("serving", port=settings.port, health_port=settings.health_port)
+    stopped = asyncio.create_task(asked.wait())
+    # A server that cannot start ends the process.
+    await asyncio.wait([*serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if asked.is_set():
+        lifecycle.draining = True
+        log.info("draining", seconds=settings.drain_seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hurry.wait(), settings.drain_seconds)
+    stopped.cancel()
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*serving)
+    log.info("stopped")
+
+
+def run(
+    admission: FastAPI,
+    health: FastAPI,
+    context: ssl.SSLContext,
+    lifecycle: Lifecycle,
+    settings: Settings,
+) -> None:
+    """:func:`serve` on the fastest event loop there is."""
+    factory = uvicorn.Config(admission, log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve(admission, health, context, lifecycle, settings))
