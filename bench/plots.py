@@ -10,7 +10,7 @@ from bench.units import rate_text
 
 FLOOR_BITS_PER_SEC = 1e6
 """Lower rates are drawn here: the axis is logarithmic and a stalled flow has none."""
-_SHOWN_FREE_SECONDS = 1.0
+_SHOWN_FREE_SECONDS = 1.4
 COLOURS = {Podpace.name: "green+", Tbf.name: "orange+", Policer.name: "red+"}
 """In plotext; rich and matplotlib know them by other names."""
 RICH_COLOURS = {Podpace.name: "green", Tbf.name: "bright_yellow", Policer.name: "red"}
@@ -49,7 +49,7 @@ def terminal_chart(timelines: Sequence[Timeline], width: int, height: int) -> st
     limited = [p for p in timelines[0].phases if p.limit_bits_per_sec]
     ticks = [p.start_seconds for p in limited]
     labels = [f"limit {rate_text(p.limit_bits_per_sec or 0)}" for p in limited]
-    plotext.xticks([-_SHOWN_FREE_SECONDS, *ticks], ["no limit", *labels])
+    plotext.xticks([-_SHOWN_FREE_SECONDS / 2, *ticks], ["no limit", *labels])
     for tick in ticks:
         plotext.vline(tick, color="gray")
     return str(plotext.build())

@@ -12,7 +12,7 @@ from bench.rig.probes import PingResult
 from contract.names import Direction
 
 SAMPLE_SECONDS = 0.1
-# Rates of a phase are taken after this, so that they show the limit and not the change.
+# Rates and pings of a phase are taken after this: they show the limit and not the change.
 _SETTLE_SECONDS = 1.0
 _START_TIMEOUT_SECONDS = 10
 
@@ -128,7 +128,7 @@ def _timeline(
         settled = start + (_SETTLE_SECONDS if limit else 0)
         inside = [s for s in samples if settled <= s.at_seconds <= end]
         rate = _rate(inside[-1] - inside[0]) if len(inside) > 1 else 0.0
-        pings = answered.between(start, end)
+        pings = answered.between(settled, end)
         phases.append(Phase(limit, start - zero, end - zero, rate, after - before, pings))
     pairs = list(itertools.pairwise(samples))
     return Timeline(

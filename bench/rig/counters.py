@@ -149,7 +149,12 @@ class _ProgramInfo(ctypes.Structure):
 
 
 _RUN_TIME_OFFSET = 192
-_CGROUP_INGRESS, _CGROUP_EGRESS, _CGROUP_SOCK_OPS = 0, 1, 3
+_ATTACH_TYPES: dict[Direction | None, tuple[int, ...]] = {
+    Direction.INGRESS: (0,),
+    Direction.EGRESS: (1,),
+    None: (0, 1, 3),
+}
+"""BPF_CGROUP_INET_INGRESS, BPF_CGROUP_INET_EGRESS; without a direction BPF_CGROUP_SOCK_OPS too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +177,17 @@ class BpfStats:
     def __init__(self, libbpf: ctypes.CDLL) -> None:
         self._libbpf = libbpf
 
-    def of_cgroup(self, cgroup: Path) -> dict[int, ProgramStats]:
-        """By program id, for the skb and sock_ops programs attached to ``cgroup`` itself."""
+    def of_cgroup(
+        self, cgroup: Path, direction: Direction | None = None
+    ) -> dict[int, ProgramStats]:
+        """By program id, for the programs attached to ``cgroup`` itself.
+
+        With a direction its skb programs only, else all skb and sock_ops programs.
+        """
         found = {}
         directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            for attach_type in (_CGROUP_INGRESS, _CGROUP_EGRESS, _CGROUP_SOCK_OPS):
+            for attach_type in _ATTACH_TYPES[direction]:
                 ids = (ctypes.c_uint32 * 64)()
                 count = ctypes.c_uint32(len(ids))
                 refused = self._libbpf.bpf_prog_query(

@@ -1,0 +1,106 @@
+"""The cells of the benchmark: which traffic under which limit."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import product
+
+from bench.rig import RigError, TcpLoad, UdpLoad
+from bench.units import limit_text
+from contract.names import Direction
+from contract.problems import Problem
+from contract.quantity import parse_bits_per_second
+
+NO_LIMIT = "none"
+"""As a limit: what the machine can do, without Podpace and with it at a limit nobody reaches."""
+UDP = "udp"
+_KNOWN = (
+    [str(d) for d in (Direction.EGRESS, Direction.INGRESS)],
+    ["1M", "10M", "100M", "1G", "5G"],
+    ["cubic", "bbr"],
+    ["1", "10", "50"],
+    ["v4", "v6"],
+)
+_FIELDS = "DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS,FAMILY"
+MATRIX = (
+    "*,*,*,*,v4",
+    "*,*,cubic,10,v6",
+    "*,*,udp,1,v4",
+    "*,*,udp,1,v6",
+    "*,none,cubic,*,v4",
+)
+"""What a run without CELLS measures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One kind of traffic under one limit."""
+
+    direction: Direction
+    limit_bits_per_sec: int | None
+    congestion_control: str
+    """``udp`` for UDP, offered at twice the limit."""
+    flows: int
+    family: int
+
+    @property
+    def key(self) -> str:
+        """As it is written in CELLS."""
+        limit = limit_text(self.limit_bits_per_sec) if self.limit_bits_per_sec else NO_LIMIT
+        fields = self.direction, limit, self.congestion_control, self.flows, f"v{self.family}"
+        return ",".join(map(str, fields))
+
+    @property
+    def is_udp(self) -> bool:
+        """UDP and not TCP."""
+        return self.congestion_control == UDP
+
+    def load(self, seconds: float) -> TcpLoad | UdpLoad:
+        """The traffic."""
+        if self.is_udp:
+            offered = 2 * (self.limit_bits_per_sec or 500_000_000)
+            return UdpLoad(self.direction, offered, seconds, self.family, self.flows)
+        return TcpLoad(self.direction, seconds, self.flows, self.congestion_control, self.family)
+
+
+def parse_cell(key: str) -> Cell:
+    """One cell from its key. Raises RigError with what to write instead."""
+    try:
+        direction, limit, congestion_control, flows, family = key.split(",")
+        bits = None if limit == NO_LIMIT else parse_bits_per_second("limit", limit)
+        if isinstance(bits, Problem):
+            raise RigError(f"cell {key}: {bits}")
+        return Cell(
+            Direction(direction),
+            bits,
+            congestion_control,
+            int(flows),
+            int(family.removeprefix("v")),
+        )
+    except ValueError as e:
+        raise RigError(
+            f"{key!r} is no cell: write {_FIELDS}, such as egress,10M,cubic,1 or '*,100M,*,10'"
+        ) from e
+
+
+def expand(pattern: str) -> list[Cell]:
+    """The cells of one pattern: wildcards pick among the matrix's values, words stand as they are.
+
+    Fields left out at the end are ``*``, the family ``v4``.
+    """
+    given = pattern.split(",")
+    fields = [*given, *["*"] * (len(_KNOWN) - 1 - len(given))]
+    if len(fields) < len(_KNOWN):
+        fields.append("v4")
+    choices = [
+        [value for value in known if fnmatchcase(value, field)]
+        if any(wild in field for wild in "*?[")
+        else [field]
+        for field, known in zip(fields, _KNOWN, strict=False)
+    ]
+    return [parse_cell(",".join(values)) for values in product(*choices)]
+
+
+def select(patterns: Iterable[str]) -> list[Cell]:
+    """The cells of all patterns, each once, in the order they were asked for."""
+    return list(dict.fromkeys(cell for pattern in patterns for cell in expand(pattern)))

@@ -1,0 +1,145 @@
+"""One cell under one limiter, measured."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.cells import Cell
+from bench.limiters import Limiter, Podpace, Policer
+from bench.rig import (
+    CpuMeter,
+    FrameCounter,
+    Rig,
+    RigError,
+    bpf_stats,
+    bulk,
+    ping,
+    socket_counters,
+)
+from bench.rig.counters import BpfStats
+from bench.rig.iperf import RunningBulk
+from contract.names import Direction
+
+HIGH_LIMIT_BITS_PER_SEC = 10**12
+"""A limit nobody reaches: what being attached costs."""
+# Frames are counted between these, so that neither the start nor the end is in it.
+_SKIP_START_SECONDS = 1.2
+_SKIP_END_SECONDS = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A row of the tables. ``None`` where it does not apply."""
+
+    cell: str
+    limiter: str
+    seconds: float
+    measured_at: float
+    """Seconds since 1970."""
+    error: str | None = None
+    goodput_bits_per_sec: float = 0.0
+    """Payload, after the first second."""
+    utilisation: float | None = None
+    """Goodput as a part of what full frames carry within the limit."""
+    frames_of_limit: float | None = None
+    """Counted frame bytes as a part of limit x time, after the first second."""
+    first_second_frame_bytes: int = 0
+    retransmits: int | None = None
+    """Over the whole run."""
+    lost_part: float | None = None
+    """UDP: lost of sent."""
+    jain_index: float | None = None
+    """After two seconds; 1 is fair."""
+    ping_p50_ms: float = 0.0
+    ping_p99_ms: float = 0.0
+    pings_lost: int = 0
+    cpu_seconds_per_gigabit: float = 0.0
+    program_ns_per_packet: float | None = None
+    """Of the direction's skb program, per run: a GSO packet is one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept in results.jsonl."""
+        return asdict(self)
+
+
+def measure(rig: Rig, limiter: Limiter, cell: Cell, seconds: float) -> Measurement:
+    """Never raises for what a limiter does to the traffic: that is a result too."""
+    at = time.time()
+    limit = cell.limit_bits_per_sec or HIGH_LIMIT_BITS_PER_SEC
+    try:
+        with limiter.applied(rig, cell.direction, limit), bpf_stats() as stats:
+            return _measure(rig, limiter, cell, seconds, stats, at)
+    except RigError as e:
+        return Measurement(cell.key, limiter.name, seconds, at, error=str(e))
+
+
+def _measure(
+    rig: Rig, limiter: Limiter, cell: Cell, seconds: float, stats: BpfStats, at: float
+) -> Measurement:
+    load = cell.load(seconds)
+    before = _program_runs(rig, limiter, cell.direction, stats)
+    cpu = CpuMeter()
+    with ping(rig, seconds, cell.family) as pings, bulk(rig, load) as running:
+        frame_bits_per_sec = _count_frames(rig, cell, running, seconds)
+        result = running.result()
+        cpu_seconds = cpu.seconds()
+        answered = pings.result()
+    after = _program_runs(rig, limiter, cell.direction, stats)
+    goodput = result.goodput_bits_per_sec()
+    received_gigabits = sum(map(sum, result.bytes_by_interval)) * 8 / 1e9
+    limit = cell.limit_bits_per_sec
+    if frame_bits_per_sec is None:
+        frame_bits_per_sec = goodput / result.payload_of_frame
+    runs = after[1] - before[1]
+    return Measurement(
+        cell=cell.key,
+        limiter=limiter.name,
+        seconds=seconds,
+        measured_at=at,
+        goodput_bits_per_sec=goodput,
+        utilisation=goodput / (result.payload_of_frame * limit) if limit else None,
+        frames_of_limit=frame_bits_per_sec / limit if limit else None,
+        first_second_frame_bytes=result.first_second_frame_bytes(),
+        retransmits=None if cell.is_udp else result.retransmits,
+        lost_part=result.lost_datagrams / max(1, result.sent_datagrams) if cell.is_udp else None,
+        jain_index=result.jain_index() if cell.flows > 1 else None,
+        ping_p50_ms=answered.p50_ms,
+        ping_p99_ms=answered.p99_ms,
+        pings_lost=answered.lost,
+        cpu_seconds_per_gigabit=cpu_seconds / received_gigabits if received_gigabits else 0.0,
+        program_ns_per_packet=(after[0] - before[0]) / runs if runs else None,
+    )
+
+
+def _count_frames(rig: Rig, cell: Cell, running: RunningBulk, seconds: float) -> float | None:
+    """Frames per second on the wire (egress) or past the pod's programs (ingress, TCP).
+
+    None for UDP ingress, where the receiver's own count is the only one behind the programs.
+    """
+
+    def wait_until(offset_seconds: float) -> None:
+        time.sleep(max(0.0, running.started_at + offset_seconds - time.monotonic()))
+
+    if cell.direction is Direction.EGRESS:
+        counter = FrameCounter(rig, cell.direction)
+        wait_until(_SKIP_START_SECONDS)
+        first = counter.read()
+        wait_until(seconds - _SKIP_END_SECONDS)
+        return (counter.read() - first).bits_per_sec
+    if cell.is_udp:
+        return None
+    wait_until(_SKIP_START_SECONDS)
+    sockets = socket_counters(rig.pod)
+    wait_until(seconds - _SKIP_END_SECONDS)
+    counted = socket_counters(rig.pod) - sockets
+    return counted.received_frame_bytes(cell.family) * 8 / counted.at_seconds
+
+
+def _program_runs(
+    rig: Rig, limiter: Limiter, direction: Direction, stats: BpfStats
+) -> tuple[int, int]:
+    """(ns, runs) of the direction's programs on the pod's cgroup so far."""
+    if not isinstance(limiter, Podpace | Policer):
+        return 0, 0
+    programs = stats.of_cgroup(rig.cgroup, direction).values()
+    return sum(p.run_time_ns for p in programs), sum(p.run_count for p in programs)
