@@ -6,7 +6,7 @@
  * Every epoch: the flows sent `achieved`, each greedy one at `share`, so there are
  * achieved / share greedy flows; flows that want less count as the fraction they use. The next
  * share is want / greedy flows, where want is the rate, corrected so that the bucket's credit
- * returns to half its burst. That is max-min fair, and exact in the long run because the credit
+ * returns to a small reserve. That is max-min fair, and exact in the long run because the credit
  * integrates every error.
  */
 #ifndef PODPACE_CONTROLLER_H
@@ -20,8 +20,18 @@
 /* Credit is led back over this time, or four epochs where those are longer: slower than the loop's
  * own delay, or it would swing. */
 #define CREDIT_HORIZON_NS 128000000ULL
+/* 8 ms and a frame of credit are kept for what is not paced. */
+#define RESERVE_DIVISOR 128
+#define FULL_FRAME_BYTES 1514
 /* A window long enough for every greedy flow to have sent something. */
-#define EPOCHS_PER_WINDOW 32
+#define EPOCHS_PER_WINDOW 8
+/* What a socket sends at once at a low share: half of its smallest window. It takes up a new share
+ * only when that is paid for. */
+#define QUANTUM_BYTES (2 * FULL_FRAME_BYTES)
+#define MAX_FOLLOW_NS NSEC_PER_SEC
+/* A socket whose segment was refused and that has nothing in flight tries again after half a second
+ * (TCP_RESOURCE_PROBE_INTERVAL): it is silent, not gone. */
+#define SILENT_AFTER_DROP_NS 600000000ULL
 
 /* Bytes per second that all flows together should send in the next epoch. */
 static inline __attribute__((always_inline)) u64 wanted_bytes_per_sec(
@@ -29,7 +39,7 @@ static inline __attribute__((always_inline)) u64 wanted_bytes_per_sec(
 {
     u64 rate = limit->rate_bytes_per_sec;
     u64 horizon_ns = 4 * epoch_ns > CREDIT_HORIZON_NS ? 4 * epoch_ns : CREDIT_HORIZON_NS;
-    s64 surplus_bytes = tokens_bytes - (s64)(limit->burst_bytes / 2);
+    s64 surplus_bytes = tokens_bytes - (s64)(rate / RESERVE_DIVISOR + FULL_FRAME_BYTES);
     u64 magnitude = (u64)(surplus_bytes < 0 ? -surplus_bytes : surplus_bytes);
     u64 correction = magnitude * 1000000 / (horizon_ns / 1000);
 
@@ -46,13 +56,28 @@ static inline __attribute__((always_inline)) u64 share_of(u64 want_bytes_per_sec
     return share < MIN_SHARE_BYTES_PER_SEC ? MIN_SHARE_BYTES_PER_SEC : share;
 }
 
+/* How long it takes until the flows send at the share they were given: what an epoch must span,
+ * or the controller would correct what is on its way already. */
+static inline __attribute__((always_inline)) u64 epoch_length_ns(const struct direction_limit *limit,
+                                                                u64 share_bytes_per_sec, u64 rtt_ns)
+{
+    u64 epoch_ns = limit->epoch_ns > rtt_ns ? limit->epoch_ns : rtt_ns, follow_ns;
+
+    if (!share_bytes_per_sec)
+        return epoch_ns;
+    follow_ns = QUANTUM_BYTES * NSEC_PER_SEC / share_bytes_per_sec;
+    if (follow_ns > MAX_FOLLOW_NS)
+        follow_ns = MAX_FOLLOW_NS;
+    return follow_ns > epoch_ns ? follow_ns : epoch_ns;
+}
+
 /* Closes the epoch when its time is up, or when it has sent twice what it should, and computes
  * the next share. */
 static inline __attribute__((always_inline)) void controller_tick(
     struct direction_state *state, const struct direction_limit *limit, u64 rtt_ns, u64 now_ns)
 {
     u64 elapsed_ns = now_ns > state->epoch_started_at_ns ? now_ns - state->epoch_started_at_ns : 0;
-    u64 epoch_ns = limit->epoch_ns > rtt_ns ? limit->epoch_ns : rtt_ns;
+    u64 epoch_ns = epoch_length_ns(limit, state->share_bytes_per_sec, rtt_ns);
     u64 rate = limit->rate_bytes_per_sec;
     u64 greedy, achieved, most;
 
@@ -77,6 +102,12 @@ static inline __attribute__((always_inline)) void controller_tick(
         most = state->active_flows > state->window_flows ? state->active_flows : state->window_flows;
         if (most && greedy > (most + 1) * Q8)
             greedy = (most + 1) * Q8;
+        if (state->dropped_at_ns && now_ns < state->dropped_at_ns + SILENT_AFTER_DROP_NS) {
+            if (greedy < state->greedy_flows_q8)
+                greedy = state->greedy_flows_q8;
+            if (state->dropped_at_ns >= state->epoch_started_at_ns && greedy < most * Q8)
+                greedy = most * Q8;
+        }
         if (greedy < Q8)
             greedy = Q8;
         if (greedy > MAX_GREEDY_FLOWS * Q8)

@@ -48,6 +48,7 @@ struct direction_state {
     u64 active_flows;       /* the same in the window before */
     u64 greedy_flows_q8;    /* flows that would use a larger share, in 1/256 */
     u64 share_bytes_per_sec; /* what one greedy flow may send */
+    u64 dropped_at_ns; /* last refused TCP segment */
     u64 passed_bytes;
     u64 passed_packets;
     u64 dropped_bytes;

@@ -35,8 +35,10 @@
 #define MIN_WINDOW_SEGMENTS 4
 /* A burst of one socket lasts at most this long at its share. */
 #define BURST_NS 4000000ULL
-/* Packets up to this size are never dropped for a bulk flow's debt: ACKs, SYNs, DNS. */
+/* Packets up to this size (ACKs, SYNs, DNS) are not dropped for a bulk flow's debt, but for a
+ * flood of their own. */
 #define SMALL_PACKET_BYTES 300
+#define SMALL_RESERVE_BYTES 65536
 /* A departure time further away than this is a drop instead. */
 #define DEPARTURE_HORIZON_NS 200000000ULL
 
@@ -178,7 +180,7 @@ int podpace_egress(struct __sk_buff *skb)
             wait_ns = (u64)-out->tokens_bytes * 1000000 / (limit->rate_bytes_per_sec / 1000 + 1);
         late = !(limits->flags & FLAG_EGRESS_FQ) || wait_ns > DEPARTURE_HORIZON_NS;
         late = late && (packet.frame_bytes > SMALL_PACKET_BYTES ||
-                        out->tokens_bytes < -(s64)limit->debt_bytes);
+                        out->tokens_bytes < -(s64)(limit->debt_bytes + SMALL_RESERVE_BYTES));
     }
     if (late && limits->mode == MODE_ENFORCE) {
         verdict = DROP_WITH_CONGESTION_NOTICE;
@@ -189,6 +191,8 @@ int podpace_egress(struct __sk_buff *skb)
     if (late) {
         out->dropped_bytes += packet.frame_bytes;
         out->dropped_packets++;
+        if (packet.is_tcp)
+            out->dropped_at_ns = now_ns;
     } else {
         out->tokens_bytes -= packet.frame_bytes;
         out->epoch_bytes += packet.frame_bytes;

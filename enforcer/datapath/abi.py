@@ -40,7 +40,7 @@ _INGRESS_DEBT_FLOOR_BYTES: Final = 65536
 
 _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII6Q6Q")
-_DIRECTION: Final = struct.Struct("=q14Q")
+_DIRECTION: Final = struct.Struct("=q15Q")
 _STATE: Final = struct.Struct(f"=IIQ{_DIRECTION.size}s{_DIRECTION.size}s")
 _COUNT: Final = struct.Struct("=Q")
 EXEMPT_KEY: Final = struct.Struct("=III16s")
@@ -119,6 +119,7 @@ class DirectionState:
     active_flows: int
     greedy_flows_q8: int
     share_bytes_per_sec: int
+    dropped_at_ns: int
     passed_bytes: int
     passed_packets: int
     dropped_bytes: int
