@@ -41,10 +41,19 @@ def bin_dir() -> Path:
     Raises:
         BuildError: there is no Go toolchain, or the build failed.
     """
-    folder = cache_dir() / f"controlplane-{_sources_hash()}"
-    if not (folder / COMPONENTS[-1]).exists():
+    folder = _folder()
+    if not is_built():
         _build(folder)
     return folder
+
+
+def is_built() -> bool:
+    """Whether nothing has to be compiled."""
+    return (_folder() / COMPONENTS[-1]).exists()
+
+
+def _folder() -> Path:
+    return cache_dir() / f"controlplane-{_sources_hash()}"
 
 
 def _sources_hash() -> str:

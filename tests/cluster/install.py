@@ -1,0 +1,270 @@
+"""Podpace's webhook installed on the test control plane, by the chart's own manifests."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import yaml
+
+from tests.cluster.plane import Client, ControlPlane, Json, free_port
+
+CHART: Final = Path(__file__).parents[2] / "charts" / "podpace" / "templates"
+RELEASE_NAMESPACE: Final = "podpace-system"
+WEBHOOK_USER: Final = f"system:serviceaccount:{RELEASE_NAMESPACE}:podpace-webhook"
+ENFORCER_USER: Final = f"system:serviceaccount:{RELEASE_NAMESPACE}:podpace-enforcer"
+KUBELET_USER: Final = "system:node:node-1"
+USERS: Final = {
+    WEBHOOK_USER: ("system:serviceaccounts",),
+    ENFORCER_USER: ("system:serviceaccounts",),
+    KUBELET_USER: ("system:nodes",),
+    "dev": ("system:masters",),
+}
+SERVICE: Final = "podpace-webhook"
+READY_SECONDS: Final = 30
+_VALUES: Final = {
+    ".Release.Namespace": RELEASE_NAMESPACE,
+    ".Values.webhook.failurePolicy": "Ignore",
+}
+_PLACEHOLDER: Final = re.compile(r"{{-?\s*(.*?)\s*-?}}")
+
+
+def render(template: str, **values: str) -> list[Json]:
+    """A chart template that only fills in values, without Helm."""
+    known = _VALUES | values
+    text = _PLACEHOLDER.sub(lambda m: known[m.group(1)], (CHART / template).read_text())
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+class Replica:
+    """One webhook process; its log is read as it is written."""
+
+    def __init__(self, plane: ControlPlane, address: str, *options: str) -> None:
+        self.address = address
+        self.port, self.health_port = free_port(), free_port()
+        self.log: list[Json] = []
+        self._news = threading.Condition()
+        self._stderr = plane.folder / f"webhook-{self.port}.err"
+        command = [
+            *(sys.executable, "-m", "webhook", "serve"),
+            f"--host={address}",
+            f"--port={self.port}",
+            f"--health-port={self.health_port}",
+            f"--release-namespace={RELEASE_NAMESPACE}",
+            f"--kubeconfig={plane.kubeconfig(WEBHOOK_USER)}",
+            *options,
+        ]
+        with self._stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=os.environ | {"PYTHONWARNINGS": "default"},
+                cwd=Path(__file__).parents[2],
+            )
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+
+    def wait_ready(self) -> None:
+        """Returns when /readyz says ok."""
+        until = time.monotonic() + READY_SECONDS
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self._stderr.read_text()
+            if self.ready():
+                return
+            time.sleep(0.05)
+        message = f"not ready: {self.log[-3:]} {self._stderr.read_text()[-2000:]}"
+        raise AssertionError(message)
+
+    def ready(self) -> bool:
+        """What the kubelet's probe would see."""
+        try:
+            return httpx.get(
+                f"http://{self.address}:{self.health_port}/readyz", trust_env=False
+            ).is_success
+        except httpx.TransportError:
+            return False
+
+    def metric(self, name: str) -> float:
+        """The value of a series, labels included in its name; 0 when it is not there."""
+        url = f"http://{self.address}:{self.health_port}/metrics"
+        for line in httpx.get(url, trust_env=False).text.splitlines():
+            series, _, value = line.rpartition(" ")
+            if series == name:
+                return float(value)
+        return 0.0
+
+    def wait_log(
+        self, wanted: Callable[[Json], Any], seconds: float = READY_SECONDS, start: int = 0
+    ) -> Json:
+        """The first log line from ``start`` on that is wanted, waiting for it."""
+        until = time.monotonic() + seconds
+        with self._news:
+            while True:
+                for line in self.log[start:]:
+                    if wanted(line):
+                        return line
+                left = until - time.monotonic()
+                assert left > 0, f"no such log line in {seconds} s; last: {self.log[-5:]}"
+                self._news.wait(left)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def join(self) -> int:
+        """Wait until it has ended; its exit code."""
+        code = self.process.wait(60)
+        self._reader.join()
+        return code
+
+    def errors(self) -> str:
+        """What it wrote to standard error; should be nothing."""
+        return self._stderr.read_text()
+
+    def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._news:
+                    self.log.append(json.loads(line))
+                    self._news.notify_all()
+
+
+class Installation:
+    """Manifests, Service and any number of replicas behind it."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.plane = plane
+        self.admin: Client = plane.client()
+        self.address = _own_address()
+        self.replicas: list[Replica] = []
+        self._slices = f"/apis/discovery.k8s.io/v1/namespaces/{RELEASE_NAMESPACE}/endpointslices"
+
+    def apply(self) -> None:
+        """What the chart would install, without the workloads."""
+        self.admin.create("/api/v1/namespaces", {"metadata": {"name": RELEASE_NAMESPACE}})
+        for template in ("webhook-rbac.yaml", "webhook-guard.yaml", "webhook-configurations.yaml"):
+            done = self.plane.kubectl("apply", "-f", "-", stdin=yaml.dump_all(render(template)))
+            assert done.returncode == 0, done.stderr
+        self.admin.create(
+            f"/api/v1/namespaces/{RELEASE_NAMESPACE}/services",
+            {
+                "metadata": {"name": SERVICE},
+                "spec": {"ports": [{"name": "https", "port": 443, "targetPort": 8443}]},
+            },
+        )
+
+    def add_replica(self, *options: str) -> Replica:
+        """Start one and, when it is ready, let it be called."""
+        replica = Replica(self.plane, self.address, *options)
+        replica.wait_ready()
+        self.replicas.append(replica)
+        self.set_endpoint(replica, ready=True)
+        return replica
+
+    def set_endpoint(self, replica: Replica, *, ready: bool) -> None:
+        """What kubelet and endpoint controller do together: one slice per replica here, since
+        replicas on one address differ by port."""
+        name = f"{SERVICE}-{replica.port}"
+        self.admin.delete(f"{self._slices}/{name}")
+        if ready:
+            self.admin.create(
+                self._slices,
+                {
+                    "metadata": {"name": name, "labels": {"kubernetes.io/service-name": SERVICE}},
+                    "addressType": "IPv4",
+                    "endpoints": [{"addresses": [self.address], "conditions": {"ready": True}}],
+                    "ports": [{"name": "https", "port": replica.port, "protocol": "TCP"}],
+                },
+            )
+
+    def remove_replica(self, replica: Replica) -> None:
+        """As a rolling update does: SIGTERM and out of the endpoints at the same time."""
+        replica.terminate()
+        self.set_endpoint(replica, ready=False)
+        replica.join()
+        self.replicas.remove(replica)
+
+    def wait_called(self) -> None:
+        """Returns when the API server calls us; it honours a new configuration after a moment."""
+        body = pod({"podpace.io/egress-bandwidth": "wrong"}, name="probe")
+        until = time.monotonic() + READY_SECONDS
+        while time.monotonic() < until:
+            url = "/api/v1/namespaces/default/pods"
+            if self.admin.http.post(url, params={"dryRun": "All"}, json=body).status_code == 403:
+                return
+            time.sleep(0.1)
+        message = f"the webhook is not called: {self.plane.log('kube-apiserver')[-2000:]}"
+        raise AssertionError(message)
+
+    def set_policy(self, namespace: str, data: dict[str, str] | None) -> None:
+        """Put a policy there (None: take it away) and wait until every replica has it."""
+        marks = [len(r.log) for r in self.replicas]
+        path = f"/api/v1/namespaces/{namespace}/configmaps"
+        if data is None:
+            self.admin.delete(f"{path}/podpace-policy")
+        else:
+            put_policy(self.admin, namespace, data)
+        event = "policy removed" if data is None else "policy seen"
+        for replica, mark in zip(self.replicas, marks, strict=True):
+            replica.wait_log(
+                lambda e: e["event"] == event and e["namespace"] == namespace, start=mark
+            )
+
+    def stop(self) -> None:
+        """End all replicas."""
+        for replica in self.replicas:
+            replica.terminate()
+        for replica in self.replicas:
+            replica.join()
+        self.admin.http.close()
+
+
+def put_policy(client: Client, namespace: str, data: dict[str, str]) -> None:
+    """Create or replace a policy."""
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    body = {"metadata": {"name": "podpace-policy"}, "data": data}
+    if client.http.get(f"{path}/podpace-policy").status_code == 404:
+        client.create(path, body)
+    else:
+        response = client.http.put(f"{path}/podpace-policy", json=body)
+        assert response.is_success, response.text
+
+
+def pod(
+    annotations: dict[str, str] | None = None,
+    *,
+    name: str = "",
+    labels: dict[str, str] | None = None,
+    **spec: Any,
+) -> Json:
+    """The smallest pod there is; without a name it has generateName."""
+    metadata: Json = {"name": name} if name else {"generateName": "pod-"}
+    if annotations is not None:
+        metadata["annotations"] = annotations
+    if labels is not None:
+        metadata["labels"] = labels
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": [{"name": "main", "image": "main"}], **spec},
+    }
+
+
+def _own_address() -> str:
+    """An address of this machine that endpoints may have: not loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        address: str = probe.getsockname()[0]
+        return address

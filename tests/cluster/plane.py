@@ -1,0 +1,265 @@
+"""A real control plane on this machine: etcd, kube-apiserver, controllers and scheduler."""
+
+import contextlib
+import re
+import secrets
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.cluster.build import bin_dir
+
+Json = dict[str, Any]
+
+_CONTROLLERS: Final = (
+    "deployment-controller",
+    "replicaset-controller",
+    "statefulset-controller",
+    "daemonset-controller",
+    "job-controller",
+    "namespace-controller",
+    "garbage-collector-controller",
+)
+READY_SECONDS: Final = 60
+_WARNING: Final = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
+
+
+class ControlPlane:
+    """Started by :meth:`start`; :meth:`stop` ends every process. One folder holds all it writes."""
+
+    def __init__(self, folder: Path, users: Mapping[str, Sequence[str]]) -> None:
+        """``users`` are names and their groups; each gets a token and a kubeconfig."""
+        self.folder = folder
+        self.bin = bin_dir()
+        self._users = {"admin": ("system:masters",)} | dict(users)
+        self._tokens = {name: secrets.token_hex(16) for name in self._users}
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.port = free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.ca_file = folder / "certs" / "apiserver.crt"
+
+    def start(self, *, controllers: bool = True) -> None:
+        """Returns when everything answers."""
+        (self.folder / "certs").mkdir(parents=True)
+        self._write_credentials()
+        client, peer = free_port(), free_port()
+        etcd = f"http://127.0.0.1:{client}"
+        self._run(
+            "etcd",
+            f"--data-dir={self.folder / 'etcd'}",
+            f"--listen-client-urls={etcd}",
+            f"--advertise-client-urls={etcd}",
+            f"--listen-peer-urls=http://127.0.0.1:{peer}",
+            f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+            f"--initial-cluster=default=http://127.0.0.1:{peer}",
+            "--unsafe-no-fsync",
+            "--log-level=error",
+        )
+        self._run(
+            "kube-apiserver",
+            f"--etcd-servers={etcd}",
+            f"--secure-port={self.port}",
+            "--bind-address=127.0.0.1",
+            f"--cert-dir={self.folder / 'certs'}",
+            f"--token-auth-file={self.folder / 'tokens.csv'}",
+            "--authorization-mode=RBAC,Node",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={self.folder / 'sa.key'}",
+            f"--service-account-signing-key-file={self.folder / 'sa.key'}",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            # Pods would wait for their namespace's service account; nothing here is about those.
+            "--disable-admission-plugins=ServiceAccount",
+            # Services are called by their endpoints, since there is no kube-proxy.
+            "--enable-aggregator-routing=true",
+        )
+        self._wait_ready()
+        if controllers:
+            kubeconfig = self.kubeconfig("admin")
+            self._run(
+                "kube-controller-manager",
+                f"--kubeconfig={kubeconfig}",
+                f"--controllers={','.join(_CONTROLLERS)}",
+                "--leader-elect=false",
+                "--secure-port=0",
+                "--concurrent-namespace-syncs=10",
+            )
+            self._run(
+                "kube-scheduler",
+                f"--kubeconfig={kubeconfig}",
+                "--leader-elect=false",
+                "--secure-port=0",
+            )
+
+    def stop(self) -> None:
+        """Ends what was started, newest first."""
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in reversed(self._processes):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def token(self, user: str) -> str:
+        """A user's bearer token."""
+        return self._tokens[user]
+
+    def kubeconfig(self, user: str) -> Path:
+        """A kubeconfig file for a user."""
+        path = self.folder / f"{user.replace(':', '_')}.kubeconfig"
+        cluster = {"server": self.url, "certificate-authority": str(self.ca_file)}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": {"token": self._tokens[user]}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    def client(self, user: str = "admin") -> "Client":
+        """An API client that acts as a user."""
+        return Client(self.url, self.ca_file, self._tokens[user])
+
+    def kubectl(
+        self, *arguments: str, stdin: str | None = None, user: str = "admin"
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the real kubectl; its failure is the caller's to judge."""
+        return subprocess.run(
+            [str(self.bin / "kubectl"), f"--kubeconfig={self.kubeconfig(user)}", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"HOME": str(self.folder), "PATH": "/usr/bin:/bin"},
+            check=False,
+        )
+
+    def log(self, component: str) -> str:
+        """What a component has written."""
+        return (self.folder / f"{component}.log").read_text(errors="replace")
+
+    def _write_credentials(self) -> None:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        (self.folder / "sa.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.TraditionalOpenSSL,
+                serialization.NoEncryption(),
+            )
+        )
+        lines = [
+            f'{self._tokens[name]},{name},{name},"{",".join(groups)}"'
+            for name, groups in self._users.items()
+        ]
+        (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
+
+    def _run(self, component: str, *arguments: str) -> None:
+        with (self.folder / f"{component}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(self.bin / component), *arguments],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._processes.append(process)
+
+    def _wait_ready(self) -> None:
+        until = time.monotonic() + READY_SECONDS
+        while time.monotonic() < until:
+            for process in self._processes:
+                if process.poll() is not None:
+                    message = f"{process.args} ended:\n{self.log('kube-apiserver')[-2000:]}"
+                    raise AssertionError(message)
+            with contextlib.suppress(httpx.TransportError, OSError, ssl.SSLError):
+                with self.client() as client:
+                    if client.http.get("/readyz").status_code == 200:
+                        return
+            time.sleep(0.1)
+        message = f"not ready after {READY_SECONDS} s:\n{self.log('kube-apiserver')[-2000:]}"
+        raise AssertionError(message)
+
+
+class Client:
+    """Plain HTTP to the API server: what is sent and what comes back, warnings included."""
+
+    def __init__(self, url: str, ca_file: Path, token: str) -> None:
+        context = ssl.create_default_context(cafile=str(ca_file))
+        self.http = httpx.Client(
+            base_url=url,
+            verify=context,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def get(self, path: str) -> Json:
+        """An object; fails the test when there is none."""
+        return _content(self.http.get(path))
+
+    def create(self, path: str, body: Json) -> Json:
+        """Create; fails the test when refused."""
+        return _content(self.http.post(path, json=body))
+
+    def delete(self, path: str) -> None:
+        """Delete at once; gone already is fine."""
+        response = self.http.request("DELETE", path, json={"gracePeriodSeconds": 0})
+        assert response.status_code in (200, 202, 404), response.text
+
+    def patch(self, path: str, body: Json | list[Json], kind: str = "merge-patch+json") -> Json:
+        """Patch; fails the test when refused."""
+        return _content(self.try_patch(path, body, kind))
+
+    def try_patch(
+        self, path: str, body: Json | list[Json], kind: str = "merge-patch+json"
+    ) -> httpx.Response:
+        """Patch, whatever comes of it."""
+        return self.http.patch(path, json=body, headers={"Content-Type": f"application/{kind}"})
+
+    def apply(self, path: str, body: Json, manager: str) -> httpx.Response:
+        """Server-side apply without force."""
+        return self.http.patch(
+            path,
+            params={"fieldManager": manager},
+            json=body,
+            headers={"Content-Type": "application/apply-patch+yaml"},
+        )
+
+
+def warnings(response: httpx.Response) -> list[str]:
+    """The texts of the ``Warning`` headers."""
+    header = ", ".join(response.headers.get_list("warning"))
+    return [re.sub(r"\\(.)", r"\1", text) for text in _WARNING.findall(header)]
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _content(response: httpx.Response) -> Json:
+    assert response.is_success, f"{response.request.method} {response.url}: {response.text}"
+    content: Json = response.json()
+    return content
