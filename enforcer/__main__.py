@@ -19,6 +19,7 @@ from enforcer.datapath import build as build_datapath
 from enforcer.datapath.abi import ABI_VERSION
 from enforcer.errors import EnforcerError
 from enforcer.logs import LEVELS, make_log
+from enforcer.net.qdiscs import keeps_departure_times
 from enforcer.ports import Datapath
 from enforcer.serve import serve
 from enforcer.sockets import listen_tcp, listen_unix, refuse_second_daemon, remove_own
@@ -29,9 +30,13 @@ BuildDatapath = Callable[[Path, Path], Datapath]
 """(pin root, cgroup root) to the datapath; raises ``UnsupportedError``."""
 
 
+def _kernel_datapath(pin_root: Path, cgroup_root: Path) -> Datapath:
+    return build_datapath(pin_root, cgroup_root, keeps_departure_times)
+
+
 def main(
     arguments: Sequence[str] | None = None,
-    build: BuildDatapath = build_datapath,
+    build: BuildDatapath = _kernel_datapath,
     proc: Path = Path("/proc"),
 ) -> None:
     """Run the daemon in the foreground, or clean up; exits 1 with one line when it cannot."""

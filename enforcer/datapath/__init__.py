@@ -1,14 +1,20 @@
 """The BPF datapath: the only folder that imports bcc, and only in a child process."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from enforcer.datapath.kernel import KernelDatapath
 from enforcer.datapath.pins import SOURCE_DIR
 
 
-def build(pin_root: Path, cgroup_root: Path, source_dir: Path = SOURCE_DIR) -> KernelDatapath:
+def build(
+    pin_root: Path,
+    cgroup_root: Path,
+    keeps_departure_times: Callable[[str], bool],
+    source_dir: Path = SOURCE_DIR,
+) -> KernelDatapath:
     """The datapath of this machine; compiles only when today's programs are not pinned.
 
     Raises UnsupportedError where something is missing, DatapathError where the kernel refuses.
     """
-    return KernelDatapath(pin_root, cgroup_root, source_dir)
+    return KernelDatapath(pin_root, cgroup_root, source_dir, keeps_departure_times)

@@ -27,7 +27,7 @@ _GENERATED: Final = {
     "linux/log2.h": "",
     "asm/page.h": "",
     "uapi/linux/bpf.h": "",  # bcc brings its own
-    "uapi/linux/if_packet.h": "#include \"/usr/include/linux/if_packet.h\"\n",
+    "uapi/linux/if_packet.h": '#include "/usr/include/linux/if_packet.h"\n',
 }
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from contract.names import Direction, Mode
 from enforcer.datapath import abi, libbpf, pins, probes, sockets
 from enforcer.datapath.libbpf import AttachType
 from enforcer.errors import DatapathError, UnsupportedError
+from enforcer.namespaces import in_namespace, network_namespaces
 from enforcer.state import Attachment, Counters, Target, TargetCounters
 
 _HOOKS: Final = {
@@ -29,8 +30,17 @@ _WHY_POLICED: Final = "nothing shapes or paces incoming traffic on this target"
 class KernelDatapath:
     """Implements ``ports.Datapath``. Not safe for use by several threads at once."""
 
-    def __init__(self, pin_root: Path, cgroup_root: Path, source_dir: Path) -> None:
-        """Adopt or make the pins. Raises UnsupportedError, DatapathError."""
+    def __init__(
+        self,
+        pin_root: Path,
+        cgroup_root: Path,
+        source_dir: Path,
+        keeps_departure_times: Callable[[str], bool],
+    ) -> None:
+        """Adopt or make the pins. Raises UnsupportedError, DatapathError.
+
+        ``keeps_departure_times`` answers for a cgroup's path whether its interfaces carry fq.
+        """
         probes.require(pin_root, cgroup_root)
         self._pin_root = pin_root
         self._source_hash = pins.source_hash(source_dir)
@@ -46,6 +56,7 @@ class KernelDatapath:
             ]
         except OSError as error:
             raise UnsupportedError(f"cannot open the pins below {pin_root}: {error}") from error
+        self._keeps_departure_times = keeps_departure_times
         self._earlier_count = 0
         self._names: dict[int, str] = {}
 
@@ -165,7 +176,7 @@ class KernelDatapath:
         self._earlier_count = count
         limited = [target for target in targets if target.limits.egress is not None]
         if abi.ITERATOR in self._current.fds:
-            self._iterate(sockets.network_namespaces(t.cgroup_path for t in limited))
+            self._iterate(network_namespaces(t.cgroup_path for t in limited))
             return
         for target in limited:
             share = self.counters(target).egress.share_bytes_per_sec
@@ -241,9 +252,12 @@ class KernelDatapath:
 
     def _write_limits(self, target: Target) -> None:
         self._write_exempt(target.cgroup_id, target.limits.exempt_cidrs)
-        self._put_limits(
-            self._current, target.cgroup_id, abi.encode_limits(target.cgroup_id, target.limits)
+        record = abi.encode_limits(
+            target.cgroup_id,
+            target.limits,
+            egress_fq=self._keeps_departure_times(target.cgroup_path),
         )
+        self._put_limits(self._current, target.cgroup_id, record)
 
     def _put_limits(self, generation: pins.Generation, cgroup_id: int, record: bytes) -> None:
         copies = record * libbpf.possible_cpus()
@@ -276,9 +290,7 @@ class KernelDatapath:
     def _iterate(self, namespaces: dict[int, str]) -> None:
         for path in namespaces.values():
             with contextlib.suppress(FileNotFoundError):  # its last process has just ended
-                sockets.in_namespace(
-                    path, lambda: libbpf.run_iterator(self._current.fds[abi.ITERATOR])
-                )
+                in_namespace(path, lambda: libbpf.run_iterator(self._current.fds[abi.ITERATOR]))
 
     def _release_sockets(self, cgroup_path: str, cgroup_id: int) -> None:
         if abi.ITERATOR not in self._current.fds:
@@ -287,7 +299,7 @@ class KernelDatapath:
         release = self._current.fds["iterator_release"]
         libbpf.map_update(release, bytes(4), abi.encode_count(cgroup_id))
         try:
-            self._iterate(sockets.network_namespaces([cgroup_path]))
+            self._iterate(network_namespaces([cgroup_path]))
         finally:
             libbpf.map_update(release, bytes(4), abi.encode_count(0))
 

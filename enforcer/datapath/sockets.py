@@ -10,57 +10,16 @@ import contextlib
 import ctypes
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from enforcer.namespaces import processes
+
 SO_MAX_PACING_RATE: Final = 47
 NOT_PACED: Final = 0xFFFFFFFF
-_CLONE_NEWNET: Final = 0x40000000
 _SYS_PIDFD_GETFD: Final = 438
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def processes(cgroup_path: str) -> Iterator[int]:
-    """Every process in the cgroup and below."""
-    for directory, _children, _files in os.walk(cgroup_path):
-        with contextlib.suppress(OSError):
-            yield from map(int, Path(directory, "cgroup.procs").read_text().split())
-
-
-def network_namespaces(cgroup_paths: Iterable[str]) -> dict[int, str]:
-    """Inode of each network namespace used there, and a path that opens it."""
-    found: dict[int, str] = {}
-    for cgroup_path in cgroup_paths:
-        for pid in processes(cgroup_path):
-            path = f"/proc/{pid}/ns/net"
-            with contextlib.suppress(OSError):
-                found.setdefault(Path(path).stat().st_ino, path)
-    return found
-
-
-def in_namespace(path: str, work: Callable[[], None]) -> None:
-    """Run ``work`` inside a network namespace, in a thread of its own. Raises OSError."""
-    failures: list[OSError] = []
-
-    def body() -> None:
-        try:
-            fd = os.open(path, os.O_RDONLY)
-            try:
-                if _libc.setns(fd, _CLONE_NEWNET):
-                    raise OSError(ctypes.get_errno(), "setns", path)
-            finally:
-                os.close(fd)
-            work()
-        except OSError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=body, name="netns")
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
 
 
 def pace_from_user_space(cgroup_path: str, pacing_bytes_per_sec: int) -> int:

@@ -1,0 +1,1 @@
+"""What the network around a target looks like."""
