@@ -12,9 +12,8 @@
 
 /* Credits the time since the last refill, up to the burst. CPUs' clocks may differ by a little:
  * a step back counts as no time. */
-static inline __attribute__((always_inline)) void bucket_refill(struct direction_state *state,
-                                                               const struct direction_limit *limit,
-                                                               u64 now_ns)
+static inline __attribute__((always_inline)) void
+bucket_refill(struct direction_state *state, const struct direction_limit *limit, u64 now_ns)
 {
     u64 idle_ns = now_ns > state->refilled_at_ns ? now_ns - state->refilled_at_ns : 0;
 

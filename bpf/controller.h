@@ -14,14 +14,14 @@
 
 #include "limit.h"
 
-#define Q8 256ULL
-#define MAX_GREEDY_FLOWS 65536ULL
+#define Q8                      256ULL
+#define MAX_GREEDY_FLOWS        65536ULL
 #define MIN_SHARE_BYTES_PER_SEC 256ULL
 /* Credit is led back over this time, or four epochs where those are longer: slower than the loop's
  * own delay, or it would swing. */
 #define CREDIT_HORIZON_NS 128000000ULL
 /* 8 ms and a frame of credit are kept for what is not paced. */
-#define RESERVE_DIVISOR 128
+#define RESERVE_DIVISOR  128
 #define FULL_FRAME_BYTES 1514
 /* A window long enough for every greedy flow to have sent something. */
 #define EPOCHS_PER_WINDOW 8
@@ -34,8 +34,8 @@
 #define SILENT_AFTER_DROP_NS 600000000ULL
 
 /* Bytes per second that all flows together should send in the next epoch. */
-static inline __attribute__((always_inline)) u64 wanted_bytes_per_sec(
-    const struct direction_limit *limit, s64 tokens_bytes, u64 epoch_ns)
+static inline __attribute__((always_inline)) u64
+wanted_bytes_per_sec(const struct direction_limit *limit, s64 tokens_bytes, u64 epoch_ns)
 {
     u64 rate = limit->rate_bytes_per_sec;
     u64 horizon_ns = 4 * epoch_ns > CREDIT_HORIZON_NS ? 4 * epoch_ns : CREDIT_HORIZON_NS;
@@ -49,7 +49,7 @@ static inline __attribute__((always_inline)) u64 wanted_bytes_per_sec(
 }
 
 static inline __attribute__((always_inline)) u64 share_of(u64 want_bytes_per_sec,
-                                                         u64 greedy_flows_q8)
+                                                          u64 greedy_flows_q8)
 {
     u64 share = want_bytes_per_sec * Q8 / greedy_flows_q8;
 
@@ -58,8 +58,8 @@ static inline __attribute__((always_inline)) u64 share_of(u64 want_bytes_per_sec
 
 /* How long it takes until the flows send at the share they were given: what an epoch must span,
  * or the controller would correct what is on its way already. */
-static inline __attribute__((always_inline)) u64 epoch_length_ns(const struct direction_limit *limit,
-                                                                u64 share_bytes_per_sec, u64 rtt_ns)
+static inline __attribute__((always_inline)) u64
+epoch_length_ns(const struct direction_limit *limit, u64 share_bytes_per_sec, u64 rtt_ns)
 {
     u64 epoch_ns = limit->epoch_ns > rtt_ns ? limit->epoch_ns : rtt_ns, follow_ns;
 
@@ -73,8 +73,9 @@ static inline __attribute__((always_inline)) u64 epoch_length_ns(const struct di
 
 /* Closes the epoch when its time is up, or when it has sent twice what it should, and computes
  * the next share. */
-static inline __attribute__((always_inline)) void controller_tick(
-    struct direction_state *state, const struct direction_limit *limit, u64 rtt_ns, u64 now_ns)
+static inline __attribute__((always_inline)) void
+controller_tick(struct direction_state *state, const struct direction_limit *limit, u64 rtt_ns,
+                u64 now_ns)
 {
     u64 elapsed_ns = now_ns > state->epoch_started_at_ns ? now_ns - state->epoch_started_at_ns : 0;
     u64 epoch_ns = epoch_length_ns(limit, state->share_bytes_per_sec, rtt_ns);
@@ -83,7 +84,8 @@ static inline __attribute__((always_inline)) void controller_tick(
 
     if (elapsed_ns < epoch_ns) {
         /* A start-up burst must not go on for a whole epoch. */
-        if (elapsed_ns < epoch_ns / 8 || state->epoch_bytes < 2 * (rate * (epoch_ns / 1000) / 1000000))
+        if (elapsed_ns < epoch_ns / 8 ||
+            state->epoch_bytes < 2 * (rate * (epoch_ns / 1000) / 1000000))
             return;
     }
     if (!state->share_bytes_per_sec || elapsed_ns > 4 * epoch_ns) {
@@ -99,7 +101,8 @@ static inline __attribute__((always_inline)) void controller_tick(
             state->limited_ns += elapsed_ns;
         /* Sockets follow a new share after a round trip: what they send until then must not be
          * taken for more flows than there are. */
-        most = state->active_flows > state->window_flows ? state->active_flows : state->window_flows;
+        most =
+            state->active_flows > state->window_flows ? state->active_flows : state->window_flows;
         if (most && greedy > (most + 1) * Q8)
             greedy = (most + 1) * Q8;
         if (state->dropped_at_ns && now_ns < state->dropped_at_ns + SILENT_AFTER_DROP_NS) {

@@ -15,7 +15,7 @@
 
 /* limits.flags */
 #define FLAG_EXEMPT_CIDRS 1 /* look destinations and sources up in exempt_cidrs */
-#define FLAG_EGRESS_FQ 2    /* the target's own interface carries fq: departure times are honoured */
+#define FLAG_EGRESS_FQ    2 /* the target's own interface carries fq: departure times are honoured */
 
 /* One direction's limit, with what follows from it, so that no packet pays for a division.
  * rate 0: not limited. */
@@ -43,12 +43,12 @@ struct direction_state {
     u64 refilled_at_ns;
     u64 epoch_started_at_ns;
     u64 epoch_bytes;
-    u64 epoch;              /* number of the running epoch */
-    u64 window_flows;       /* distinct flows seen in the running window of epochs */
-    u64 active_flows;       /* the same in the window before */
-    u64 greedy_flows_q8;    /* flows that would use a larger share, in 1/256 */
+    u64 epoch;               /* number of the running epoch */
+    u64 window_flows;        /* distinct flows seen in the running window of epochs */
+    u64 active_flows;        /* the same in the window before */
+    u64 greedy_flows_q8;     /* flows that would use a larger share, in 1/256 */
     u64 share_bytes_per_sec; /* what one greedy flow may send */
-    u64 dropped_at_ns; /* last refused TCP segment */
+    u64 dropped_at_ns;       /* last refused TCP segment */
     u64 passed_bytes;
     u64 passed_packets;
     u64 dropped_bytes;
@@ -61,16 +61,18 @@ struct direction_state {
 struct pod_state {
     struct bpf_spin_lock lock;
     u32 reserved;
-    u64 rtt_ns; /* a slow maximum over the target's connections: how long a new share takes to arrive */
+    u64 rtt_ns; /* a slow maximum over the target's connections: how long a new share takes to
+                   arrive */
     struct direction_state ingress;
     struct direction_state egress;
 };
 
 /* One per socket, freed with it. */
 struct flow {
-    u64 cgroup_id;           /* of its target */
-    u64 window;              /* last window in which it sent data, + 1 */
-    u64 share_bytes_per_sec; /* for sockets that are paced from outside: the share at their last packet */
+    u64 cgroup_id;            /* of its target */
+    u64 window;               /* last window in which it sent data, + 1 */
+    u64 share_bytes_per_sec;  /* for sockets that are paced from outside: the share at their last
+                                 packet */
     u32 pacing_bytes_per_sec; /* what we last set; ~0 is the kernel's "not paced" */
     u32 app_pacing_bytes_per_sec; /* what the application had asked for itself */
     u32 cwnd_clamp;
@@ -78,7 +80,8 @@ struct flow {
 };
 
 struct exempt_key {
-    u32 prefix_bits; /* 64 for the cgroup id + the CIDR's; an IPv4 address is mapped, ::ffff:a.b.c.d */
+    u32 prefix_bits; /* 64 for the cgroup id + the CIDR's; an IPv4 address is mapped, ::ffff:a.b.c.d
+                      */
     u32 cgroup_id_high;
     u32 cgroup_id_low;
     u8 address[16];

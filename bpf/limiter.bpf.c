@@ -3,10 +3,10 @@
  * The limiter: three programs on a target's cgroup, and an iterator over its earlier sockets.
  * No record, or rate 0, means not limited: pass. Loopback is never counted.
  *
- *   podpace_egress    counts, computes the share; drops (with congestion notice) only beyond the debt
- *   podpace_ingress   counts, marks ECN; drops beyond the debt
- *   podpace_sockops   paces every TCP socket at the share
- *   bpf_iter__tcp     paces sockets that were open before the limit came, and lets go of them
+ *   podpace_egress    counts, computes the share; drops (with congestion notice) only beyond the
+ * debt podpace_ingress   counts, marks ECN; drops beyond the debt podpace_sockops   paces every TCP
+ * socket at the share bpf_iter__tcp     paces sockets that were open before the limit came, and
+ * lets go of them
  *
  * Every map access is here; the arithmetic is in bucket.h and controller.h.
  */
@@ -18,18 +18,18 @@
 #include "maps.h"
 #include "packet.h"
 
-#define PASS 1
-#define DROP 0
+#define PASS                        1
+#define DROP                        0
 #define DROP_WITH_CONGESTION_NOTICE 2 /* egress: TCP keeps the segment and slows down */
 
-#define SOL_SOCKET_LEVEL 1
-#define OPTION_MAX_PACING_RATE 47
-#define SOL_TCP_LEVEL 6
-#define TCP_OPTION_INITIAL_WINDOW 1001        /* TCP_BPF_IW */
-#define TCP_OPTION_CWND_CLAMP 1002            /* TCP_BPF_SNDCWND_CLAMP */
-#define TCP_OPTION_CALLBACK_FLAGS 1008        /* TCP_BPF_SOCK_OPS_CB_FLAGS, Linux 6.12 */
-#define NOT_PACED 0xffffffffU
-#define NO_CLAMP 0x7fffffffU
+#define SOL_SOCKET_LEVEL          1
+#define OPTION_MAX_PACING_RATE    47
+#define SOL_TCP_LEVEL             6
+#define TCP_OPTION_INITIAL_WINDOW 1001 /* TCP_BPF_IW */
+#define TCP_OPTION_CWND_CLAMP     1002 /* TCP_BPF_SNDCWND_CLAMP */
+#define TCP_OPTION_CALLBACK_FLAGS 1008 /* TCP_BPF_SOCK_OPS_CB_FLAGS, Linux 6.12 */
+#define NOT_PACED                 0xffffffffU
+#define NO_CLAMP                  0x7fffffffU
 
 /* Two TSO-able pairs of segments: enough to keep a delayed-ACK receiver answering. */
 #define MIN_WINDOW_SEGMENTS 4
@@ -37,7 +37,7 @@
 #define BURST_NS 4000000ULL
 /* Packets up to this size (ACKs, SYNs, DNS) are not dropped for a bulk flow's debt, but for a
  * flood of their own. */
-#define SMALL_PACKET_BYTES 300
+#define SMALL_PACKET_BYTES  300
 #define SMALL_RESERVE_BYTES 65536
 /* A departure time further away than this is a drop instead. */
 #define DEPARTURE_HORIZON_NS 200000000ULL
@@ -72,9 +72,8 @@ static inline __attribute__((always_inline)) struct pod_state *state_here(void)
 #endif
 }
 
-static inline __attribute__((always_inline)) int is_exempt(struct __sk_buff *skb,
-                                                          const struct limits *limits,
-                                                          u8 version, int outgoing)
+static inline __attribute__((always_inline)) int
+is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int outgoing)
 {
     struct exempt_key key = {};
     u32 offset;
@@ -102,7 +101,7 @@ static inline __attribute__((always_inline)) int is_exempt(struct __sk_buff *skb
 
 /* The flow's record, if this packet carries data: ACKs make no flow active. */
 static inline __attribute__((always_inline)) struct flow *flow_of(struct __sk_buff *skb,
-                                                                 const struct packet *packet)
+                                                                  const struct packet *packet)
 {
     struct bpf_sock *sk = skb->sk;
 
@@ -262,7 +261,7 @@ int podpace_ingress(struct __sk_buff *skb)
 /* Gives the socket the pace and the window of `share`; 0 takes both away. Writes only what
  * changed by more than an eighth (the window) or a sixty-fourth (the pace). */
 static inline __attribute__((always_inline)) void pace(struct bpf_sock_ops *ops, struct flow *flow,
-                                                      u64 share)
+                                                       u64 share)
 {
     u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448;
     u32 pacing = NOT_PACED, clamp = NO_CLAMP, step;
@@ -367,8 +366,10 @@ int bpf_iter__tcp(struct tcp_iterator *ctx)
         if (flow->cgroup_id != *release)
             return 0;
         pacing = flow->app_pacing_bytes_per_sec ? flow->app_pacing_bytes_per_sec : NOT_PACED;
-        bpf_setsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing, sizeof(pacing));
-        bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CWND_CLAMP, &no_clamp, sizeof(no_clamp));
+        bpf_setsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing,
+                       sizeof(pacing));
+        bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CWND_CLAMP, &no_clamp,
+                       sizeof(no_clamp));
         return 0;
     }
     if (flow->paced || !flow->share_bytes_per_sec)

@@ -10,15 +10,15 @@
 
 /* bcc's own macro keys cgroup storage by cgroup and attach type; a plain u64 key is shared by all
  * programs on a cgroup (Linux 5.9). */
-#define CGROUP_STORAGE(_name, _leaf, _section)      \
-    struct _name##_table_t {                        \
-        u64 key;                                    \
-        _leaf leaf;                                 \
-        _leaf *(*lookup)(u64 *);                    \
-        int (*update)(u64 *, _leaf *);              \
-        int (*get_local_storage)(u64);              \
-    };                                              \
-    __attribute__((section("maps/" _section))) struct _name##_table_t _name; \
+#define CGROUP_STORAGE(_name, _leaf, _section)                                                     \
+    struct _name##_table_t {                                                                       \
+        u64 key;                                                                                   \
+        _leaf leaf;                                                                                \
+        _leaf *(*lookup)(u64 *);                                                                   \
+        int (*update)(u64 *, _leaf *);                                                             \
+        int (*get_local_storage)(u64);                                                             \
+    };                                                                                             \
+    __attribute__((section("maps/" _section))) struct _name##_table_t _name;                       \
     BPF_ANNOTATE_KV_PAIR(_name, u64, _leaf)
 
 /* cgroup id -> limits. User space writes; the programs read their CPU's copy. */

@@ -8,12 +8,12 @@
 #include "limit.h"
 
 #define ETHERNET_HEADER_BYTES 14
-#define IPV4_HEADER_BYTES 20
-#define IPV6_HEADER_BYTES 40
-#define TCP 6
-#define UDP_HEADER_BYTES 8
-#define TCP_DATA_OFFSET 12
-#define LOOPBACK_IFINDEX 1
+#define IPV4_HEADER_BYTES     20
+#define IPV6_HEADER_BYTES     40
+#define TCP                   6
+#define UDP_HEADER_BYTES      8
+#define TCP_DATA_OFFSET       12
+#define LOOPBACK_IFINDEX      1
 
 struct packet {
     u32 frame_bytes;   /* of all its segments, Ethernet headers included */
@@ -24,7 +24,7 @@ struct packet {
 
 /* Headers beyond the linear part, or none that we know: counted as one frame, not as TCP. */
 static inline __attribute__((always_inline)) void packet_read(struct __sk_buff *skb,
-                                                             struct packet *packet)
+                                                              struct packet *packet)
 {
     u8 *data = (u8 *)(long)skb->data, *data_end = (u8 *)(long)skb->data_end;
     u32 segments = skb->gso_segs, network_bytes, header_bytes, length = skb->len;
