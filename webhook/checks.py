@@ -111,7 +111,7 @@ def shadowed(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
         if (
             asked.rate
             and asked.shadowed
-            and asked.rate.bits != asked.shadowed.bits
+            and asked.shadowed.bits not in (None, asked.rate.bits)
             and not policy.take_over
         ):
             yield (

@@ -148,6 +148,8 @@ class Installation:
         self.admin: Client = plane.client()
         self.address = _own_address()
         self.replicas: list[Replica] = []
+        self.in_force: dict[str, str] | None = None
+        """The cluster's policy."""
         self._slices = f"/apis/discovery.k8s.io/v1/namespaces/{RELEASE_NAMESPACE}/endpointslices"
 
     def apply(self) -> None:
@@ -209,6 +211,8 @@ class Installation:
 
     def set_policy(self, namespace: str, data: dict[str, str] | None) -> None:
         """Put a policy there (None: take it away) and wait until every replica has it."""
+        if namespace == RELEASE_NAMESPACE:
+            self.in_force = data
         marks = [len(r.log) for r in self.replicas]
         path = f"/api/v1/namespaces/{namespace}/configmaps"
         if data is None:

@@ -57,7 +57,12 @@ class PolicySink:
     def _tell(self, policy: Json, problems: tuple[Problem, ...]) -> None:
         namespace, version = _namespace(policy), policy["metadata"]["resourceVersion"]
         self._metrics.policies_changed.set_to_current_time()
-        log.info("policy seen", namespace=namespace, version=version, problems=[str(p)[:200] for p in problems])
+        log.info(
+            "policy seen",
+            namespace=namespace,
+            version=version,
+            problems=[str(p)[:200] for p in problems],
+        )
         if not problems:
             if self._told.pop(namespace, None):
                 self._metrics.bad_policy.remove(namespace)
