@@ -1,0 +1,88 @@
+"""bpf/bucket.h and bpf/controller.h through ctypes."""
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+from contract.limits import Limits, make_limit
+from enforcer.datapath import abi
+from tests.needs import missing
+
+SOURCE = Path(__file__).with_name("arithmetic.c")
+HEADERS = Path(__file__).parents[3] / "bpf"
+NSEC_PER_MSEC = 10**6
+NSEC_PER_SEC = 10**9
+START_NS = 3600 * NSEC_PER_SEC
+"""Some time after boot."""
+
+
+class DirectionLimit(ctypes.Structure):
+    """struct direction_limit."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "bits_per_second",
+            "burst_bits",
+            "rate_bytes_per_sec",
+            "burst_bytes",
+            "debt_bytes",
+            "epoch_ns",
+        )
+    ]
+
+
+class DirectionState(ctypes.Structure):
+    """struct direction_state."""
+
+    _fields_ = [
+        (name, ctypes.c_int64 if name == "tokens_bytes" else ctypes.c_uint64)
+        for name in abi.DirectionState.__slots__
+    ]
+
+
+class Arithmetic:
+    """The functions and constants of both headers."""
+
+    def __init__(self, library: Path) -> None:
+        c = ctypes.CDLL(str(library))
+        u64 = ctypes.c_uint64
+        limit, state = ctypes.POINTER(DirectionLimit), ctypes.POINTER(DirectionState)
+        self.refill = _function(c.refill, None, state, limit, u64)
+        self.tick = _function(c.tick, None, state, limit, u64, u64)
+        self.wanted = _function(c.wanted, u64, limit, ctypes.c_int64, u64)
+        self.share = _function(c.share, u64, u64, u64)
+        self.epoch_length = _function(c.epoch_length, u64, limit, u64, u64)
+        self.max_refill_ns = _constant(c, "max_refill_ns")
+        self.min_share_bytes_per_sec = _constant(c, "min_share_bytes_per_sec")
+        self.epochs_per_window = _constant(c, "epochs_per_window")
+        self.q8 = _constant(c, "q8")
+        self.silent_after_drop_ns = _constant(c, "silent_after_drop_ns")
+        assert _constant(c, "limit_size") == ctypes.sizeof(DirectionLimit)
+        assert _constant(c, "state_size") == ctypes.sizeof(DirectionState)
+
+
+def _function(function, result, *arguments):
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+def _constant(library: ctypes.CDLL, name: str) -> int:
+    return ctypes.c_uint64.in_dll(library, name).value
+
+
+def build(directory: Path) -> Arithmetic:
+    """Compile in ``directory`` and load; where there is no C compiler, skips or fails."""
+    if shutil.which("cc") is None:
+        missing("needs a C compiler; run: apt-get install gcc libc6-dev")
+    library = directory / "arithmetic.so"
+    command = ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([*command, f"-I{HEADERS}", "-o", library, SOURCE], check=True)
+    return Arithmetic(library)
+
+
+def limit_of(bits_per_second: int, burst_bits: int | None = None) -> DirectionLimit:
+    """An egress limit as the daemon writes it."""
+    record = abi.encode_limits(1, Limits(egress=make_limit(bits_per_second, burst_bits)))
+    return DirectionLimit.from_buffer_copy(record[-ctypes.sizeof(DirectionLimit) :])

@@ -1,0 +1,127 @@
+"""The token bucket: what idle time is worth."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.bpf.arithmetic import (
+    NSEC_PER_MSEC,
+    NSEC_PER_SEC,
+    START_NS,
+    Arithmetic,
+    DirectionLimit,
+    DirectionState,
+    limit_of,
+)
+
+MBIT = 10**6
+RATE_BITS = 80 * MBIT
+BYTES_PER_MSEC = RATE_BITS // 8 // 1000
+FASTEST_BYTES_PER_SEC = 100_000 * MBIT // 8
+MOST_TOKENS = 2**50
+rates_bytes_per_sec = st.integers(1, FASTEST_BYTES_PER_SEC)
+
+
+@pytest.mark.parametrize("idle_ms", [1, 2, 5])
+def test_idle_time_is_credited_at_the_rate(arithmetic: Arithmetic, idle_ms: int) -> None:
+    """Below the burst, n milliseconds are worth n milliseconds of the rate."""
+    state = DirectionState(tokens_bytes=7, refilled_at_ns=START_NS)
+    now_ns = START_NS + idle_ms * NSEC_PER_MSEC
+    arithmetic.refill(state, limit_of(RATE_BITS), now_ns)
+    assert state.tokens_bytes == 7 + idle_ms * BYTES_PER_MSEC
+    assert state.refilled_at_ns == now_ns
+
+
+def test_debt_is_repaid_at_the_rate(arithmetic: Arithmetic) -> None:
+    """Credit below zero rises by the same amount as credit above."""
+    state = DirectionState(tokens_bytes=-BYTES_PER_MSEC, refilled_at_ns=START_NS)
+    arithmetic.refill(state, limit_of(RATE_BITS), START_NS + 2 * NSEC_PER_MSEC)
+    assert state.tokens_bytes == BYTES_PER_MSEC
+
+
+def test_credit_stops_at_the_burst(arithmetic: Arithmetic) -> None:
+    """However long the pause, the credit is the burst and no byte more."""
+    limit = limit_of(RATE_BITS)
+    state = DirectionState(tokens_bytes=limit.burst_bytes - 1, refilled_at_ns=START_NS)
+    arithmetic.refill(state, limit, START_NS + NSEC_PER_SEC)
+    assert state.tokens_bytes == limit.burst_bytes
+
+
+def test_a_lower_burst_takes_credit_back(arithmetic: Arithmetic) -> None:
+    """Credit saved under a larger burst is cut to the new one at the next packet."""
+    limit = limit_of(RATE_BITS)
+    state = DirectionState(tokens_bytes=10 * limit.burst_bytes, refilled_at_ns=START_NS)
+    arithmetic.refill(state, limit, START_NS + 1)
+    assert state.tokens_bytes == limit.burst_bytes
+
+
+def test_the_first_packet_finds_an_empty_bucket(arithmetic: Arithmetic) -> None:
+    """A state never refilled gets no credit for the time since boot."""
+    state = DirectionState()
+    arithmetic.refill(state, limit_of(RATE_BITS), START_NS)
+    assert (state.tokens_bytes, state.refilled_at_ns) == (0, START_NS)
+
+
+@pytest.mark.parametrize("step_ns", [0, 1, NSEC_PER_SEC])
+def test_a_clock_that_steps_back_changes_nothing(arithmetic: Arithmetic, step_ns: int) -> None:
+    """Another CPU's clock may be behind: no credit, and the time of the last refill stays."""
+    state = DirectionState(tokens_bytes=-5, refilled_at_ns=START_NS)
+    arithmetic.refill(state, limit_of(RATE_BITS), START_NS - step_ns)
+    assert (state.tokens_bytes, state.refilled_at_ns) == (-5, START_NS)
+
+
+def test_a_long_pause_repays_at_most_the_longest_refill(arithmetic: Arithmetic) -> None:
+    """An hour of idleness repays no more debt than MAX_REFILL_NS does."""
+    limit = limit_of(RATE_BITS)
+    most = limit.rate_bytes_per_sec * arithmetic.max_refill_ns // NSEC_PER_SEC
+    state = DirectionState(tokens_bytes=-3 * most, refilled_at_ns=START_NS)
+    arithmetic.refill(state, limit, START_NS + 3600 * NSEC_PER_SEC)
+    assert state.tokens_bytes == -2 * most
+
+
+@pytest.mark.parametrize("gbit", [1, 10, 40, 100])
+def test_a_second_at_a_fast_rate_does_not_overflow(arithmetic: Arithmetic, gbit: int) -> None:
+    """Up to 100 Gbit/s the longest refill is credited exactly."""
+    limit = limit_of(gbit * 1000 * MBIT)
+    debt = 2 * limit.rate_bytes_per_sec
+    state = DirectionState(tokens_bytes=-debt, refilled_at_ns=START_NS)
+    arithmetic.refill(state, limit, START_NS + arithmetic.max_refill_ns)
+    assert state.tokens_bytes == -debt + limit.rate_bytes_per_sec
+
+
+@given(
+    rate=rates_bytes_per_sec,
+    burst=st.integers(0, FASTEST_BYTES_PER_SEC),
+    tokens=st.integers(-MOST_TOKENS, MOST_TOKENS),
+    refilled_at_ns=st.integers(0, 2**62),
+    now_ns=st.integers(1, 2**62),
+)
+def test_no_state_yields_more_than_burst_and_rate_allow(
+    arithmetic: Arithmetic, rate: int, burst: int, tokens: int, refilled_at_ns: int, now_ns: int
+) -> None:
+    """A refill never passes the burst, never takes from credit below it, never beats the rate."""
+    state = DirectionState(tokens_bytes=tokens, refilled_at_ns=refilled_at_ns)
+    limit = DirectionLimit(rate_bytes_per_sec=rate, burst_bytes=burst)
+    arithmetic.refill(state, limit, now_ns)
+    assert state.refilled_at_ns == max(refilled_at_ns, now_ns)
+    if now_ns <= refilled_at_ns:
+        assert state.tokens_bytes == tokens
+        return
+    idle_ns = now_ns - refilled_at_ns if refilled_at_ns else 0
+    assert min(tokens, burst) <= state.tokens_bytes <= burst
+    assert state.tokens_bytes <= tokens + rate * idle_ns // NSEC_PER_SEC
+
+
+@given(rate=rates_bytes_per_sec, steps_ns=st.lists(st.integers(0, NSEC_PER_SEC), max_size=50))
+def test_many_refills_give_no_more_than_one(
+    arithmetic: Arithmetic, rate: int, steps_ns: list[int]
+) -> None:
+    """However packets cut time up, what they are credited together is at most rate x time."""
+    limit = DirectionLimit(rate_bytes_per_sec=rate, burst_bytes=MOST_TOKENS)
+    state = DirectionState(refilled_at_ns=START_NS)
+    now_ns = START_NS
+    for step_ns in steps_ns:
+        now_ns += step_ns
+        arithmetic.refill(state, limit, now_ns)
+    exact = rate * (now_ns - START_NS) // NSEC_PER_SEC
+    assert exact - len(steps_ns) <= state.tokens_bytes <= exact
