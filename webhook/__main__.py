@@ -80,6 +80,9 @@ def serve(
         float, typer.Option(help="A new authority is trusted this long before it signs.")
     ] = 600.0,
     leaf_days: Annotated[float, typer.Option(help="Life of the leaf.")] = 7.0,
+    certificate_poll_seconds: Annotated[
+        float, typer.Option(help="Between two looks at authority, caBundle and leaf.")
+    ] = 10.0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Serve admission until SIGTERM."""
@@ -116,6 +119,7 @@ def serve(
         audit_seconds=audit_seconds,
         ca_overlap_seconds=ca_overlap_seconds,
         leaf_days=leaf_days,
+        certificate_poll_seconds=certificate_poll_seconds,
     )
     try:
         _serve(settings)
@@ -220,6 +224,7 @@ def _start_kube_loops(
             (*hosts, *settings.extra_hosts),
             settings.configuration,
             timedelta(days=settings.leaf_days),
+            settings.certificate_poll_seconds,
         )
         start_loop("certificates", leaf.step, stop)
     if settings.audit_seconds <= 0:

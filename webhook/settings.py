@@ -38,3 +38,5 @@ class Settings:
     ca_overlap_seconds: float = 600.0
     """How long a new authority is trusted before it signs."""
     leaf_days: float = 7.0
+    certificate_poll_seconds: float = 10.0
+    """Between two looks at authority, caBundle and leaf."""
