@@ -125,3 +125,16 @@ def test_many_refills_give_no_more_than_one(
         arithmetic.refill(state, limit, now_ns)
     exact = rate * (now_ns - START_NS) // NSEC_PER_SEC
     assert exact - len(steps_ns) <= state.tokens_bytes <= exact
+
+
+@pytest.mark.parametrize(("bits", "packets_per_sec"), [(1_000, 200), (MBIT, 200_000)])
+def test_a_flood_does_not_keep_the_bucket_empty(
+    arithmetic: Arithmetic, bits: int, packets_per_sec: int
+) -> None:
+    """Packets closer together than a byte of credit still find a second's credit after a second."""
+    limit = limit_of(bits, bits)
+    state = DirectionState(refilled_at_ns=START_NS)
+    for number in range(1, packets_per_sec + 1):
+        now_ns = START_NS + number * NSEC_PER_SEC // packets_per_sec
+        arithmetic.refill(state, limit, now_ns)
+    assert state.tokens_bytes == pytest.approx(limit.burst_bytes, rel=0.02, abs=256)
