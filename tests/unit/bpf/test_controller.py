@@ -78,7 +78,7 @@ def test_debt_lowers_and_credit_raises_what_is_wanted(arithmetic: Arithmetic) ->
 def test_what_is_wanted_stays_near_the_rate(
     arithmetic: Arithmetic, bits: int, tokens: int, more: int
 ) -> None:
-    """No credit asks for more than 1.25 x rate, no debt stops the flows, more credit never costs."""
+    """No credit asks for more than 1.25 x rate, no debt for less than a quarter of it."""
     limit = limit_of(bits)
     rate = limit.rate_bytes_per_sec
     # Beyond what a bucket can hold, the product of credit and time may wrap.
@@ -135,7 +135,7 @@ def test_a_crowd_of_newcomers_lowers_the_share_at_once(arithmetic: Arithmetic) -
 
 
 def test_leavers_raise_the_share_slowly(arithmetic: Arithmetic) -> None:
-    """Half a silence is no leaving: one epoch of less raises the share by a part of the gap only."""
+    """One epoch at half raises the share by a part of the gap only: it may be a pause."""
     rate = limit_of(RATE_BITS).rate_bytes_per_sec
     state = running(arithmetic, 8, tokens_bytes=balanced_credit(arithmetic))
     close_epoch(arithmetic, state, 4 * state.share_bytes_per_sec)
@@ -241,6 +241,7 @@ def test_time_at_the_limit_is_counted_only_there(arithmetic: Arithmetic) -> None
     fields=st.tuples(*[anything] * (len(DirectionState._fields_) - 1)),
 )
 def test_no_state_breaks_the_controller(
+    *,
     arithmetic: Arithmetic,
     bits: int,
     rtt_ns: int,

@@ -97,7 +97,7 @@ def test_a_modest_flow_gets_what_it_wants(arithmetic: Arithmetic, mbit: int) -> 
 @pytest.mark.parametrize("mbit", [10, 100, 1000])
 @pytest.mark.parametrize("count", [1, 10])
 def test_the_first_second_is_bounded(arithmetic: Arithmetic, mbit: int, count: int) -> None:
-    """Flows that all set in at once send at most 1.1 s of the limit + 150 kB in the first second."""
+    """Flows that all set in at once send at most 1.1 s of the limit + 150 kB at first."""
     run = Simulation(arithmetic, limit_of(mbit * MBIT), 200_000)
     flows = [Flow() for _ in range(count)]
     run.run(flows, NSEC_PER_SEC)
