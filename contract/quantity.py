@@ -1,14 +1,15 @@
 """Bandwidth as people write it, in the grammar of Kubernetes' resource.Quantity, exactly.
 
-    quantity  = [sign] digits [ "." [digits] ] suffix   (or "." digits)
+    quantity  = [sign] [digits] ["." [digits]] suffix
     suffix    = "" n u m k M G T P E | Ki Mi Gi Ti Pi Ei | (e|E)[sign]digits
 
-Source: k8s.io/apimachinery/pkg/api/resource/quantity.go. The same vectors run against Go's
-parser and this one: tests/vectors/quantities.json.
+Source: k8s.io/apimachinery/pkg/api/resource/quantity.go. Its parser takes "." or "k" for 0. The
+same vectors run against Go's parser and this one: tests/vectors/quantities.json.
 """
 
 import re
 from fractions import Fraction
+from math import ceil
 from typing import Final
 
 from contract.problems import Problem
@@ -21,45 +22,46 @@ MAX_BITS_PER_SECOND: Final = 10**15
 MIN_BURST_BITS: Final = 1538 * 8
 """One full frame: 1514 bytes and what the wire adds."""
 
-_MAX_TEXT: Final = 256
-_SUFFIXES: Final = {
-    **{
-        s: Fraction(10) ** e
-        for s, e in zip(
-            ("n", "u", "m", "", "k", "M", "G", "T", "P", "E"), range(-9, 19, 3), strict=True
-        )
-    },
-    **{s + "i": Fraction(1024) ** (i + 1) for i, s in enumerate("KMGTPE")},
+_INT64_MAX: Final = 2**63 - 1
+_MAX_TEXT: Final = 4096
+"""Longer ones are refused: Python's own limit for reading integers is not far."""
+_MAX_POWER: Final = 10**4
+"""Beyond it every number that fits into ``_MAX_TEXT`` is far over int64, or rounds to 1."""
+_DECIMAL_POWERS: Final = {
+    "": 0, "n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18,
+}  # fmt: skip
+_BINARY_SCALES: Final = {
+    suffix: 1024**i for i, suffix in enumerate(["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"], 1)
 }
 _QUANTITY: Final = re.compile(
-    r"([+-]?)([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:([eE][+-]?[0-9]+)|(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]?))",
-    re.ASCII,
+    r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+)|([KMGTPE]i)|([numkMGTPE]?))", re.ASCII
 )
 _FIX: Final = "write a number with k, M, G or nothing behind it, such as 10M for 10 Mbit/s"
 
 
 def parse_value(text: str) -> int | None:
-    """What Go's ``Quantity.Value()`` gives for ``text`` (rounded up), or None if Go refuses it.
+    """What Go's ``Quantity.Value()`` gives for ``text``, or None if Go refuses it.
 
-    Values above Go's int64 are returned as they are; every caller bounds them.
+    Fractions are rounded away from zero. Beyond int64, where Go's own result is noise, this is a
+    number beyond int64 too; every caller bounds it.
     """
-    if len(text) > _MAX_TEXT:
-        return None
-    match = _QUANTITY.fullmatch(text)
+    match = _QUANTITY.fullmatch(text) if 0 < len(text) <= _MAX_TEXT else None
     if match is None:
         return None
-    sign, number, exponent, suffix = match.groups()
-    if exponent is not None:
-        power = int(exponent[1:])
-        if abs(power) > _MAX_TEXT:
-            return None
-        scale = Fraction(10) ** power
-    else:
-        scale = _SUFFIXES[suffix]
-    whole, _, fraction = number.partition(".")
-    magnitude = Fraction(int((whole + fraction) or "0"), 10 ** len(fraction)) * scale
-    value = -magnitude if sign == "-" else magnitude
-    return -((-value.numerator) // value.denominator)
+    sign, whole, fraction, exponent, binary, decimal = match.groups()
+    fraction = fraction or ""
+    power = int(exponent) if exponent is not None else _DECIMAL_POWERS[decimal or ""]
+    if not -_INT64_MAX - 1 <= power <= _INT64_MAX:
+        return None
+    if not whole and not fraction:
+        # Go's fast path takes no digits for 0; its slow path, for these suffixes, refuses them.
+        return None if binary in {"Pi", "Ei"} or power < _DECIMAL_POWERS["n"] else 0
+    scale = Fraction(_BINARY_SCALES.get(binary, 1))
+    scale *= Fraction(10) ** max(-_MAX_POWER, min(power, _MAX_POWER))
+    magnitude = ceil(Fraction(int(whole + fraction), 10 ** len(fraction)) * scale)
+    if binary is not None:
+        magnitude = min(magnitude, _INT64_MAX)
+    return -magnitude if sign == "-" else magnitude
 
 
 def parse_bits_per_second(key: str, text: str) -> int | Problem:
