@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.rig import Place, Rig, RigError, running, shielded
 from bench.rig.process import sh
@@ -192,22 +192,28 @@ class Podpace:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
 
-    def _client(self, *argv: str | Path) -> str:
+    def client(self, *argv: str | Path) -> str:
+        """Runs ``podpace`` against this daemon; raises RigError."""
         return sh(COMMANDS / "podpace", *argv, "--socket", self._socket)
+
+    def show(self, rig: Rig) -> dict[str, Any]:
+        """What the daemon says of the pod's cgroup."""
+        status: dict[str, Any] = json.loads(self.client("show", rig.cgroup, "-o", "json"))
+        return status
 
     @contextmanager
     def applied(self, rig: Rig, direction: Direction, bits_per_sec: int) -> Iterator[Change]:
         """On the pod's cgroup."""
 
         def attach(bits: int) -> None:
-            self._client("attach", rig.cgroup, f"--{direction}", str(bits))
+            self.client("attach", rig.cgroup, f"--{direction}", str(bits))
 
         attach(bits_per_sec)
         try:
             yield attach
         finally:
             with shielded():
-                self._client("detach", rig.cgroup)
+                self.client("detach", rig.cgroup)
 
 
 @contextmanager
