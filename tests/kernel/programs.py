@@ -1,0 +1,198 @@
+"""The limiter programs, loaded for BPF_PROG_TEST_RUN.
+
+A test run has no cgroup, so the programs are compiled to find their records in two arrays.
+"""
+
+import ctypes
+import functools
+import os
+import re
+import socket
+import struct
+import time
+import warnings
+from dataclasses import dataclass, replace
+from typing import Final
+
+from contract.limits import Limits
+from contract.names import Direction
+from enforcer.datapath import abi, compiler, libbpf
+from enforcer.datapath.pins import SOURCE_DIR
+from tests.kernel.packets import ETHERNET_BYTES
+from tests.needs import missing
+
+PASS: Final = 1
+DROP: Final = 0
+DROP_WITH_CONGESTION_NOTICE: Final = 2
+LOOPBACK_IFINDEX: Final = 1
+CGROUP_ID: Final = 0x1_0000_0002
+_ETHER_TYPES: Final = {4: (0x0800, 20), 6: (0x86DD, 40)}
+_ETHER_TYPE_EXPERIMENTAL: Final = 0x88B5
+_CONTEXT_BYTES: Final = 192
+"""sizeof(struct __sk_buff) up to hwtstamp."""
+_IFINDEX: Final = struct.Struct("=40xI")
+_TSTAMP: Final = struct.Struct("=152xQ")
+_SEGMENTS: Final = struct.Struct("=164xI")
+_HOUR_NS: Final = 3600 * abi.NSEC_PER_SEC
+_FIRST: Final = bytes(4)
+
+
+class _Options(ctypes.Structure):
+    """struct bpf_test_run_opts."""
+
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_char_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_char_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a program did with a packet."""
+
+    verdict: int
+    packet: bytes
+    departs_at_ns: int
+    """0: at once."""
+    before: abi.PodState
+    after: abi.PodState
+
+    def changed(self, direction: Direction) -> dict[str, int]:
+        """The fields of one direction that differ, with by how much."""
+        was, now = (getattr(state, direction.value) for state in (self.before, self.after))
+        changes = {name: getattr(now, name) - getattr(was, name) for name in was.__slots__}
+        return {name: change for name, change in changes.items() if change}
+
+
+class Programs:
+    """The loaded programs and their records."""
+
+    def __init__(self) -> None:
+        self.module, self.fds = compiler.load(SOURCE_DIR, "-DPODPACE_TEST_RUN")
+        self._limits_fd = self.module[b"test_limits"].map_fd
+        self._state_fd = self.module[b"test_state"].map_fd
+        self._run = ctypes.CDLL("libbpf.so.1", use_errno=True).bpf_prog_test_run_opts
+        self._ifindex = other_interface()
+
+    def run(
+        self,
+        direction: Direction,
+        packet: bytes,
+        limits: Limits,
+        state: abi.PodState,
+        *,
+        egress_fq: bool = False,
+        segments: int = 0,
+        ifindex: int | None = None,
+        repeat: int = 1,
+    ) -> Outcome:
+        """Write both records, hand the program a packet, and read the state after."""
+        record = abi.encode_limits(CGROUP_ID, limits, egress_fq=egress_fq)
+        libbpf.map_update(self._limits_fd, _FIRST, record)
+        libbpf.map_update(self._state_fd, _FIRST, abi.encode_state(state))
+        frame = bytes(ETHERNET_BYTES - 2) + ether_type(packet).to_bytes(2, "big") + packet
+        context = bytearray(_CONTEXT_BYTES)
+        context[: _IFINDEX.size] = _IFINDEX.pack(self._ifindex if ifindex is None else ifindex)
+        context[_SEGMENTS.size - 4 : _SEGMENTS.size] = segments.to_bytes(4, "little")
+        out = ctypes.create_string_buffer(len(frame))
+        context_out = ctypes.create_string_buffer(_CONTEXT_BYTES)
+        options = _Options(
+            sz=ctypes.sizeof(_Options),
+            data_in=frame,
+            data_out=ctypes.addressof(out),
+            data_size_in=len(frame),
+            data_size_out=len(frame),
+            ctx_in=bytes(context),
+            ctx_out=ctypes.addressof(context_out),
+            ctx_size_in=_CONTEXT_BYTES,
+            ctx_size_out=_CONTEXT_BYTES,
+            repeat=repeat,
+        )
+        if self._run(self.fds[f"podpace_{direction.value}"], ctypes.byref(options)) < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "test run")
+        value = libbpf.map_lookup(self._state_fd, _FIRST, abi.STATE_BYTES)
+        assert value is not None
+        return Outcome(
+            options.retval,
+            out.raw[ETHERNET_BYTES:],
+            _TSTAMP.unpack_from(context_out)[0],
+            state,
+            abi.decode_state(value),
+        )
+
+    def set_exempt(self, *entries: tuple[int, str]) -> None:
+        """Make these (cgroup id, CIDR) the only ones."""
+        map_fd = self.fds["exempt_cidrs"]
+        for key in list(libbpf.map_keys(map_fd, abi.EXEMPT_KEY.size)):
+            libbpf.map_delete(map_fd, key)
+        for cgroup_id, cidr in entries:
+            libbpf.map_update(map_fd, abi.exempt_key(cgroup_id, cidr), b"\1\0\0\0")
+
+
+@functools.cache
+def load() -> Programs:
+    """Compile and load once for all tests; where that cannot be, skips or fails."""
+    if os.geteuid() != 0:
+        missing("needs root: run the tests with sudo")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Debian's bcc is older than this Python
+        try:
+            import bcc  # noqa: F401
+        except ImportError:
+            missing("needs bcc; run: apt-get install python3-bpfcc")
+        return Programs()
+
+
+def other_interface() -> int:
+    """Any interface but loopback."""
+    others = [number for number, _name in socket.if_nameindex() if number != LOOPBACK_IFINDEX]
+    if not others:
+        missing("needs a network interface besides lo; run: ip link add type veth")
+    return others[0]
+
+
+def ether_type(packet: bytes) -> int:
+    """IP's, or one for experiments where newer kernels would refuse to call it IP."""
+    number, least_bytes = _ETHER_TYPES.get(packet[0] >> 4, (_ETHER_TYPE_EXPERIMENTAL, 0))
+    return number if len(packet) >= least_bytes else _ETHER_TYPE_EXPERIMENTAL
+
+
+def constant(name: str) -> int:
+    """A number that the programs keep to themselves."""
+    for path in sorted(SOURCE_DIR.glob("*.[ch]")):
+        if found := re.search(
+            rf"^#define {name} +(\d+)U?L*(?: /\*.*)?$", path.read_text(), re.MULTILINE
+        ):
+            return int(found[1])
+    raise LookupError(name)
+
+
+def blank_state() -> abi.PodState:
+    """A record as attach writes it."""
+    return abi.decode_state(bytes(abi.STATE_BYTES))
+
+
+def still_state(direction: Direction, tokens_bytes: int) -> abi.PodState:
+    """So much credit, and no time that passes: its clock is ahead, which counts as none."""
+    later_ns = time.monotonic_ns() + _HOUR_NS
+    blank = blank_state()
+    side = replace(
+        getattr(blank, direction.value),
+        tokens_bytes=tokens_bytes,
+        refilled_at_ns=later_ns,
+        epoch_started_at_ns=later_ns,
+    )
+    return replace(blank, **{direction.value: side})

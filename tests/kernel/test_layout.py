@@ -1,0 +1,169 @@
+"""The records have one layout: what bcc compiled is what enforcer/datapath/abi.py reads."""
+
+import ctypes
+import itertools
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from contract.limits import Limit, Limits
+from contract.names import Direction, Mode
+from enforcer.datapath import abi
+from tests.kernel.programs import Programs, constant, load
+
+CGROUP_ID = 0x1122_3344_5566_7788
+LIMITS = Limits(Limit(8_000_000, 800_000), Limit(80_000_000, 1_600_000))
+
+
+@pytest.fixture(scope="module")
+def programs() -> Programs:
+    """The programs as bcc compiles them."""
+    return load()
+
+
+def fields(structure: type, prefix: str = "", base: int = 0) -> dict[str, tuple[int, int]]:
+    """Offset and size of every number in a structure, by dotted name."""
+    found: dict[str, tuple[int, int]] = {}
+    for name, kind in structure._fields_:
+        offset = base + getattr(structure, name).offset
+        if hasattr(kind, "_fields_"):
+            found |= fields(kind, f"{prefix}{name}.", offset)
+        else:
+            found[prefix + name] = (offset, ctypes.sizeof(kind))
+    return found
+
+
+def read(record: bytes, layout: dict[str, tuple[int, int]]) -> dict[str, int]:
+    """Every number of a record as the programs see it."""
+    return {
+        name: int.from_bytes(record[offset : offset + size], "little")
+        for name, (offset, size) in layout.items()
+    }
+
+
+def numbered(layout: dict[str, tuple[int, int]], size: int) -> tuple[bytes, dict[str, int]]:
+    """A record in which every number is another one, and which is which."""
+    record = bytearray(size)
+    numbers = dict(zip(layout, itertools.count(1001), strict=False))
+    for name, (offset, width) in layout.items():
+        record[offset : offset + width] = numbers[name].to_bytes(width, "little")
+    return bytes(record), numbers
+
+
+@pytest.mark.parametrize("egress_fq", [False, True])
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("exempt", [(), ("10.0.0.0/8",)])
+def test_the_programs_read_every_limit_where_it_is_written(
+    programs: Programs, mode: Mode, exempt: tuple[str, ...], egress_fq: bool
+) -> None:
+    """Each field of struct limits holds what encode_limits was given for it."""
+    limits = Limits(LIMITS.ingress, LIMITS.egress, mode, exempt)
+    layout = fields(programs.module[b"test_limits"].Leaf)
+    expected = {
+        "cgroup_id": CGROUP_ID,
+        "mode": constant("MODE_OBSERVE" if mode is Mode.OBSERVE else "MODE_ENFORCE"),
+        "flags": constant("FLAG_EXEMPT_CIDRS") * bool(exempt)
+        + constant("FLAG_EGRESS_FQ") * egress_fq,
+    }
+    for direction in Direction:
+        limit = limits.of(direction)
+        assert limit is not None
+        expected |= {
+            f"{direction.value}.bits_per_second": limit.bits_per_second,
+            f"{direction.value}.burst_bits": limit.burst_bits,
+            f"{direction.value}.rate_bytes_per_sec": limit.rate_bytes_per_sec,
+            f"{direction.value}.burst_bytes": limit.burst_bytes,
+            f"{direction.value}.debt_bytes": abi.debt_bytes(direction, limit),
+            f"{direction.value}.epoch_ns": abi.epoch_ns(limit.rate_bytes_per_sec),
+        }
+    record = abi.encode_limits(CGROUP_ID, limits, egress_fq=egress_fq)
+    assert read(record, layout) == expected
+    assert abi.decode_limits(record, exempt) == limits
+
+
+def test_user_space_reads_every_field_of_the_state(programs: Programs) -> None:
+    """decode_state gives each number of struct pod_state its own name, and leaves none out."""
+    leaf = programs.module[b"test_state"].Leaf
+    layout = fields(leaf)
+    record, numbers = numbered(layout, ctypes.sizeof(leaf))
+    state = abi.decode_state(record)
+    decoded = {"rtt_ns": state.rtt_ns} | {
+        f"{direction.value}.{name}": getattr(getattr(state, direction.value), name)
+        for direction in Direction
+        for name in abi.DirectionState.__slots__
+    }
+    # Not data: the lock, and what aligns its neighbour.
+    assert decoded == {
+        name: number
+        for name, number in numbers.items()
+        if not name.startswith("lock") and name != "reserved"
+    }
+    assert read(abi.encode_state(state), layout) == decoded | {
+        name: 0 for name in numbers if name not in decoded
+    }
+
+
+def test_debt_is_read_with_its_sign(programs: Programs) -> None:
+    """A record whose tokens are below zero decodes to a number below zero."""
+    layout = fields(programs.module[b"test_state"].Leaf)
+    offset, _size = layout["egress.tokens_bytes"]
+    record = bytearray(abi.STATE_BYTES)
+    struct.pack_into("=q", record, offset, -5)
+    assert abi.decode_state(bytes(record)).egress.tokens_bytes == -5
+
+
+@pytest.mark.parametrize(
+    ("cidr", "prefix_bits", "address"),
+    [
+        ("10.1.0.0/16", 64 + 96 + 16, bytes(10) + b"\xff\xff\x0a\x01\0\0"),
+        ("0.0.0.0/0", 64 + 96, bytes(10) + b"\xff\xff\0\0\0\0"),
+        ("2001:db8::/32", 64 + 32, b"\x20\x01\x0d\xb8" + bytes(12)),
+        ("::/0", 64, bytes(16)),
+    ],
+)
+def test_the_programs_read_a_cidr_as_it_is_written(
+    programs: Programs, cidr: str, prefix_bits: int, address: bytes
+) -> None:
+    """Each field of struct exempt_key holds its part of the cgroup id and the CIDR."""
+    layout = fields(programs.module[b"exempt_cidrs"].Key)
+    key = abi.exempt_key(CGROUP_ID, cidr)
+    assert read(key, layout) == {
+        "prefix_bits": prefix_bits,
+        "cgroup_id_high": CGROUP_ID >> 32,
+        "cgroup_id_low": CGROUP_ID & 0xFFFFFFFF,
+        "address": int.from_bytes(address, "little"),
+    }
+    assert abi.exempt_key_cgroup_id(key) == CGROUP_ID
+    assert abi.exempt_key_cidr(key) == cidr
+
+
+def test_maps_take_the_keys_and_values_that_user_space_writes(programs: Programs) -> None:
+    """Key and value sizes, as the kernel knows them; flows is the programs' own."""
+    expected = {
+        "target_limits": (len(abi.map_key(1)), abi.LIMITS_BYTES),
+        "target_state": (len(abi.map_key(1)), abi.STATE_BYTES),
+        "exempt_cidrs": (abi.EXEMPT_KEY.size, 4),
+        "earlier_sockets": (4, len(abi.encode_count(0))),
+        "iterator_release": (4, len(abi.encode_count(0))),
+    }
+    assert {name: map_sizes(programs.fds[name]) for name in expected} == expected
+
+
+def test_constants_agree() -> None:
+    """A second has as many nanoseconds on both sides, and the flags are the same bits."""
+    assert constant("NSEC_PER_SEC") == abi.NSEC_PER_SEC
+    assert constant("FLAG_EXEMPT_CIDRS") == abi.FLAG_EXEMPT_CIDRS
+    assert constant("FLAG_EGRESS_FQ") == abi.FLAG_EGRESS_FQ
+
+
+def map_sizes(fd: int) -> tuple[int, int]:
+    """Of one key and one value."""
+    text = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    key, value = (
+        re.search(rf"^{name}_size:\s*(\d+)", text, re.MULTILINE) for name in ("key", "value")
+    )
+    assert key is not None
+    assert value is not None
+    return int(key[1]), int(value[1])
