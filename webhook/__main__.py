@@ -197,14 +197,14 @@ def _start_kube_loops(
     stop: threading.Event,
 ) -> Callable[[], None]:
     from webhook.kube import policies
-    from webhook.kube.api import Api, load_configuration
+    from webhook.kube.api import KubeApi, load_configuration
     from webhook.kube.audit import Audit
     from webhook.kube.authority import SharedAuthority
     from webhook.kube.election import Election
     from webhook.kube.leaf import SelfManagedLeaf, service_hosts
     from webhook.kube.reflector import Reflector
 
-    api = Api(load_configuration(settings.kubeconfig))
+    api = KubeApi(load_configuration(settings.kubeconfig))
     namespace = settings.release_namespace
     sink = policies.PolicySink(store, metrics, policies.event_poster(api))
     reflector = Reflector(

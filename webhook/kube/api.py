@@ -12,8 +12,7 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException
 
 from webhook.errors import ApiError, ConflictError, GoneError, NotFoundError, WebhookError
-
-Json = dict[str, Any]
+from webhook.kube.ports import Json
 
 _TIMEOUTS: Final = (3.0, 15.0)
 """Seconds to connect and between bytes."""
@@ -22,11 +21,10 @@ WATCH_READ_SECONDS: Final = 90.0
 _PAGE: Final = 500
 _ERRORS: Final = {404: NotFoundError, 409: ConflictError, 410: GoneError}
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
-class Api:
-    """Raises ``errors.ApiError`` and its children, nothing else."""
+class KubeApi:
+    """The API server, through the official client's transport and credentials."""
 
     def __init__(self, configuration: Configuration) -> None:
         configuration.keep_alive = True

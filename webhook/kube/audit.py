@@ -13,8 +13,8 @@ import structlog
 
 from contract import names
 from webhook.errors import ApiError
-from webhook.kube.api import METADATA_ONLY, Api, Json
 from webhook.kube.election import RENEW_SECONDS, Election
+from webhook.kube.ports import METADATA_ONLY, Api, Json
 from webhook.metrics import Metrics
 from webhook.mutation import make_patch
 from webhook.policies import PolicyStore

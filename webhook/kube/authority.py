@@ -19,7 +19,7 @@ from certs.rotation import (
 )
 from contract import names
 from webhook.errors import CertificateError, ConflictError, NotFoundError
-from webhook.kube.api import Api, Json
+from webhook.kube.ports import Api, Json
 
 log = structlog.stdlib.get_logger()
 

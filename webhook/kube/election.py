@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from webhook.errors import ConflictError, NotFoundError
-from webhook.kube.api import Api, Json
+from webhook.kube.ports import Api, Json
 
 LEASE_SECONDS: Final = 15
 RENEW_SECONDS: Final = 5.0

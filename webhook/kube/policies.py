@@ -9,8 +9,8 @@ import structlog
 from contract import names
 from contract.problems import Problem
 from webhook.errors import ApiError
-from webhook.kube.api import Api, Json
 from webhook.kube.events import WARNING, make_event
+from webhook.kube.ports import Api, Json
 from webhook.metrics import Metrics
 from webhook.policies import PolicyStore
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from webhook.errors import ApiError, GoneError
-from webhook.kube.api import Api, Json
+from webhook.kube.ports import Api, Json
 
 _WATCH_SECONDS: Final = 300
 

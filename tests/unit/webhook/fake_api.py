@@ -1,0 +1,82 @@
+"""An API server in memory, as far as the webhook's loops use one."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+
+from tests.unit.webhook.patching import apply_patch
+from webhook.errors import ApiError, ConflictError, NotFoundError
+from webhook.kube.ports import Json
+
+
+class FakeApi:
+    """Objects by path; resource versions are a counter; ``fail`` makes the next calls fail."""
+
+    def __init__(self, version: int = 0) -> None:
+        self.objects: dict[str, Json] = {}
+        self.posted: list[tuple[str, Json]] = []
+        self.watches: list[list[Json | ApiError]] = []
+        self.watched_from: list[str] = []
+        self.fail: ApiError | None = None
+        self._version = version
+
+    def put(self, path: str, body: Json) -> Json:
+        """Write without asking."""
+        self._version += 1
+        stored = copy.deepcopy(body)
+        stored.setdefault("metadata", {})["resourceVersion"] = str(self._version)
+        self.objects[path] = stored
+        return copy.deepcopy(stored)
+
+    def get(self, path: str) -> Json:
+        """See the Protocol."""
+        self._maybe_fail()
+        if path not in self.objects:
+            raise NotFoundError(path, 404)
+        return copy.deepcopy(self.objects[path])
+
+    def create(self, path: str, body: Json) -> Json:
+        """See the Protocol."""
+        self._maybe_fail()
+        self.posted.append((path, body))
+        item = f"{path}/{body['metadata'].get('name', len(self.posted))}"
+        if item in self.objects:
+            raise ConflictError(item, 409)
+        return self.put(item, body)
+
+    def replace(self, path: str, body: Json) -> Json:
+        """See the Protocol."""
+        self._maybe_fail()
+        wanted = body["metadata"]["resourceVersion"]
+        if self.get(path)["metadata"]["resourceVersion"] != wanted:
+            raise ConflictError(path, 409)
+        return self.put(path, body)
+
+    def json_patch(self, path: str, operations: Sequence[Json]) -> Json:
+        """See the Protocol."""
+        try:
+            patched = apply_patch(self.get(path), list(operations))
+        except AssertionError as e:
+            raise ApiError(str(e), 422) from e
+        return self.put(path, patched)
+
+    def list(
+        self, path: str, query: Mapping[str, str] | None = None, accept: str = "application/json"
+    ) -> tuple[list[Json], str]:
+        """See the Protocol; every object below ``path``, in any namespace."""
+        self._maybe_fail()
+        kind = path.rpartition("/")[2]
+        return [copy.deepcopy(o) for p, o in self.objects.items() if p.split("/")[-2] == kind], str(
+            self._version
+        )
+
+    def watch(self, path: str, query: Mapping[str, str]) -> Iterator[Json]:
+        """See the Protocol; plays the next of ``watches``."""
+        self.watched_from.append(query["resourceVersion"])
+        for event in self.watches.pop(0):
+            if isinstance(event, ApiError):
+                raise event
+            yield event
+
+    def _maybe_fail(self) -> None:
+        if self.fail is not None:
+            raise self.fail

@@ -1,0 +1,155 @@
+"""The decision about a pod, and the patch. The cluster's table of cases has the rest."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from contract.policy import NO_POLICY, EffectivePolicy, merge, parse_policy
+from tests.unit.webhook.patching import apply_patch
+from webhook import checks
+from webhook.jsonpatch import Operation, change_map, escape
+from webhook.mutation import OUR_LABELS, Decision, decide, denial_message
+from webhook.reviews import Pod, encode_patch, fit_warnings
+
+EGRESS = "podpace.io/egress-bandwidth"
+
+
+def policy(**data: str) -> EffectivePolicy:
+    """The policy of a namespace, ``egress_max="1M"``."""
+    return merge(parse_policy({k.replace("_", ".", 1): v for k, v in data.items()})[0], NO_POLICY)
+
+
+def pod(metadata: dict[str, Any], **spec: Any) -> Pod:
+    """A pod as it comes off the wire."""
+    return msgspec.json.decode(json.dumps({"metadata": metadata, "spec": spec}), type=Pod)
+
+
+def change(raw: dict[str, Any], rules: EffectivePolicy) -> dict[str, Any]:
+    """A pod as the API server stores it after our answer."""
+    decision = decide(msgspec.convert(raw, Pod), rules)
+    assert decision.allowed
+    return apply_patch(raw, encode_patch(decision.patch))
+
+
+def test_the_checks_run_in_this_order() -> None:
+    """The order is what a user reads first; a change must be meant."""
+    assert [c.__name__ for c in checks.CHECKS] == [
+        "unknown_keys",
+        "unreadable_quantities",
+        "unreadable_gate",
+        "bursts_without_limit",
+        "out_of_bounds",
+        "missing_limits",
+    ]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"annotations": {EGRESS: "10M"}},
+        {"annotations": {EGRESS: "10M"}, "labels": None},
+        {"annotations": {EGRESS: "10M"}, "labels": {}},
+        {"annotations": {EGRESS: "10M"}, "labels": {"app": "x", "a~b/c": "~1"}},
+        {"annotations": {EGRESS: "10M"}, "labels": dict.fromkeys(OUR_LABELS, "wrong")},
+    ],
+)
+def test_the_patch_works_on_any_shape_of_pod_and_changes_nothing_twice(
+    metadata: dict[str, Any],
+) -> None:
+    """Absent, null, empty and full maps; the result needs no change."""
+    raw = {"metadata": metadata, "spec": {}}
+
+    changed = change(raw, policy())
+
+    labels = changed["metadata"]["labels"]
+    assert labels["podpace.io/egress-bits-per-second"] == "10000000"
+    assert "podpace.io/ingress-bits-per-second" not in labels
+    foreign = {k: v for k, v in (metadata.get("labels") or {}).items() if k not in OUR_LABELS}
+    assert foreign.items() <= labels.items()
+    assert decide(msgspec.convert(changed, Pod), policy()).patch == ()
+
+
+def test_a_pod_that_is_none_of_our_business_is_not_touched() -> None:
+    """No patch at all, not an empty map."""
+    assert decide(pod({"name": "a"}), policy()).patch == ()
+
+
+def test_only_our_keys_are_in_the_patch() -> None:
+    """Whatever else the pod carries."""
+    raw = pod({"annotations": {EGRESS: "1M", "a/b": "c"}, "labels": {"x": "y"}}, readinessGates=[])
+
+    paths = {o.path for o in decide(raw, policy()).patch}
+
+    assert paths
+    assert all(p.startswith("/metadata/labels/podpace.io~1") for p in paths)
+
+
+def test_an_update_is_refused_only_for_what_it_brings() -> None:
+    """Old problems become warnings, and what is in force is within the policy."""
+    old = pod({"annotations": {EGRESS: "10M"}})
+    new = pod({"annotations": {EGRESS: "10M", "podpace.io/ingress-bandwidth": "5"}})
+
+    touched = decide(old, policy(egress_max="1M"), old)
+    worsened = decide(new, policy(egress_max="1M"), old)
+
+    assert touched.allowed
+    assert "is above the namespace's maximum" in touched.warnings[0]
+    assert touched.resolution is not None
+    assert touched.resolution.egress is not None
+    assert touched.resolution.egress.limit.bits_per_second == 1_000_000
+    assert [p.key for p in worsened.problems] == ["podpace.io/ingress-bandwidth"]
+
+
+def test_a_gate_asked_for_later_is_told_to_be_too_late() -> None:
+    """Readiness gates are immutable."""
+    old = pod({"annotations": {EGRESS: "10M"}})
+    new = pod({"annotations": {EGRESS: "10M", "podpace.io/readiness-gate": "true"}})
+
+    decision = decide(new, policy(), old)
+
+    assert any("only when a pod is created" in w for w in decision.warnings)
+    assert all("readinessGates" not in o.path for o in decision.patch)
+
+
+def test_a_denial_names_every_problem_and_cuts_long_texts() -> None:
+    """One line each, at most a hundred."""
+    annotations = {f"podpace.io/x{n}": "y" * 999 for n in range(150)}
+    decision = decide(pod({"annotations": annotations}), policy())
+
+    message = denial_message(decision.problems, "the pod's bandwidth")
+
+    lines = message.splitlines()
+    assert lines[0] == "150 problems with the pod's bandwidth:"
+    assert lines[-1].strip() == "and 50 more"
+    assert len(lines) == 102
+    assert max(map(len, lines)) < 250
+
+
+def test_warnings_fit_what_the_api_server_passes_on() -> None:
+    """Cut one by one and all together, and the rest is counted."""
+    fitted = fit_warnings(["w" * 300] * 40)
+
+    assert all(len(w) <= 240 for w in fitted)
+    assert sum(len(w.encode()) for w in fitted) <= 4096
+    assert fitted[-1] == f"and {40 - len(fitted) + 1} more warnings"
+
+
+def test_pointers_are_escaped() -> None:
+    """RFC 6901, tilde first."""
+    assert escape("a/b~c") == "a~1b~0c"
+
+
+def test_removing_from_an_absent_map_is_nothing() -> None:
+    """A remove of what is not there would fail the request."""
+    assert change_map("/m", None, {}, frozenset({"a"})) == []
+    assert change_map("/m", {"b": "1"}, {}, frozenset({"a"})) == []
+    assert change_map("/m", {"a": "1"}, {}, frozenset({"a"})) == [Operation("remove", "/m/a")]
+
+
+def test_a_mirror_pod_is_none_of_our_business() -> None:
+    """Even when it would be refused."""
+    mirror = pod({"annotations": {"kubernetes.io/config.mirror": "x", EGRESS: "wrong"}})
+
+    assert decide(mirror, policy(require="both")) == Decision((), (), (), None)
