@@ -68,18 +68,18 @@ def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
     daemon.adopt()
 
     stopping = asyncio.Event()
-    with ThreadPoolExecutor(2, "request") as worker:
-        listener = listen_unix(options.socket)
-        inode = options.socket.stat().st_ino
-        apps = [(control.create_app(daemon, health, worker, log), listener)]
-        if options.metrics_address is not None:
-            app = metrics.create_app(registry, lambda: not stopping.is_set(), worker)
-            apps.append((app, listen_tcp(*options.metrics_address)))
-        log.info("started", socket=str(options.socket), cgroup_root=str(cgroups.root))
-        try:
+    listener = listen_unix(options.socket)
+    inode = options.socket.stat().st_ino
+    try:
+        with ThreadPoolExecutor(2, "request") as worker:
+            apps = [(control.create_app(daemon, health, worker, log), listener)]
+            if options.metrics_address is not None:
+                app = metrics.create_app(registry, lambda: not stopping.is_set(), worker)
+                apps.append((app, listen_tcp(*options.metrics_address)))
+            log.info("started", socket=str(options.socket), cgroup_root=str(cgroups.root))
             asyncio.run(serve(apps, daemon.tend, daemon.resync, stopping))
-        finally:
-            remove_own(options.socket, inode)
+    finally:
+        remove_own(options.socket, inode)
     log.info("stopped", targets_still_limited=len(daemon.targets()))
     return 0
 

@@ -1,0 +1,73 @@
+"""enforcer.cleanup: everything of ours goes, and that is looked at again."""
+
+import socket
+
+from contract.api import TargetRequest
+from enforcer.cleanup import clean_up
+
+
+def _clean(bench):
+    said: list[str] = []
+    done = clean_up(
+        bench.datapath,
+        bench.cgroups,
+        pin_root=bench.work / "pins",
+        state_dir=bench.work / "state",
+        socket_path=bench.work / "podpace/e.sock",
+        say=said.append,
+    )
+    return done, said
+
+
+def test_nothing_of_ours_is_left(bench):
+    """Programs, state files, a dead daemon's socket, and the cgroups of podpace run."""
+    bench.daemon.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
+    (bench.tree / "podpace/run-1").mkdir(parents=True)
+    (bench.work / "podpace").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(bench.work / "podpace/e.sock"))
+
+    done, said = _clean(bench)
+
+    assert done
+    assert said[-1] == "nothing of ours is left"
+    assert bench.datapath.attached == {}
+    assert not bench.datapath.pinned
+    assert not (bench.work / "state").exists()
+    assert not (bench.work / "podpace").exists()
+    assert not (bench.tree / "podpace").exists()
+    assert bench.pod.exists()
+
+
+def test_a_second_time_there_is_nothing_to_do(bench):
+    """And it says so."""
+    _clean(bench)
+
+    done, said = _clean(bench)
+
+    assert done
+    assert said[-1] == "nothing of ours is left"
+
+
+def test_what_cannot_be_removed_is_named_and_the_rest_goes(bench):
+    """One stubborn program does not keep the files."""
+    bench.daemon.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
+    bench.datapath.fail["detach"] = "EPERM; run it as root"
+
+    done, said = _clean(bench)
+
+    assert not done
+    assert f"cannot detach {bench.pod}: EPERM; run it as root" in said
+    assert f"left: programs on {bench.pod}" in said
+    assert not (bench.work / "state").exists()
+
+
+def test_files_that_are_not_ours_stay(bench):
+    """The folder is then named as left."""
+    (bench.work / "state/notes.txt").write_text("mine")
+
+    done, said = _clean(bench)
+
+    assert not done
+    assert (bench.work / "state/notes.txt").exists()
+    assert f"left: {bench.work / 'state'}" in said

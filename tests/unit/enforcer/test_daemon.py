@@ -1,0 +1,270 @@
+"""enforcer.daemon with a fake kernel: requests, restarts, drift, failures."""
+
+import pytest
+
+from contract.api import TargetRequest
+from enforcer.errors import RefusedError
+
+TEN = TargetRequest(ingress="10M", egress="5M")
+ONE = TargetRequest(egress="1M")
+POD = "cgroup:/kubepods/pod1"
+
+
+def test_a_new_target_is_attached_and_kept(bench):
+    """In the kernel, on disk, in the log, and in the answer."""
+    target, counters = bench.daemon.set_target("/kubepods/pod1", TEN)
+
+    assert target.name == POD
+    assert target.limits.ingress.bits_per_second == 10_000_000
+    assert bench.datapath.attached == {str(bench.pod): target}
+    assert len(bench.state_files) == 1
+    assert bench.log.events == ["attached"]
+    assert counters.egress.enforcement == "paced"
+
+
+def test_a_second_request_changes_the_limits_live(bench):
+    """No detach in between, and a direction left out is not limited any more."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.daemon.set_target("/kubepods/pod1", ONE)
+
+    assert bench.log.events == ["attached", "changed"]
+    assert "detach" not in bench.datapath.calls
+    assert bench.datapath.attached[str(bench.pod)].limits.ingress is None
+
+
+def test_the_same_request_again_does_nothing(bench):
+    """Idempotent, so that scripts may repeat it."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+
+    assert bench.log.events == ["attached"]
+
+
+def test_a_target_is_found_by_any_of_its_names(bench):
+    """A pid in the same cgroup is the same target."""
+    (bench.work / "proc/42").mkdir()
+    (bench.work / "proc/42/cgroup").write_text("0::/kubepods/pod1\n")
+    bench.daemon.set_target("pid:42", TEN)
+
+    assert bench.daemon.show_target("/kubepods/pod1")[0].name == "pid:42"
+    assert len(bench.daemon.targets()) == 1
+
+
+def test_a_dead_process_can_still_be_detached_by_its_name(bench):
+    """Its cgroup is alive, and the limit with it."""
+    (bench.work / "proc/42").mkdir()
+    (bench.work / "proc/42/cgroup").write_text("0::/kubepods/pod1\n")
+    bench.daemon.set_target("pid:42", TEN)
+    (bench.work / "proc/42/cgroup").unlink()
+
+    bench.daemon.remove_target("pid:42")
+
+    assert bench.datapath.attached == {}
+
+
+def test_a_removed_target_leaves_nothing(bench):
+    """Neither programs nor a file; a second time it is refused."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.daemon.remove_target(POD)
+
+    assert bench.datapath.attached == {}
+    assert bench.state_files == []
+    with pytest.raises(RefusedError, match="has no limit") as refusal:
+        bench.daemon.remove_target(POD)
+    assert refusal.value.status == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "status", "keys"),
+    [
+        ("/nothing", TEN, 404, ["target"]),
+        ("/kubepods/pod1", TargetRequest(ingress="5K"), 422, ["ingress"]),
+        ("/nothing", TargetRequest("5K", "-1"), 422, ["target", "ingress", "egress"]),
+    ],
+)
+def test_a_wrong_request_is_refused_and_changes_nothing(bench, name, request_, status, keys):
+    """Everything that is wrong is told at once; a limit that is there stays."""
+    bench.daemon.set_target("/kubepods/pod1", ONE)
+    before = dict(bench.datapath.attached)
+
+    with pytest.raises(RefusedError) as refusal:
+        bench.daemon.set_target(name, request_)
+
+    assert refusal.value.status == status
+    assert [p.key for p in refusal.value.problems] == keys
+    assert bench.datapath.attached == before
+    assert bench.log.events[-1] == "refused"
+
+
+def test_a_failed_attach_leaves_no_trace(bench):
+    """Not even a file that a restart would attach from."""
+    bench.datapath.fail["attach"] = "the kernel said EINVAL; mount bpffs"
+
+    with pytest.raises(RefusedError, match="the kernel said EINVAL; mount bpffs") as refusal:
+        bench.daemon.set_target("/kubepods/pod1", TEN)
+
+    assert refusal.value.status == 409
+    assert bench.state_files == []
+    assert bench.daemon.targets() == ()
+    assert bench.errors == ["attach"]
+
+
+def test_a_failed_change_keeps_the_old_limit(bench):
+    """In the kernel and on disk."""
+    old, _ = bench.daemon.set_target("/kubepods/pod1", ONE)
+    bench.datapath.fail["set_limits"] = "no memory"
+
+    with pytest.raises(RefusedError, match="no memory"):
+        bench.daemon.set_target("/kubepods/pod1", TEN)
+
+    assert bench.daemon.targets() == (old,)
+    bench.restart()
+    bench.daemon.adopt()
+    assert bench.daemon.targets() == (old,)
+
+
+def test_a_failed_detach_keeps_the_target(bench):
+    """It is still limited, so it is still listed."""
+    bench.daemon.set_target("/kubepods/pod1", ONE)
+    bench.datapath.fail["detach"] = "busy"
+
+    with pytest.raises(RefusedError, match="busy"):
+        bench.daemon.remove_target(POD)
+
+    assert len(bench.daemon.targets()) == 1
+
+
+def test_a_restart_adopts_without_touching_the_kernel(bench):
+    """Programs and limits stayed in force; they are only looked at."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.restart()
+    bench.datapath.calls.clear()
+
+    bench.daemon.adopt()
+
+    assert bench.log.events == ["adopted"]
+    assert bench.datapath.calls == ["observe", "prune"]
+
+
+def test_an_upgrade_replaces_older_programs_then_drops_them(bench):
+    """Pruned only when nothing of them is attached any more."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.datapath.outdated.add(str(bench.pod))
+    bench.restart()
+    bench.datapath.calls.clear()
+
+    bench.daemon.adopt()
+
+    assert bench.log.events == ["replaced"]
+    assert bench.datapath.calls == ["observe", "attach", "prune"]
+
+
+def test_older_programs_stay_while_one_target_could_not_be_replaced(bench):
+    """They are what holds its limit."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.datapath.outdated.add(str(bench.pod))
+    bench.datapath.fail["attach"] = "no memory"
+    bench.restart()
+    bench.datapath.calls.clear()
+
+    bench.daemon.adopt()
+
+    assert "prune" not in bench.datapath.calls
+    assert bench.log.events == ["failed"]
+
+
+def test_a_daemon_that_died_between_saving_and_attaching_finishes_on_restart(bench):
+    """The file is written first."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.datapath.attached.clear()
+    bench.restart()
+
+    bench.daemon.adopt()
+
+    assert bench.log.events == ["attached"]
+    assert list(bench.datapath.attached) == [str(bench.pod)]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": 1}', "\0"])
+def test_a_broken_state_file_is_told_and_left(bench, content):
+    """The other targets are adopted, and the broken one's programs are not touched."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    broken = bench.work / "state/9.json"
+    broken.write_text(content)
+    bench.restart()
+
+    bench.daemon.adopt()
+
+    assert bench.log.events == ["refused", "adopted"]
+    assert broken.read_text() == content
+    assert bench.errors == ["load"]
+
+
+def test_programs_that_someone_took_off_come_back(bench):
+    """Within a resync."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.datapath.attached.clear()
+
+    bench.daemon.resync()
+
+    assert list(bench.datapath.attached) == [str(bench.pod)]
+
+
+def test_a_removed_cgroup_is_forgotten(bench):
+    """At once by a request, else by a resync."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.pod.rmdir()
+
+    assert list(bench.daemon.counters()) == []
+    bench.daemon.resync()
+
+    assert bench.daemon.targets() == ()
+    assert bench.state_files == []
+    assert bench.log.events == ["attached", "forgotten"]
+
+
+def test_a_new_cgroup_of_the_same_name_is_not_the_old_target(bench):
+    """Its inode differs; it starts unlimited."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.pod.rename(bench.pod.with_name("old"))
+    bench.pod.mkdir()
+
+    with pytest.raises(RefusedError, match="has no limit"):
+        bench.daemon.show_target("/kubepods/pod1")
+    assert bench.daemon.targets() == ()
+
+
+def test_a_lasting_failure_is_counted_each_time_and_logged_once(bench):
+    """Ten times a second would drown everything else."""
+    bench.datapath.fail["tend"] = "ENOBUFS"
+    for _ in range(5):
+        bench.daemon.tend()
+    del bench.datapath.fail["tend"]
+    bench.daemon.tend()
+    bench.datapath.fail["tend"] = "ENOBUFS"
+    bench.daemon.tend()
+
+    assert bench.errors == ["tend"] * 6
+    assert bench.log.events == ["failed", "failed"]
+
+
+def test_one_target_whose_counters_fail_does_not_hide_the_others(bench):
+    """The list goes on without it."""
+    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.datapath.fail["counters"] = "ENOENT"
+
+    assert list(bench.daemon.counters()) == []
+    assert bench.errors == ["counters"]
+    with pytest.raises(RefusedError, match="ENOENT"):
+        bench.daemon.show_target("/kubepods/pod1")
+
+
+def test_a_thousand_rounds_leave_nothing(bench):
+    """Neither in the kernel, nor on disk, nor in memory."""
+    for _ in range(1000):
+        bench.daemon.set_target("/kubepods/pod1", TEN)
+        bench.daemon.remove_target(POD)
+
+    assert bench.datapath.attached == {}
+    assert bench.state_files == []
+    assert bench.daemon.targets() == ()
