@@ -160,7 +160,7 @@ def run(console: Console, phase_seconds: float) -> list[Timeline]:
                     _tell(console, _summary(timelines[-1]))
         with console.status("taking everything away"):
             stack.close()
-    left = leftovers()
+    left = leftovers(r.name)
     if left:
         raise RigError(f"still there: {', '.join(left)}: remove them by hand")
     _tell(console, "no namespace, cgroup, mount, socket, pin or program of ours is left")

@@ -68,13 +68,13 @@ def measure(rig: Rig, limiter: Limiter, cell: Cell, seconds: float) -> Measureme
     limit = cell.limit_bits_per_sec or HIGH_LIMIT_BITS_PER_SEC
     try:
         with limiter.applied(rig, cell.direction, limit), bpf_stats() as stats:
-            return _measure(rig, limiter, cell, seconds, stats, at)
+            return _measure(rig, limiter, cell, stats, seconds=seconds, at=at)
     except RigError as e:
         return Measurement(cell.key, limiter.name, seconds, at, error=str(e))
 
 
 def _measure(
-    rig: Rig, limiter: Limiter, cell: Cell, seconds: float, stats: BpfStats, at: float
+    rig: Rig, limiter: Limiter, cell: Cell, stats: BpfStats, *, seconds: float, at: float
 ) -> Measurement:
     load = cell.load(seconds)
     before = _program_runs(rig, limiter, cell.direction, stats)

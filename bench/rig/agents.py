@@ -11,6 +11,7 @@ Run as a script, so that starting one costs the standard library only.
 
 import asyncio
 import json
+import os
 import select
 import socket
 import sys
@@ -30,6 +31,11 @@ def udp_socket(address: str) -> socket.socket:
     """A datagram socket of the address's family."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.socket(family, socket.SOCK_DGRAM)
+
+
+def before_others() -> None:
+    """Runs ahead of ordinary processes: pings time the network, not the queue for a CPU."""
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def ready() -> None:
@@ -154,8 +160,10 @@ def main(what: str, address: str, port: int, *numbers: float) -> None:
     """Runs one agent."""
     match what, numbers:
         case "echo", ():
+            before_others()
             echo(address, port)
         case "ping", (seconds,):
+            before_others()
             ping(address, port, seconds)
         case "serve", ():
             asyncio.run(serve(address, port))

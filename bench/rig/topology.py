@@ -71,12 +71,12 @@ def cgroup2_mount() -> Path:
     raise RigError("no cgroup v2 is mounted: mount -t cgroup2 none /sys/fs/cgroup")
 
 
-def leftovers() -> list[str]:
-    """Namespaces, cgroups and mounts of rigs that exist now. Empty when every rig has ended."""
-    found = [str(p) for p in Path("/run/netns").glob(f"{_PREFIX}*")]
-    found += [str(p) for p in cgroup2_mount().glob(f"{_PREFIX}*")]
+def leftovers(name: str = _PREFIX) -> list[str]:
+    """Namespaces, cgroups and mounts of one rig, or of all. Empty when every rig has ended."""
+    found = [str(p) for p in Path("/run/netns").glob(f"{name}*")]
+    found += [str(p) for p in cgroup2_mount().glob(f"{name}*")]
     mounts = Path("/proc/self/mounts").read_text().splitlines()
-    return found + [m.split()[1] for m in mounts if f"/{_PREFIX}" in m and " bpf " in m]
+    return found + [m.split()[1] for m in mounts if f"/{name}" in m and " bpf " in m]
 
 
 @contextmanager

@@ -168,7 +168,7 @@ def test_nothing_is_left_when_the_block_raises() -> None:
     with pytest.raises(ZeroDivisionError):
         fail_under_load()
 
-    assert not [path for path in leftovers() if names[0] in path]
+    assert leftovers(names[0]) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -189,8 +189,8 @@ def test_nothing_is_left_when_the_process_is_told_to_end(number: signal.Signals)
     with process:
         assert process.stdout is not None
         name = process.stdout.readline().strip()
-        assert [path for path in leftovers() if name in path]
+        assert leftovers(name)
         process.send_signal(number)
 
     assert process.returncode
-    assert not [path for path in leftovers() if name in path]
+    assert leftovers(name) == []

@@ -1,0 +1,178 @@
+"""``make bench``: Podpace beside the CNI bandwidth plugin, TBF and a plain dropping bucket.
+
+Cells are DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS[,FAMILY] with wildcards, several separated by
+spaces: 'egress,10M,cubic,1', '*,100M,*,10', 'egress,37M,cubic,3', 'ingress,1G,udp,1,v6'. Without
+any, the whole matrix; a run that was stopped goes on where it was.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from bench import results
+from bench.cells import MATRIX, Cell, select
+from bench.figures import draw
+from bench.limiters import (
+    CniBandwidth,
+    Limiter,
+    Podpace,
+    Policer,
+    Tbf,
+    Unlimited,
+    podpace,
+)
+from bench.measurement import Measurement, measure
+from bench.report import render
+from bench.rig import RigError, rig, terminating
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.jsonl"
+PAGE = HERE / "RESULTS.md"
+PLOTS = HERE / "plots"
+DEFAULT_SECONDS = 6.0
+# A first guess of what a cell takes beyond its own seconds.
+_OVERHEAD_SECONDS = 2.5
+SHORT_NAMES = {
+    "podpace": Podpace.name,
+    "cni": CniBandwidth.name,
+    "tbf": Tbf.name,
+    "bucket": Policer.name,
+    "none": Unlimited.name,
+}
+
+Task = tuple[Cell, str]
+
+
+def tasks(cells: Sequence[Cell], only: set[str]) -> list[Task]:
+    """Cell by cell, all limiters of a cell next to one another."""
+    everywhere = (Podpace.name, CniBandwidth.name, Tbf.name, Policer.name)
+    free = (Unlimited.name, Podpace.name)
+    return [
+        (cell, name)
+        for cell in cells
+        for name in (everywhere if cell.limit_bits_per_sec else free)
+        if name in only
+    ]
+
+
+def run(console: Console, todo: Sequence[Task], seconds: float) -> None:
+    """Measures and appends each result as it comes. Raises RigError."""
+    results.append(RESULTS, {"machine": results.machine()})
+    with ExitStack() as stack:
+        r = stack.enter_context(rig())
+        limiters: dict[str, Limiter] = {
+            made.name: made for made in (CniBandwidth(), Tbf(), Policer(), Unlimited())
+        }
+        if any(name == Podpace.name for _, name in todo):
+            with console.status("starting podpace-enforcer"):
+                limiters[Podpace.name] = stack.enter_context(podpace(r))
+        progress = stack.enter_context(
+            Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[left]}"),
+                console=console,
+            )
+        )
+        bar = progress.add_task("", total=len(todo), left="")
+        started = time.monotonic()
+        for number, (cell, name) in enumerate(todo):
+            spent = time.monotonic() - started
+            each = spent / number if number else seconds + _OVERHEAD_SECONDS
+            left = f"about {_duration(each * (len(todo) - number))} left"
+            progress.update(bar, description=f"{cell.key}  [bold]{name}[/]", left=left)
+            measurement = measure(r, limiters[name], cell, seconds)
+            results.append(RESULTS, measurement.to_json())
+            progress.advance(bar)
+            progress.print(_line(measurement), highlight=False)
+        progress.update(bar, description="measured", left="")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _line(m: Measurement) -> str:
+    head = f"{m.cell:26} {m.limiter:21}"
+    if m.error:
+        return f"{head} [red]{m.error}[/]"
+    used = f"{m.utilisation:6.3f}" if m.utilisation is not None else "      "
+    lost = f"{m.lost_part or 0:8.1%} lost" if m.retransmits is None else f"{m.retransmits:6} retr"
+    cost = f"{m.program_ns_per_packet:.0f} ns" if m.program_ns_per_packet else ""
+    fair = f"jain {m.jain_index:.3f}" if m.jain_index is not None else ""
+    return (
+        f"{head} {m.goodput_bits_per_sec / 1e6:9.2f} Mbit/s {used} {lost:13} "
+        f"ping {m.ping_p50_ms:7.2f} {m.ping_p99_ms:8.2f} ms  {fair} {cost}"
+    )
+
+
+def write_page(console: Console) -> None:
+    """RESULTS.md and the plots, from everything measured so far."""
+    found = results.read(RESULTS)
+    PAGE.write_text(render(found, draw(found, PLOTS)))
+    shown = PAGE.relative_to(HERE.parent)
+    console.print(f"[green]✓[/] {shown}: {len(found.measurements)} results", highlight=False)
+    for line in results.missed_goals(
+        m for (_, name), m in found.measurements.items() if name == Podpace.name
+    ):
+        console.print(f"  [yellow]goal missed[/] {line}", highlight=False)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cells", default="", help="chosen cells; they are measured again")
+    parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="of a cell")
+    parser.add_argument("--limiters", default=",".join(SHORT_NAMES), help="%(default)s")
+    parser.add_argument("--fresh", action="store_true", help="measure everything again")
+    parser.add_argument("--render", action="store_true", help="only write RESULTS.md and the plots")
+    return parser.parse_args()
+
+
+def _todo(options: argparse.Namespace) -> list[Task]:
+    unknown = set(options.limiters.split(",")) - SHORT_NAMES.keys()
+    if unknown:
+        raise RigError(f"no limiter {sorted(unknown)[0]!r}: choose from {', '.join(SHORT_NAMES)}")
+    only = {SHORT_NAMES[name] for name in options.limiters.split(",")}
+    chosen = options.cells.split()
+    todo = tasks(select(chosen or MATRIX), only)
+    if options.seconds < 3:
+        raise RigError("a cell needs at least 3 seconds: rates count from the second one on")
+    if chosen or options.fresh:
+        return todo
+    done = results.read(RESULTS).measurements
+    return [(cell, name) for cell, name in todo if (cell.key, name) not in done]
+
+
+def main() -> int:
+    """Returns the exit code: 1 when something failed, 130 when interrupted."""
+    options = _options()
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    try:
+        with terminating():
+            if not options.render:
+                if os.geteuid() != 0:
+                    raise RigError("namespaces and cgroups need root: sudo make bench")
+                run(console, _todo(options), options.seconds)
+            write_page(console)
+    except KeyboardInterrupt:
+        console.print("[yellow]interrupted[/]; everything has been taken away. make bench goes on")
+        return 130
+    except (RigError, OSError) as error:
+        Console(stderr=True).print(f"[red]make bench:[/] {error}", highlight=False)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""RESULTS.md from the measurements."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.cells import NO_LIMIT, Cell, parse_cell
+from bench.limiters import CniBandwidth, Podpace, Policer, Tbf, Unlimited
+from bench.measurement import Measurement
+from bench.results import Results, missed_goals
+from bench.units import rate_text
+
+ORDER = (Podpace.name, CniBandwidth.name, Tbf.name, Policer.name, Unlimited.name)
+_INTRODUCTION = """\
+# Side by side
+
+Every cell was measured under each limiter in turn, in one run of `make bench`, on the rig that
+`docs/measuring.md` describes: two network namespaces on one machine, MTU 1500. Absolute figures
+differ between machines; the comparison holds. Made by `python -m bench --render` from
+`results.jsonl`; edit neither.
+
+- **podpace**: `podpace attach`, default burst.
+- **CNI bandwidth plugin**: Debian's binary, called as containerd calls it, with the burst it gives
+  (2^32 - 1 bits: 512 MiB pass before the limit begins to hold, and as much may queue).
+- **TBF, 2 ms burst**: what a careful administrator would set by hand; queue 25 ms.
+- **dropping bucket**: a plain token bucket in cgroup_skb, burst 20 ms.
+
+Limits count Ethernet frame bytes. *Utilisation* is the goodput after the first second as a part of
+what full frames carry within the limit (IPv4 TCP: 0.956 of it). *Retransmits* count the whole run,
+the start included. *Ping* is a UDP datagram every 20 ms through the pod meanwhile; lost ones count
+as 2000 ms.
+"""
+
+
+def render(results: Results, plots: Sequence[Path]) -> str:
+    """The whole page."""
+    by_cell: dict[Cell, dict[str, Measurement]] = {}
+    for (key, limiter), measurement in results.measurements.items():
+        by_cell.setdefault(parse_cell(key), {})[limiter] = measurement
+    cells = sorted(by_cell, key=_order)
+    limited = [c for c in cells if c.limit_bits_per_sec]
+    parts = [_INTRODUCTION, _machine(results.machine)]
+    parts += [f"![{plot.stem}]({plot.parent.name}/{plot.name})" for plot in plots]
+    for family, udp, name in ((4, False, "TCP"), (6, False, "TCP over IPv6"), (4, True, "UDP")):
+        for direction in ("egress", "ingress"):
+            rows = [
+                c
+                for c in limited
+                if (c.direction == direction and c.is_udp == udp and (udp or c.family == family))
+            ]
+            if rows:
+                parts.append(_overview(f"{name}, {direction}", rows, by_cell, udp))
+    free = [c for c in cells if not c.limit_bits_per_sec]
+    if free:
+        parts.append(_free(free, by_cell))
+    ours = [by_cell[c][Podpace.name] for c in cells if Podpace.name in by_cell[c]]
+    parts.append(_goals(ours))
+    parts.append(_everything(cells, by_cell))
+    return "\n\n".join(parts) + "\n"
+
+
+def _order(cell: Cell) -> tuple[object, ...]:
+    return (
+        cell.is_udp,
+        cell.family,
+        cell.direction != "egress",
+        cell.limit_bits_per_sec or 0,
+        cell.congestion_control != "cubic",
+        cell.flows,
+    )
+
+
+def _machine(machine: dict[str, str]) -> str:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in machine.items())
+    return f"## The machine\n\n| | |\n|---|---|\n{rows}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _name(cell: Cell) -> str:
+    _, limit, congestion_control, flows, family = cell.key.split(",")
+    return f"{limit} {congestion_control} {flows}" + (" v6" if family == "v6" else "")
+
+
+def _overview(
+    title: str,
+    cells: Sequence[Cell],
+    by_cell: dict[Cell, dict[str, Measurement]],
+    udp: bool,
+) -> str:
+    shown = [n for n in ORDER if any(n in by_cell[c] for c in cells)]
+
+    def short(m: Measurement | None) -> str:
+        if m is None:
+            return ""
+        if m.error:
+            return "failed"
+        count = f"{m.lost_part or 0:.0%} lost" if udp else f"{m.retransmits}"
+        ping = f"{m.ping_p99_ms:.{1 if m.ping_p99_ms < 100 else 0}f}"
+        return f"{m.utilisation or 0:.3f} / {count} / {ping}"
+
+    rows = [[_name(c), *(short(by_cell[c].get(n)) for n in shown)] for c in cells]
+    second = "datagrams lost" if udp else "retransmits"
+    return f"## {title}\n\nutilisation / {second} / ping p99 in ms\n\n" + _table(
+        ["limit, traffic, flows", *shown], rows
+    )
+
+
+def _free(cells: Sequence[Cell], by_cell: dict[Cell, dict[str, Measurement]]) -> str:
+    rows = []
+    for cell in cells:
+        free = by_cell[cell].get(Unlimited.name)
+        ours = by_cell[cell].get(Podpace.name)
+        part, cost = "", ""
+        if free and ours and free.goodput_bits_per_sec:
+            part = f"{ours.goodput_bits_per_sec / free.goodput_bits_per_sec:.3f}"
+            cost = f"{ours.program_ns_per_packet or 0:.0f}"
+        goodputs = [rate_text(m.goodput_bits_per_sec) if m else "" for m in (free, ours)]
+        rows.append([f"{cell.direction} {_name(cell)}", *goodputs, part, cost])
+    header = ["direction, traffic", "no limit", "podpace at 1 Tbit/s", "part", "program ns/packet"]
+    return "## What being attached costs\n\n" + _table(header, rows)
+
+
+def _goals(ours: Sequence[Measurement]) -> str:
+    missed = missed_goals(ours)
+    goals = (
+        "Egress TCP from 10M up: utilisation 0.97 to 1.01, no retransmits, ping p99 at most 2 ms; "
+        "at 1M at least 0.93. Counted frames never above 1.01 of the limit."
+    )
+    lines = [f"- {line}" for line in missed] or ["None."]
+    return f"## Goals missed\n\n{goals}\n\n" + "\n".join(lines)
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Measurement], object]], ...] = (
+    ("goodput", lambda m: rate_text(m.goodput_bits_per_sec)),
+    ("utilisation", lambda m: _number(m.utilisation, 3)),
+    ("frames of limit", lambda m: _number(m.frames_of_limit, 3)),
+    ("first second, kB", lambda m: f"{m.first_second_frame_bytes / 1e3:.0f}"),
+    ("retransmits", lambda m: _number(m.retransmits, 0)),
+    ("UDP lost", lambda m: _number(m.lost_part, 3)),
+    ("Jain", lambda m: _number(m.jain_index, 3)),
+    ("ping p50", lambda m: f"{m.ping_p50_ms:.2f}"),
+    ("p99", lambda m: f"{m.ping_p99_ms:.2f}"),
+    ("lost", lambda m: m.pings_lost),
+    ("CPU s/Gbit", lambda m: f"{m.cpu_seconds_per_gigabit:.2f}"),
+    ("program ns/packet", lambda m: _number(m.program_ns_per_packet, 0)),
+)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _everything(cells: Sequence[Cell], by_cell: dict[Cell, dict[str, Measurement]]) -> str:
+    rows = []
+    for cell in cells:
+        limit = cell.key.split(",")[1]
+        for limiter in ORDER:
+            m = by_cell[cell].get(limiter)
+            if m is None:
+                continue
+            name = [f"{cell.direction} {_name(cell)}" if limit != NO_LIMIT else cell.key, limiter]
+            values = [m.error] if m.error else [str(value(m)) for _, value in _COLUMNS]
+            rows.append([*name, *values, *[""] * (len(_COLUMNS) - len(values))])
+    header = ["cell", "limiter", *(name for name, _ in _COLUMNS)]
+    return "## Everything\n\nPing in ms.\n\n" + _table(header, rows)
