@@ -141,6 +141,12 @@ class Programs:
         for cgroup_id, cidr in entries:
             libbpf.map_update(map_fd, abi.exempt_key(cgroup_id, cidr), b"\1\0\0\0")
 
+    def earlier_sockets(self) -> int:
+        """How often sockets have asked the daemon to pace them."""
+        value = libbpf.map_lookup(self.fds["earlier_sockets"], _FIRST, 8)
+        assert value is not None
+        return abi.decode_count(value)
+
 
 @functools.cache
 def load() -> Programs:
@@ -188,11 +194,18 @@ def blank_state() -> abi.PodState:
 def still_state(direction: Direction, tokens_bytes: int) -> abi.PodState:
     """So much credit, and no time that passes: its clock is ahead, which counts as none."""
     later_ns = time.monotonic_ns() + _HOUR_NS
-    blank = blank_state()
-    side = replace(
-        getattr(blank, direction.value),
+    return with_fields(
+        blank_state(),
+        direction,
         tokens_bytes=tokens_bytes,
         refilled_at_ns=later_ns,
         epoch_started_at_ns=later_ns,
+        epoch_length_ns=_HOUR_NS,
+        epoch_enough_bytes=2**62,
     )
-    return replace(blank, **{direction.value: side})
+
+
+def with_fields(state: abi.PodState, direction: Direction, **fields: int) -> abi.PodState:
+    """The state with some fields of one direction replaced."""
+    name = direction.value
+    return replace(state, **{name: replace(getattr(state, name), **fields)})

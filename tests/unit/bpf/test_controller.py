@@ -22,10 +22,14 @@ limits_bits = st.integers(1000, 100_000 * MBIT)
 
 def running(arithmetic: Arithmetic, flows: int, **fields: int) -> DirectionState:
     """A state in the middle of things: so many greedy flows, each at its share."""
-    rate = limit_of(RATE_BITS).rate_bytes_per_sec
+    limit = limit_of(RATE_BITS)
+    rate = limit.rate_bytes_per_sec
+    length_ns = arithmetic.epoch_length(limit, rate // flows, 0)
     known = {
         "refilled_at_ns": START_NS,
         "epoch_started_at_ns": START_NS,
+        "epoch_length_ns": length_ns,
+        "epoch_enough_bytes": 2 * rate * length_ns // NSEC_PER_SEC,
         "epoch": 1,
         "active_flows": flows,
         "window_flows": flows,
@@ -35,15 +39,11 @@ def running(arithmetic: Arithmetic, flows: int, **fields: int) -> DirectionState
     return DirectionState(**(known | fields))
 
 
-def close_epoch(
-    arithmetic: Arithmetic, state: DirectionState, sent_bytes_per_sec: int, factor: float = 1
-) -> int:
+def close_epoch(arithmetic: Arithmetic, state: DirectionState, sent_bytes_per_sec: int) -> int:
     """End the running epoch, in which all flows together sent at that rate; its length."""
-    limit = limit_of(RATE_BITS)
-    length_ns = arithmetic.epoch_length(limit, state.share_bytes_per_sec, 0)
-    length_ns = int(length_ns * factor)
+    length_ns = state.epoch_length_ns
     state.epoch_bytes = sent_bytes_per_sec * length_ns // NSEC_PER_SEC
-    arithmetic.tick(state, limit, 0, state.epoch_started_at_ns + length_ns)
+    arithmetic.tick(state, limit_of(RATE_BITS), 0, state.epoch_started_at_ns + length_ns)
     return length_ns
 
 
@@ -168,27 +168,54 @@ def test_an_epoch_ends_when_its_time_is_up(arithmetic: Arithmetic) -> None:
     """A nanosecond before nothing happens; then the share is computed and counting starts anew."""
     limit = limit_of(RATE_BITS)
     state = running(arithmetic, 1, epoch_bytes=limit.rate_bytes_per_sec // 1000)
+    ends_at_ns = START_NS + state.epoch_length_ns
     before = bytes(state)
-    arithmetic.tick(state, limit, 0, START_NS + limit.epoch_ns - 1)
+    arithmetic.tick(state, limit, 0, ends_at_ns - 1)
     assert bytes(state) == before
-    arithmetic.tick(state, limit, 0, START_NS + limit.epoch_ns)
+    arithmetic.tick(state, limit, 0, ends_at_ns)
     assert (state.epoch, state.epoch_bytes) == (2, 0)
-    assert state.epoch_started_at_ns == START_NS + limit.epoch_ns
+    assert state.epoch_started_at_ns == ends_at_ns
+
+
+def test_an_epoch_is_planned_for_the_new_share(arithmetic: Arithmetic) -> None:
+    """It is as long as the flows need, and twice what they may send in it ends it early."""
+    limit = limit_of(RATE_BITS)
+    state = running(arithmetic, 100)
+    close_epoch(arithmetic, state, limit.rate_bytes_per_sec)
+    assert state.epoch_length_ns == arithmetic.epoch_length(limit, state.share_bytes_per_sec, 0)
+    twice = 2 * limit.rate_bytes_per_sec * state.epoch_length_ns / NSEC_PER_SEC
+    assert state.epoch_enough_bytes == pytest.approx(twice, rel=0.001)
 
 
 def test_a_burst_ends_an_epoch_early(arithmetic: Arithmetic) -> None:
-    """Twice an epoch's bytes end it, though not in its first eighth; a byte less does not."""
+    """Enough bytes end it, though not in its first eighth; a byte less does not."""
     limit = limit_of(RATE_BITS)
-    twice = 2 * limit.rate_bytes_per_sec * limit.epoch_ns // NSEC_PER_SEC
-    eighth_ns = limit.epoch_ns // 8
+    enough = running(arithmetic, 1).epoch_enough_bytes
+    eighth_ns = running(arithmetic, 1).epoch_length_ns // 8
     for sent, elapsed_ns, epoch in (
-        (twice, eighth_ns, 2),
-        (twice - 1, eighth_ns, 1),
-        (twice, eighth_ns - 1, 1),
+        (enough, eighth_ns, 2),
+        (enough - 1, eighth_ns, 1),
+        (enough, eighth_ns - 1, 1),
     ):
         state = running(arithmetic, 1, epoch_bytes=sent)
         arithmetic.tick(state, limit, 0, START_NS + elapsed_ns)
         assert state.epoch == epoch
+
+
+@pytest.mark.parametrize("factor", [0.1, 10])
+def test_a_changed_limit_is_followed_soon(arithmetic: Arithmetic, factor: float) -> None:
+    """After a live change by 10 x a new share is there within 200 ms, at 1 Mbit/s too."""
+    old, new = limit_of(MBIT), limit_of(int(MBIT * factor))
+    state = DirectionState(refilled_at_ns=START_NS)
+    arithmetic.tick(state, old, 0, START_NS)
+    share = state.share_bytes_per_sec
+    changed = False
+    for number in range(1, 21):
+        now_ns = START_NS + number * 10 * NSEC_PER_MSEC
+        state.epoch_bytes += old.rate_bytes_per_sec // 100
+        arithmetic.tick(state, new, 0, now_ns)
+        changed = changed or state.share_bytes_per_sec != share
+    assert changed
 
 
 def test_a_clock_that_steps_back_ends_no_epoch(arithmetic: Arithmetic) -> None:
