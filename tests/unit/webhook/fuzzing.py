@@ -89,7 +89,7 @@ _quantities = st.one_of(
     _texts,
 )
 _rate_keys = [f"{p}{d}-bandwidth" for p in (OUR, STANDARD) for d in DIRECTIONS]
-_rates = st.dictionaries(st.sampled_from(_rate_keys), _quantities, max_size=3)
+_rates = st.dictionaries(st.sampled_from(_rate_keys), _quantities, min_size=1, max_size=3)
 _others = st.dictionaries(
     st.one_of(
         st.sampled_from([f"{OUR}{d}-burst" for d in DIRECTIONS]),
@@ -105,14 +105,13 @@ _labels = st.dictionaries(
     _texts,
     max_size=4,
 )
-_maps = st.one_of(st.none(), st.just({}), _annotations)
 _metadata = st.fixed_dictionaries(
-    {},
+    # Drawn evenly, an absent map would be as frequent as all others together.
+    {"annotations": st.one_of(_rates, _annotations, _annotations, st.sampled_from([None, {}]))},
     optional={
         "name": _texts,
         "generateName": _texts,
         "namespace": _texts,
-        "annotations": _maps,
         "labels": st.one_of(st.none(), _labels),
         "uid": _texts,
         "ownerReferences": st.lists(st.none(), max_size=2),

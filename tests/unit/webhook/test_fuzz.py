@@ -27,7 +27,7 @@ from contract.problems import Problem
 from contract.quantity import parse_bits_per_second, parse_value
 from tests.unit.webhook.fuzzing import CLUSTER, NAMESPACES, Json, envelope, judge, reviews
 
-EXAMPLES = int(os.environ.get("PODPACE_FUZZ_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("PODPACE_FUZZ_EXAMPLES", "500"))
 MEMORY_BYTES = 30 * 1024 * 1024
 fuzz = settings(
     max_examples=EXAMPLES,
