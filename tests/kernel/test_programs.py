@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.limits import Limits, make_limit
@@ -151,6 +151,7 @@ def test_packets_count_as_their_frames(
     assert outcome.changed(EGRESS if direction is INGRESS else INGRESS) == {}
 
 
+@settings(deadline=None)
 @given(packet=st.binary(min_size=1, max_size=200), segments=st.integers(0, 100))
 def test_no_bytes_break_the_reading(programs: Programs, packet: bytes, segments: int) -> None:
     """Any bytes at all pass as one packet of at least their own size."""

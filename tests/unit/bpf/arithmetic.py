@@ -29,6 +29,8 @@ class DirectionLimit(ctypes.Structure):
             "burst_bytes",
             "debt_bytes",
             "epoch_ns",
+            "credit_multiplier",
+            "credit_shift",
         )
     ]
 

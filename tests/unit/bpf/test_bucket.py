@@ -1,7 +1,7 @@
 """The token bucket: what idle time is worth."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.bpf.arithmetic import (
@@ -87,6 +87,7 @@ def test_a_second_at_a_fast_rate_does_not_overflow(arithmetic: Arithmetic, gbit:
     assert state.tokens_bytes == -debt + limit.rate_bytes_per_sec
 
 
+@settings(deadline=None)
 @given(
     rate=rates_bytes_per_sec,
     burst=st.integers(0, FASTEST_BYTES_PER_SEC),
@@ -110,6 +111,7 @@ def test_no_state_yields_more_than_burst_and_rate_allow(
     assert state.tokens_bytes <= tokens + rate * idle_ns // NSEC_PER_SEC
 
 
+@settings(deadline=None)
 @given(rate=rates_bytes_per_sec, steps_ns=st.lists(st.integers(0, NSEC_PER_SEC), max_size=50))
 def test_many_refills_give_no_more_than_one(
     arithmetic: Arithmetic, rate: int, steps_ns: list[int]

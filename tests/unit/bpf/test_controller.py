@@ -1,7 +1,7 @@
 """The share controller: what one greedy flow may send."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.bpf.arithmetic import (
@@ -74,6 +74,7 @@ def test_debt_lowers_and_credit_raises_what_is_wanted(arithmetic: Arithmetic) ->
     assert arithmetic.wanted(limit, balance + 10_000, limit.epoch_ns) > rate
 
 
+@settings(deadline=None)
 @given(bits=limits_bits, tokens=some_credit, more=st.integers(0, 2**40))
 def test_what_is_wanted_stays_near_the_rate(
     arithmetic: Arithmetic, bits: int, tokens: int, more: int
@@ -89,6 +90,7 @@ def test_what_is_wanted_stays_near_the_rate(
     assert arithmetic.wanted(limit, with_more, limit.epoch_ns) >= wanted
 
 
+@settings(deadline=None)
 @given(wanted=st.integers(1, 2 * 10**10), flows=st.integers(1, 65536))
 def test_greedy_flows_share_what_is_wanted(arithmetic: Arithmetic, wanted: int, flows: int) -> None:
     """n greedy flows get want / n each, and never less than the smallest share."""
@@ -260,6 +262,7 @@ def test_time_at_the_limit_is_counted_only_there(arithmetic: Arithmetic) -> None
     assert state.limited_ns == length_ns
 
 
+@settings(deadline=None)
 @given(
     bits=limits_bits,
     rtt_ns=st.integers(0, 100 * NSEC_PER_MSEC),
