@@ -33,4 +33,4 @@ demo: setup ## A limited cgroup before your eyes, in under two minutes (root)
 	@$(PYTHON) -m bench.demo $(ARGS)
 
 bench: setup ## Side by side with the CNI bandwidth plugin; CELLS=… runs chosen cells (root)
-	@$(PYTHON) -m bench $(if $(CELLS),--cells '$(CELLS)')
+	@$(PYTHON) -m bench $(if $(CELLS),--cells '$(CELLS)') $(ARGS)

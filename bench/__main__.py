@@ -105,13 +105,14 @@ def _line(m: Measurement) -> str:
     head = f"{m.cell:26} {m.limiter:21}"
     if m.error:
         return f"{head} [red]{m.error}[/]"
+    note = f"[yellow]{m.note}[/]" if m.note else ""
     used = f"{m.utilisation:6.3f}" if m.utilisation is not None else "      "
     lost = f"{m.lost_part or 0:8.1%} lost" if m.retransmits is None else f"{m.retransmits:6} retr"
     cost = f"{m.program_ns_per_packet:.0f} ns" if m.program_ns_per_packet else ""
     fair = f"jain {m.jain_index:.3f}" if m.jain_index is not None else ""
     return (
         f"{head} {m.goodput_bits_per_sec / 1e6:9.2f} Mbit/s {used} {lost:13} "
-        f"ping {m.ping_p50_ms:7.2f} {m.ping_p99_ms:8.2f} ms  {fair} {cost}"
+        f"ping {m.ping_p50_ms:7.2f} {m.ping_p99_ms:8.2f} ms  {fair} {cost} {note}"
     )
 
 

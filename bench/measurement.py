@@ -1,7 +1,7 @@
 """One cell under one limiter, measured."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.cells import Cell
@@ -37,6 +37,9 @@ class Measurement:
     measured_at: float
     """Seconds since 1970."""
     error: str | None = None
+    """Why there are no figures."""
+    note: str | None = None
+    """Why some figures come from another instrument, or are missing."""
     goodput_bits_per_sec: float = 0.0
     """Payload, after the first second."""
     utilisation: float | None = None
@@ -80,59 +83,81 @@ def _measure(
     before = _program_runs(rig, limiter, cell.direction, stats)
     cpu = CpuMeter()
     with ping(rig, seconds, cell.family) as pings, bulk(rig, load) as running:
-        frame_bits_per_sec = _count_frames(rig, cell, running, seconds)
-        result = running.result()
+        steady = _watch(rig, cell, running, seconds)
         cpu_seconds = cpu.seconds()
+        note, result = None, None
+        try:
+            result = running.result()
+        except RigError as e:
+            note = f"{e}; goodput is from counted frames"
         answered = pings.result()
     after = _program_runs(rig, limiter, cell.direction, stats)
-    goodput = result.goodput_bits_per_sec()
-    received_gigabits = sum(map(sum, result.bytes_by_interval)) * 8 / 1e9
+    frame_bits_per_sec = steady.frame_bits_per_sec
+    if result is not None:
+        goodput = result.goodput_bits_per_sec()
+        if cell.is_udp and cell.direction is Direction.INGRESS:
+            frame_bits_per_sec = goodput / load.payload_of_frame
+    else:
+        goodput = frame_bits_per_sec * load.payload_of_frame
     limit = cell.limit_bits_per_sec
-    if frame_bits_per_sec is None:
-        frame_bits_per_sec = goodput / result.payload_of_frame
     runs = after[1] - before[1]
-    return Measurement(
+    measurement = Measurement(
         cell=cell.key,
         limiter=limiter.name,
         seconds=seconds,
         measured_at=at,
+        note=note,
         goodput_bits_per_sec=goodput,
-        utilisation=goodput / (result.payload_of_frame * limit) if limit else None,
+        utilisation=goodput / (load.payload_of_frame * limit) if limit else None,
         frames_of_limit=frame_bits_per_sec / limit if limit else None,
+        retransmits=None if cell.is_udp else steady.retransmits,
+        ping_p50_ms=answered.p50_ms,
+        ping_p99_ms=answered.p99_ms,
+        pings_lost=answered.lost,
+        cpu_seconds_per_gigabit=cpu_seconds * 1e9 / (goodput * seconds) if goodput else 0.0,
+        program_ns_per_packet=(after[0] - before[0]) / runs if runs else None,
+    )
+    if result is None:
+        return measurement
+    return replace(
+        measurement,
         first_second_frame_bytes=result.first_second_frame_bytes(),
         retransmits=None if cell.is_udp else result.retransmits,
         lost_part=result.lost_datagrams / max(1, result.sent_datagrams) if cell.is_udp else None,
         jain_index=result.jain_index() if cell.flows > 1 else None,
-        ping_p50_ms=answered.p50_ms,
-        ping_p99_ms=answered.p99_ms,
-        pings_lost=answered.lost,
-        cpu_seconds_per_gigabit=cpu_seconds / received_gigabits if received_gigabits else 0.0,
-        program_ns_per_packet=(after[0] - before[0]) / runs if runs else None,
     )
 
 
-def _count_frames(rig: Rig, cell: Cell, running: RunningBulk, seconds: float) -> float | None:
-    """Frames per second on the wire (egress) or past the pod's programs (ingress, TCP).
+@dataclass(frozen=True, slots=True)
+class _Steady:
+    """Counted between the start and the end of a run, without iperf3's help."""
 
-    None for UDP ingress, where the receiver's own count is the only one behind the programs.
+    frame_bits_per_sec: float
+    retransmits: int
+
+
+def _watch(rig: Rig, cell: Cell, running: RunningBulk, seconds: float) -> _Steady:
+    """Frames on the wire (egress) or past the pod's programs (ingress, TCP).
+
+    For UDP ingress the frames before the programs: the receiver knows what came through.
     """
+    sender, _ = rig.ends(cell.direction)
+    behind_programs = cell.direction is Direction.INGRESS and not cell.is_udp
+    counter = FrameCounter(rig, cell.direction)
 
     def wait_until(offset_seconds: float) -> None:
         time.sleep(max(0.0, running.started_at + offset_seconds - time.monotonic()))
 
-    if cell.direction is Direction.EGRESS:
-        counter = FrameCounter(rig, cell.direction)
-        wait_until(_SKIP_START_SECONDS)
-        first = counter.read()
-        wait_until(seconds - _SKIP_END_SECONDS)
-        return (counter.read() - first).bits_per_sec
-    if cell.is_udp:
-        return None
     wait_until(_SKIP_START_SECONDS)
-    sockets = socket_counters(rig.pod)
+    sockets, frames = socket_counters(rig.pod), counter.read()
     wait_until(seconds - _SKIP_END_SECONDS)
-    counted = socket_counters(rig.pod) - sockets
-    return counted.received_frame_bytes(cell.family) * 8 / counted.at_seconds
+    retransmits = socket_counters(sender).retransmitted_segments
+    if behind_programs:
+        counted = socket_counters(rig.pod) - sockets
+        bits_per_sec = counted.received_frame_bytes(cell.family) * 8 / counted.at_seconds
+    else:
+        bits_per_sec = (counter.read() - frames).bits_per_sec
+    return _Steady(bits_per_sec, retransmits)
 
 
 def _program_runs(

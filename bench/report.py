@@ -54,6 +54,9 @@ def render(results: Results, plots: Sequence[Path]) -> str:
         parts.append(_free(free, by_cell))
     ours = [by_cell[c][Podpace.name] for c in cells if Podpace.name in by_cell[c]]
     parts.append(_goals(ours))
+    notes = [f"- {m.cell}, {m.limiter}: {m.note}" for m in results.measurements.values() if m.note]
+    if notes:
+        parts.append("## Marked with *\n\n" + "\n".join(notes))
     parts.append(_everything(cells, by_cell))
     return "\n\n".join(parts) + "\n"
 
@@ -97,9 +100,11 @@ def _overview(
             return ""
         if m.error:
             return "failed"
-        count = f"{m.lost_part or 0:.0%} lost" if udp else f"{m.retransmits}"
+        lost = "?" if m.lost_part is None else f"{m.lost_part:.0%}"
+        count = f"{lost} lost" if udp else f"{m.retransmits}"
         ping = f"{m.ping_p99_ms:.{1 if m.ping_p99_ms < 100 else 0}f}"
-        return f"{m.utilisation or 0:.3f} / {count} / {ping}"
+        mark = " *" if m.note else ""
+        return f"{m.utilisation or 0:.3f} / {count} / {ping}{mark}"
 
     rows = [[_name(c), *(short(by_cell[c].get(n)) for n in shown)] for c in cells]
     second = "datagrams lost" if udp else "retransmits"

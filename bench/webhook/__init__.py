@@ -1,0 +1,1 @@
+"""The webhook beside a minimal Go webhook."""

@@ -1,0 +1,3 @@
+module podpace.io/bench/webhook/peer
+
+go 1.22
