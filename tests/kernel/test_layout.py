@@ -78,6 +78,9 @@ def test_the_programs_read_every_limit_where_it_is_written(
             f"{direction.value}.debt_bytes": abi.debt_bytes(direction, limit),
             f"{direction.value}.epoch_ns": abi.epoch_ns(limit.rate_bytes_per_sec),
         }
+        factor = abi.credit_factor(limit.rate_bytes_per_sec)
+        names = (f"{direction.value}.credit_multiplier", f"{direction.value}.credit_shift")
+        expected |= dict(zip(names, factor, strict=True))
     record = abi.encode_limits(CGROUP_ID, limits, egress_fq=egress_fq)
     assert read(record, layout) == expected
     assert abi.decode_limits(record, exempt) == limits

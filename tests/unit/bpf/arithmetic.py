@@ -23,14 +23,14 @@ class DirectionLimit(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_uint64)
         for name in (
-            "bits_per_second",
-            "burst_bits",
             "rate_bytes_per_sec",
             "burst_bytes",
             "debt_bytes",
-            "epoch_ns",
             "credit_multiplier",
             "credit_shift",
+            "epoch_ns",
+            "bits_per_second",
+            "burst_bits",
         )
     ]
 
