@@ -1,6 +1,7 @@
 """bpf/bucket.h and bpf/controller.h through ctypes."""
 
 import ctypes
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,22 +18,16 @@ START_NS = 3600 * NSEC_PER_SEC
 """Some time after boot."""
 
 
+def declared(structure: str) -> list[str]:
+    """The names of a structure's numbers, in the order of bpf/limit.h."""
+    body = (HEADERS / "limit.h").read_text().split(f"struct {structure} {{")[1].split("};")[0]
+    return re.findall(r"^\s*[su]64 (\w+);", body, re.MULTILINE)
+
+
 class DirectionLimit(ctypes.Structure):
     """struct direction_limit."""
 
-    _fields_ = [
-        (name, ctypes.c_uint64)
-        for name in (
-            "rate_bytes_per_sec",
-            "burst_bytes",
-            "debt_bytes",
-            "credit_multiplier",
-            "credit_shift",
-            "epoch_ns",
-            "bits_per_second",
-            "burst_bits",
-        )
-    ]
+    _fields_ = [(name, ctypes.c_uint64) for name in declared("direction_limit")]
 
 
 class DirectionState(ctypes.Structure):
@@ -40,7 +35,7 @@ class DirectionState(ctypes.Structure):
 
     _fields_ = [
         (name, ctypes.c_int64 if name == "tokens_bytes" else ctypes.c_uint64)
-        for name in abi.DirectionState.__slots__
+        for name in declared("direction_state")
     ]
 
 
