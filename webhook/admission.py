@@ -14,6 +14,7 @@ from contract.quantity import format_bits_per_second
 from webhook import reviews
 from webhook.metrics import Metrics
 from webhook.mutation import Decision, decide, denial_message
+from webhook.reading import DIRECTIONS
 from webhook.reviews import Answer, ConfigMap, Pod, Request, Review
 
 log = structlog.stdlib.get_logger()
@@ -62,7 +63,7 @@ def make_mutate(policies: Policies, metrics: Metrics) -> Handler:
             if decision.allowed and source is not None and not request.dry_run:
                 metrics.limit_source.labels(source.value).inc()
         encoded = reviews.encode_answer(answer)
-        metrics.requests.labels("mutate", _operation(request), result).inc()
+        metrics.count_request("mutate", _operation(request), result).inc()
         duration.observe(time.perf_counter() - started)
         return encoded
 
@@ -98,7 +99,7 @@ def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) 
             else reviews.allow(request.uid, (), warnings)
         )
         result = "denied" if problems else "allowed"
-        metrics.requests.labels("validate", _operation(request), result).inc()
+        metrics.count_request("validate", _operation(request), result).inc()
         duration.observe(time.perf_counter() - started)
         return reviews.encode_answer(answer)
 
@@ -171,7 +172,7 @@ def _log_pod(request: Request[Pod], decision: Decision) -> None:
     resolution = decision.resolution
     fields = {
         f"{direction}_bits_per_second": resolved.limit.bits_per_second
-        for direction in Direction
+        for direction in DIRECTIONS
         if resolution and (resolved := resolution.of(direction))
     }
     log.info(

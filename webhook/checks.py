@@ -14,7 +14,7 @@ from contract.names import Direction, GateRule, OnViolation, Require
 from contract.policy import EffectivePolicy
 from contract.problems import Problem
 from contract.quantity import format_bits_per_second
-from webhook.reading import INPUT_KEYS, OUR_RATE_KEYS, Reading
+from webhook.reading import DIRECTIONS, INPUT_KEYS, OUR_RATE_KEYS, Reading
 
 Check = Callable[[Reading, EffectivePolicy], Iterable[Problem]]
 Advice = Callable[[Reading, EffectivePolicy], Iterable[str]]
@@ -32,7 +32,7 @@ def unknown_keys(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
 
 def unreadable_quantities(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
     """Also the key that does not win: a container runtime may read it and refuse the pod later."""
-    for direction in Direction:
+    for direction in DIRECTIONS:
         asked = reading.of(direction)
         for written in (asked.rate, asked.shadowed, asked.burst):
             if written is not None and isinstance(written.value, Problem):
@@ -52,7 +52,7 @@ def unreadable_gate(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
 
 def bursts_without_limit(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
     """A burst belongs to a limit."""
-    for direction in Direction:
+    for direction in DIRECTIONS:
         asked = reading.of(direction)
         if asked.burst and asked.rate is None and policy.of(direction).default is None:
             key = OUR_RATE_KEYS[direction]
@@ -69,7 +69,7 @@ def out_of_bounds(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem
 
 def missing_limits(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
     """What ``require`` asks for."""
-    missing = [d for d in Direction if reading.of(d).rate is None and policy.of(d).default is None]
+    missing = [d for d in DIRECTIONS if reading.of(d).rate is None and policy.of(d).default is None]
     if policy.require is Require.BOTH:
         for direction in missing:
             yield Problem(
@@ -78,7 +78,7 @@ def missing_limits(reading: Reading, policy: EffectivePolicy) -> Iterator[Proble
                 "is not set, and the policy requires both limits",
                 "set it, for example to 10M for 10 Mbit/s",
             )
-    elif policy.require is Require.ANY and len(missing) == len(Direction):
+    elif policy.require is Require.ANY and len(missing) == len(DIRECTIONS):
         yield Problem(
             OUR_RATE_KEYS[Direction.EGRESS],
             "",
@@ -106,7 +106,7 @@ def clamped(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
 
 def shadowed(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
     """Two keys that say different things."""
-    for direction in Direction:
+    for direction in DIRECTIONS:
         asked = reading.of(direction)
         if (
             asked.rate
@@ -122,7 +122,7 @@ def shadowed(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
 
 def capped_bursts(reading: Reading, _: EffectivePolicy) -> Iterator[str]:
     """Bursts above one second of their rate."""
-    for direction in Direction:
+    for direction in DIRECTIONS:
         asked = reading.of(direction)
         rate = asked.rate.bits if asked.rate else None
         burst = asked.burst.bits if asked.burst else None
@@ -136,7 +136,7 @@ def vain_gates(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
         return
     if policy.readiness_gate is GateRule.NEVER:
         yield f"{names.ANNOTATION_READINESS_GATE} has no effect: the policy says never"
-    elif all(reading.of(d).rate is None and policy.of(d).default is None for d in Direction):
+    elif all(reading.of(d).rate is None and policy.of(d).default is None for d in DIRECTIONS):
         yield f"{names.ANNOTATION_READINESS_GATE} has no effect on a pod without a limit"
 
 
@@ -144,7 +144,7 @@ ADVICE: Final[tuple[Advice, ...]] = (clamped, shadowed, capped_bursts, vain_gate
 
 
 def _violations(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
-    for direction in Direction:
+    for direction in DIRECTIONS:
         asked, bounds = reading.of(direction), policy.of(direction)
         rate = asked.rate.bits if asked.rate else None
         if asked.rate and rate is not None:

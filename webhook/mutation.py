@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract import names
-from contract.names import Direction
 from contract.policy import EffectivePolicy
 from contract.problems import Problem
 from webhook.checks import ADVICE, CHECKS
 from webhook.jsonpatch import Operation, change_map
-from webhook.reading import MIRROR_ANNOTATION, OUR_RATE_KEYS, STANDARD_RATE_KEYS, Reading, read
+from webhook.reading import (
+    DIRECTIONS,
+    MIRROR_ANNOTATION,
+    OUR_RATE_KEYS,
+    STANDARD_RATE_KEYS,
+    Reading,
+    read,
+)
 from webhook.resolution import Resolution, resolve
 from webhook.reviews import Pod, clip
 
@@ -85,7 +91,7 @@ def make_patch(
     put = resolution.annotations()
     drop = {names.ANNOTATION_EXEMPT_CIDRS}
     if take_over:
-        for direction in Direction:
+        for direction in DIRECTIONS:
             rate = reading.of(direction).rate
             if rate is not None:
                 put[OUR_RATE_KEYS[direction]] = rate.text

@@ -13,6 +13,8 @@ from contract.quantity import parse_bits_per_second, parse_burst_bits
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 """Marks the API's image of a static pod, which only the kubelet may write."""
 
+DIRECTIONS: Final = tuple(Direction)
+"""Walking an enum makes a generator each time; this is on the path of every review."""
 OUR_RATE_KEYS: Final = {
     Direction.INGRESS: names.ANNOTATION_INGRESS_BANDWIDTH,
     Direction.EGRESS: names.ANNOTATION_EGRESS_BANDWIDTH,

@@ -5,12 +5,15 @@ result always obeys the policy. Whether the pod is refused instead is the checks
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from contract import names
 from contract.limits import Limit, make_limit
 from contract.names import Direction, GateRule, Mode, Source
 from contract.policy import EffectiveBounds, EffectivePolicy
 from webhook.reading import Asked, Reading
+
+_NEARNESS: Final = tuple(Source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,10 @@ class Resolution:
     @property
     def source(self) -> Source | None:
         """The nearest to the pod of both directions' sources."""
-        sources = {r.source for r in (self.ingress, self.egress) if r is not None}
-        return next((source for source in Source if source in sources), None)
+        if self.ingress is None or self.egress is None:
+            only = self.ingress or self.egress
+            return only.source if only else None
+        return min(self.ingress.source, self.egress.source, key=_NEARNESS.index)
 
     @property
     def limited(self) -> bool:

@@ -102,7 +102,8 @@ def _targets(rows: list[Row], behind: dict[str, Any] | None) -> list[str]:
             (
                 "added p99 ≤ 25 ms at 100 pod creations/s, by the API server's metric",
                 f"{behind['p99_ms']:.1f} ms (p50 {behind['p50_ms']:.1f} ms, "
-                f"{behind['pods']:,} pods at {behind['per_second']:.0f}/s, {behind['failures']} failed)",
+                f"{behind['pods']:,} pods at {behind['per_second']:.0f}/s, "
+                f"{behind['failures']} failed)",
                 behind["p99_ms"] <= 25 and behind["failures"] == 0,
             )
         )

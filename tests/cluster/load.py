@@ -13,7 +13,7 @@ import httpx
 from tests.cluster.install import pod
 from tests.cluster.plane import ControlPlane
 
-_PATH = "/api/v1/namespaces/default/pods?dryRun=All"
+_PATH = "/api/v1/namespaces/default/pods"
 _LABEL = "podpace.io/egress-bits-per-second"
 
 
@@ -27,11 +27,14 @@ class Outcome:
 
 
 @contextmanager
-def steady_load(plane: ControlPlane, per_second: int) -> Iterator[Outcome]:
+def steady_load(plane: ControlPlane, per_second: int, *, dry_run: bool = True) -> Iterator[Outcome]:
     """Runs in a thread of its own until the block ends."""
     outcome = Outcome()
     stop = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_run(plane, per_second, outcome, stop)))
+    path = f"{_PATH}?dryRun=All" if dry_run else _PATH
+    thread = threading.Thread(
+        target=lambda: asyncio.run(_run(plane, path, per_second, outcome, stop))
+    )
     thread.start()
     try:
         yield outcome
@@ -41,7 +44,11 @@ def steady_load(plane: ControlPlane, per_second: int) -> Iterator[Outcome]:
 
 
 async def _run(
-    plane: ControlPlane, per_second: int, outcome: Outcome, stop: threading.Event
+    plane: ControlPlane,
+    path: str,
+    per_second: int,
+    outcome: Outcome,
+    stop: threading.Event,
 ) -> None:
     context = ssl.create_default_context(cafile=str(plane.ca_file))
     limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
@@ -63,15 +70,15 @@ async def _run(
         while not stop.is_set():
             # Catches up after a pause, so the mean rate holds on a busy machine.
             while sent < (time.monotonic() - begin) * per_second:
-                group.create_task(_create(client, body, outcome))
+                group.create_task(_create(client, path, body, outcome))
                 sent += 1
             await asyncio.sleep(0.005)
         outcome.seconds = time.monotonic() - begin
 
 
-async def _create(client: httpx.AsyncClient, body: object, outcome: Outcome) -> None:
+async def _create(client: httpx.AsyncClient, path: str, body: object, outcome: Outcome) -> None:
     try:
-        response = await client.post(_PATH, json=body)
+        response = await client.post(path, json=body)
         labels = response.json().get("metadata", {}).get("labels", {})
         if response.status_code != 201 or _LABEL not in labels:
             outcome.failures.append(f"{response.status_code}: {response.text[:300]}")

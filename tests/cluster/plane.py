@@ -178,7 +178,7 @@ class ControlPlane:
         while time.monotonic() < until:
             for process in self._processes:
                 if process.poll() is not None:
-                    message = f"{process.args} ended:\n{self.log('kube-apiserver')[-2000:]}"
+                    message = f"{process.args!r} ended:\n{self.log('kube-apiserver')[-2000:]}"
                     raise AssertionError(message)
             # Until it has written its certificate there is nothing to trust.
             with contextlib.suppress(httpx.TransportError, OSError), self.client() as client:
