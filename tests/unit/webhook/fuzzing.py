@@ -121,15 +121,16 @@ _gates = st.lists(
     st.sampled_from(["a/b", f"{OUR}BandwidthEnforced"]).map(lambda t: {"conditionType": t}),
     max_size=2,
 )
+# The API server always sends a spec.
 pods = st.fixed_dictionaries(
-    {"metadata": _metadata},
-    optional={
+    {
+        "metadata": _metadata,
         "spec": st.fixed_dictionaries(
             {},
             optional={"readinessGates": st.one_of(st.none(), _gates), "hostNetwork": st.booleans()},
         ),
-        "status": st.none(),
     },
+    optional={"status": st.none()},
 )
 reviews = st.fixed_dictionaries(
     {

@@ -1,0 +1,68 @@
+"""The examples of refused pods and policies in docs/ are what the webhook says, word for word."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from contract.policy import NO_POLICY, EffectivePolicy, merge, parse_policy
+from webhook.admission import policy_denial_message, policy_problems
+from webhook.checks import CHECKS
+from webhook.mutation import decide, denial_message
+from webhook.reading import read
+from webhook.reviews import ConfigMap, Pod
+
+DOCS = Path(__file__).parents[3] / "docs"
+_BLOCK = re.compile(r"^```(yaml policy|yaml pod|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def examples(page: str) -> dict[str, dict[str, str]]:
+    """Section by title, each with its blocks by kind."""
+    sections = (DOCS / page).read_text().split("\n## ")[1:]
+    return {s.splitlines()[0]: dict(_BLOCK.findall(s)) for s in sections}
+
+
+PODS = examples("user/refused.md")
+POLICIES = examples("operator/refused-policies.md")
+
+
+def _pod(blocks: dict[str, str]) -> tuple[dict[str, str], EffectivePolicy]:
+    data: dict[str, Any] = yaml.safe_load(blocks.get("yaml policy", "{}"))
+    policy, problems = parse_policy(data)
+    assert problems == ()
+    return yaml.safe_load(blocks["yaml pod"])["annotations"], merge(policy, NO_POLICY)
+
+
+@pytest.mark.parametrize("title", PODS)
+def test_a_refused_pod_reads_what_the_page_says(title: str) -> None:
+    """Key, text, reason and fix."""
+    annotations, policy = _pod(PODS[title])
+    pod = msgspec.convert({"metadata": {"annotations": annotations}}, Pod)
+
+    problems = decide(pod, policy).problems
+
+    assert denial_message(problems, "the pod's bandwidth") + "\n" == PODS[title]["text"]
+
+
+@pytest.mark.parametrize("title", POLICIES)
+def test_a_refused_policy_reads_what_the_page_says(title: str) -> None:
+    """Key, text, reason and fix."""
+    data = yaml.safe_load(POLICIES[title]["yaml policy"])
+
+    problems = policy_problems(msgspec.convert({"data": data}, ConfigMap))
+
+    assert policy_denial_message(problems) + "\n" == POLICIES[title]["text"]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
+def test_every_check_has_an_example(check: Any) -> None:
+    """A new check needs a section of its own."""
+    found = []
+    for blocks in PODS.values():
+        annotations, policy = _pod(blocks)
+        found += list(check(read(annotations), policy))
+
+    assert found
