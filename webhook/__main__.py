@@ -33,6 +33,9 @@ def review(
         list[str],
         typer.Option("-f", "--filename", help="Pods, workloads and policies; - is stdin. Repeat."),
     ],
+    more_files: Annotated[
+        list[str] | None, typer.Argument(help="More of them, as -f *.yaml gives.")
+    ] = None,
     namespace: Annotated[
         str, typer.Option("--namespace", "-n", help="For objects that name none.")
     ] = "default",
@@ -47,7 +50,9 @@ def review(
     if output not in ("text", "json"):
         message = f"{output!r} is not a format; write text or json"
         raise typer.BadParameter(message, param_hint="--output")
-    raise typer.Exit(review_main(files, namespace, release_namespace, output))
+    raise typer.Exit(
+        review_main([*files, *(more_files or ())], namespace, release_namespace, output)
+    )
 
 
 @cli.command()

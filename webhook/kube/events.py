@@ -13,14 +13,17 @@ _COMPONENT: Final = f"{names.DOMAIN}/webhook"
 
 
 def make_event(about: Json, kind: str, reason: str, note: str, now: float) -> Json:
-    """A core/v1 Event about an object; ``note`` is cut to what the API server takes."""
+    """A core/v1 Event about one version of an object; ``note`` is cut to what fits.
+
+    Its name follows from the version, so replicas that say the same make one Event.
+    """
     metadata = about["metadata"]
     moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "generateName": f"{metadata['name'][:200]}.",
+            "name": f"{metadata['name'][:200]}.{metadata['resourceVersion']}.{reason.lower()}",
             "namespace": metadata["namespace"],
         },
         "involvedObject": {
@@ -29,7 +32,7 @@ def make_event(about: Json, kind: str, reason: str, note: str, now: float) -> Js
             "name": metadata["name"],
             "namespace": metadata["namespace"],
             "uid": metadata.get("uid"),
-            "resourceVersion": metadata.get("resourceVersion"),
+            "resourceVersion": metadata["resourceVersion"],
         },
         "type": kind,
         "reason": reason,

@@ -1,5 +1,6 @@
 """Policy ConfigMaps of all namespaces, watched into the policy store."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -8,7 +9,7 @@ import structlog
 
 from contract import names
 from contract.problems import Problem
-from webhook.errors import ApiError
+from webhook.errors import ApiError, ConflictError
 from webhook.kube.events import WARNING, make_event
 from webhook.kube.ports import Api, Json
 from webhook.metrics import Metrics
@@ -83,7 +84,9 @@ def event_poster(api: Api) -> PostEvent:
     """Writes Events through ``api``."""
 
     def post(namespace: str, event: Json) -> None:
-        api.create(f"/api/v1/namespaces/{namespace}/events", event)
+        # Another replica may have said it.
+        with contextlib.suppress(ConflictError):
+            api.create(f"/api/v1/namespaces/{namespace}/events", event)
 
     return post
 
