@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.build import bin_dir, is_built
-from tests.cluster.install import USERS, Installation
-from tests.cluster.plane import ControlPlane
+from tests.cluster.helpers import EGRESS, PODS
+from tests.cluster.install import USERS, Installation, pod
+from tests.cluster.plane import Client, ControlPlane
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,30 @@ def installation(plane: ControlPlane) -> Iterator[Installation]:
         yield installed
     finally:
         installed.stop()
+
+
+_names = iter(range(10**6))
+
+
+@pytest.fixture
+def admin(installation: Installation) -> Client:
+    """An administrator."""
+    return installation.admin
+
+
+@pytest.fixture
+def namespace(installation: Installation) -> Iterator[str]:
+    """A namespace of its own; its policy goes with it."""
+    name = f"live-{next(_names)}"
+    installation.admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    installation.admin.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def limited(admin: Client) -> Iterator[str]:
+    """The path of a pod with 10 Mbit/s of egress."""
+    made = admin.create(PODS, pod({EGRESS: "10M"}))
+    path = f"{PODS}/{made['metadata']['name']}"
+    yield path
+    admin.delete(path)

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.cases import limits
+from tests.cluster.helpers import EGRESS, ours, until
 from tests.cluster.install import Installation, pod
-from tests.cluster.test_live import _ours, _until
-
-EGRESS = "podpace.io/egress-bandwidth"
 
 
 @pytest.fixture
@@ -40,8 +38,8 @@ def test_the_leader_alone_gives_slipped_pods_their_labels(
     ]
     path = f"/api/v1/namespaces/{slipped}/pods"
 
-    found = _until(
-        lambda: {p["metadata"]["name"]: _ours(p) for p in installation.admin.get(path)["items"]},
+    found = until(
+        lambda: {p["metadata"]["name"]: ours(p) for p in installation.admin.get(path)["items"]},
         lambda pods: all(pods.values()) and pods["forged"] != {"egress-bits-per-second": "99"},
     )
 
