@@ -47,11 +47,11 @@ def terminal_chart(timelines: Sequence[Timeline], width: int, height: int) -> st
     end = max(t.at_seconds[-1] for t in timelines)
     plotext.xlim(-_SHOWN_FREE_SECONDS, end)
     limited = [p for p in timelines[0].phases if p.limit_bits_per_sec]
-    ticks = [p.start_seconds for p in limited]
+    middles = [(p.start_seconds + p.end_seconds) / 2 for p in limited]
     labels = [f"limit {rate_text(p.limit_bits_per_sec or 0)}" for p in limited]
-    plotext.xticks([-_SHOWN_FREE_SECONDS / 2, *ticks], ["no limit", *labels])
-    for tick in ticks:
-        plotext.vline(tick, color="gray")
+    plotext.xticks([-_SHOWN_FREE_SECONDS / 2, *middles], ["no limit", *labels])
+    for phase in limited:
+        plotext.vline(phase.start_seconds, color="gray")
     return str(plotext.build())
 
 

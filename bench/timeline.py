@@ -1,13 +1,24 @@
 """One transfer whose limit is set and changed while it runs, sampled ten times a second."""
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Self
 
 from bench.limiters import Limiter
-from bench.rig import Rig, RigError, SocketCounters, TcpLoad, bulk, ping, socket_counters
+from bench.rig import (
+    Rig,
+    RigError,
+    SocketCounters,
+    TcpLoad,
+    bulk,
+    ping,
+    shielded,
+    socket_counters,
+)
 from bench.rig.probes import PingResult
 from contract.names import Direction
 
@@ -46,24 +57,47 @@ Watch = Callable[[int | None, float, float], None]
 
 
 class _Recorder:
-    """Samples the receiver's and the sender's sockets until told to stop."""
+    """Samples the receiver's sockets in a thread of its own, also while a limit is being set."""
 
     def __init__(self, rig: Rig, direction: Direction, watch: Watch) -> None:
         self._sender, self._receiver = rig.ends(direction)
         self._watch = watch
+        self._stop = threading.Event()
+        self._error: RigError | None = None
+        self._thread = threading.Thread(target=self._sample)
+        self.limit: int | None = None
         self.samples: list[SocketCounters] = [socket_counters(self._receiver)]
-        self.started_at = self.samples[0].at_seconds
 
-    def retransmits(self) -> int:
-        return socket_counters(self._sender).retransmitted_segments
+    def __enter__(self) -> Self:
+        with shielded():  # the thread inherits the mask: signals stay with the main thread
+            self._thread.start()
+        return self
 
-    def until(self, end_seconds: float, limit: int | None) -> None:
-        """Samples up to a moment of time.monotonic()."""
-        while (now := time.monotonic()) < end_seconds:
-            time.sleep(min(SAMPLE_SECONDS, end_seconds - now))
-            last, sample = self.samples[-1], socket_counters(self._receiver)
-            self.samples.append(sample)
-            self._watch(limit, sample.at_seconds - self.started_at, _rate(sample - last))
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def started_at(self) -> float:
+        """time.monotonic() of the first sample."""
+        return self.samples[0].at_seconds
+
+    def mark(self) -> tuple[int | None, float, int]:
+        """(limit, now, retransmits so far). Raises RigError when sampling has failed."""
+        if self._error is not None:
+            raise self._error
+        counted = socket_counters(self._sender)
+        return self.limit, time.monotonic(), counted.retransmitted_segments
+
+    def _sample(self) -> None:
+        try:
+            while not self._stop.wait(SAMPLE_SECONDS):
+                last, sample = self.samples[-1], socket_counters(self._receiver)
+                self.samples.append(sample)
+                at = sample.at_seconds - self.started_at
+                self._watch(self.limit, at, _rate(sample - last))
+        except RigError as e:
+            self._error = e
 
 
 def _rate(difference: SocketCounters) -> float:
@@ -81,26 +115,26 @@ def record(
     watch: Watch,
 ) -> Timeline:
     """Runs one flow without a limit, then under each limit in turn. Raises RigError."""
-    # Attaching takes a moment; the load is ended by us and not by its own clock.
-    longest = free_seconds + phase_seconds * len(limits) + 10
+    limited_seconds = phase_seconds * len(limits)
     with ExitStack() as stack:
-        stack.enter_context(bulk(rig, TcpLoad(direction, seconds=longest)))
+        # Attaching takes a moment; the load is ended by us and not by its own clock.
+        load = TcpLoad(direction, seconds=free_seconds + limited_seconds + 20)
+        stack.enter_context(bulk(rig, load))
         _wait_for_flow(rig, direction)
-        ping_seconds = free_seconds + phase_seconds * len(limits)
-        pings = stack.enter_context(ping(rig, ping_seconds))
-        recorder = _Recorder(rig, direction, watch)
-        retransmits = recorder.retransmits()
-        marks: list[tuple[int | None, float, int]] = [(None, recorder.started_at, retransmits)]
-        recorder.until(recorder.started_at + free_seconds, None)
+        pings = stack.enter_context(ping(rig, free_seconds + limited_seconds))
+        recorder = stack.enter_context(_Recorder(rig, direction, watch))
+        marks = [recorder.mark()]
+        time.sleep(free_seconds)
         change = None
         for limit in limits:
             if change is None:
                 change = stack.enter_context(limiter.applied(rig, direction, limit))
             else:
                 change(limit)
-            marks.append((limit, time.monotonic(), recorder.retransmits()))
-            recorder.until(time.monotonic() + phase_seconds, limit)
-        marks.append((None, time.monotonic(), recorder.retransmits()))
+            recorder.limit = limit
+            marks.append(recorder.mark())
+            time.sleep(phase_seconds)
+        marks.append(recorder.mark())
         answered = pings.result()
     return _timeline(limiter.name, direction, recorder.samples, marks, answered)
 

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -79,11 +80,21 @@ def running(argv: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def shielded() -> Iterator[None]:
     """Signals that would end us wait until the block is through. For cleaning up."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
+    # The mask is for the commands we start, which inherit it: a Ctrl-C at the terminal reaches them
+    # too. It does not keep a signal away that another thread takes, so the handlers wait as well.
+    mask_before = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
+    handlers_before, waiting = {}, []
+    if threading.current_thread() is threading.main_thread():
+        for number in _END_SIGNALS:
+            handlers_before[number] = signal.signal(number, lambda n, _: waiting.append(n))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers_before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask_before)
+        if waiting:
+            signal.raise_signal(waiting[0])
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
