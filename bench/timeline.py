@@ -164,7 +164,8 @@ def _timeline(
         rate = _rate(inside[-1] - inside[0]) if len(inside) > 1 else 0.0
         pings = answered.between(settled, end)
         phases.append(Phase(limit, start - zero, end - zero, rate, after - before, pings))
-    pairs = list(itertools.pairwise(samples))
+    last = marks[-1][1]  # what came later saw the limiter taken off again
+    pairs = [pair for pair in itertools.pairwise(samples) if pair[1].at_seconds <= last]
     return Timeline(
         limiter,
         direction,
