@@ -47,8 +47,10 @@ Exempt = Annotated[
     ),
 ]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
+# readable=False: typer would look first, and call a socket that only root may use a usage error.
 Socket = Annotated[
-    Path, typer.Option(help="The daemon's socket.", envvar=SOCKET_ENVIRONMENT_VARIABLE)
+    Path,
+    typer.Option(help="The daemon's socket.", envvar=SOCKET_ENVIRONMENT_VARIABLE, readable=False),
 ]
 DEFAULT_SOCKET = Path(DEFAULT_SOCKET_PATH)
 

@@ -104,11 +104,16 @@ def show_once(
 
 
 def show_live(enforcer: Enforcer, interval_seconds: float) -> None:
-    """A table that follows until Ctrl-C."""
+    """A table that follows until Ctrl-C; where output is no terminal, one below the other."""
+    out = console()
     before, started = enforcer.list_targets(), time.monotonic()
-    with Live(make_view(()), console=console(), auto_refresh=False, screen=True) as live:
+    with Live(make_view(()), console=out, auto_refresh=False, screen=out.is_terminal) as live:
         while True:
             time.sleep(interval_seconds)
             after, ended = enforcer.list_targets(), time.monotonic()
-            live.update(make_view(make_rows(before, after, ended - started)), refresh=True)
+            view = make_view(make_rows(before, after, ended - started))
+            if out.is_terminal:
+                live.update(view, refresh=True)
+            else:
+                out.print(view)
             before, started = after, ended

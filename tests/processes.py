@@ -14,6 +14,7 @@ from typing import Any
 from tests.fakes import make_proc
 
 ROOT = Path(__file__).parents[1]
+PODPACE = str(Path(sys.executable).with_name("podpace"))
 
 
 @dataclass
@@ -84,8 +85,8 @@ def enforcer(work: Path, *more: str) -> Iterator[Daemon]:
 def client(*arguments: object, socket: Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run ``podpace`` with ``PODPACE_SOCKET``."""
     return subprocess.run(
-        [sys.executable, "-m", "client", *map(str, arguments)],
-        env={**os.environ, "PODPACE_SOCKET": str(socket), "PYTHONPATH": str(ROOT)},
+        [PODPACE, *map(str, arguments)],
+        env={**os.environ, "PODPACE_SOCKET": str(socket)},
         cwd=cwd,
         capture_output=True,
         text=True,
