@@ -8,7 +8,7 @@ import structlog
 
 from contract import names
 from contract.names import Direction, Mode
-from contract.policy import EffectivePolicy, Policy, parse_policy
+from contract.policy import EffectivePolicy, Policy, merge, parse_policy
 from contract.problems import Problem
 from contract.quantity import format_bits_per_second
 from webhook import reviews
@@ -119,6 +119,7 @@ def policy_problems(config_map: ConfigMap) -> tuple[Problem, ...]:
 def policy_warnings(config_map: ConfigMap, cluster: Policy) -> tuple[str, ...]:
     """Where a namespace's policy tries to loosen the cluster's, which then holds."""
     policy, _ = parse_policy(config_map.data or {})
+    merged = merge(policy, cluster)
     found = []
     for direction in Direction:
         ours, theirs = policy.of(direction).max, cluster.of(direction).max
@@ -127,6 +128,12 @@ def policy_warnings(config_map: ConfigMap, cluster: Policy) -> tuple[str, ...]:
             found.append(f"{direction}.max is above the cluster's, {most}, which holds")
     if policy.mode is Mode.OBSERVE and (cluster.bounded or cluster.mode is Mode.ENFORCE):
         found.append(f"{names.POLICY_MODE}: the cluster's policy enforces, which holds")
+    lost = sorted(set(policy.exempt_cidrs or ()) - set(merged.exempt_cidrs))
+    if lost:
+        key, networks = names.POLICY_EXEMPT_CIDRS, ", ".join(lost)
+        found.append(f"{key}: the cluster's policy does not exempt {networks}, which holds")
+    if policy.require is not None and policy.require is not merged.require:
+        found.append(f"{names.POLICY_REQUIRE}: the cluster requires {merged.require}, which holds")
     return tuple(found)
 
 
