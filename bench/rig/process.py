@@ -103,7 +103,13 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def terminating() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that everything is cleaned up."""
+    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that everything is cleaned up.
+
+    For the main thread; elsewhere it does nothing, since Python's signals arrive there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.signal(number, _interrupt) for number in _END_SIGNALS}
     try:
         yield

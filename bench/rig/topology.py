@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from select import POLLERR, POLLPRI, poll
 
-from bench.rig.process import Place, RigError, sh, shielded
+from bench.rig.process import Place, RigError, sh, shielded, terminating
 from contract.names import Direction
 
 POD_ADDRESS = {4: "10.9.0.2", 6: "fd00:9::2"}
@@ -176,9 +176,13 @@ def _batch(namespace: str, commands: list[str]) -> None:
 
 @contextmanager
 def rig() -> Iterator[Rig]:
-    """Sets a rig up and takes everything of it away again, whatever happens in between."""
+    """Sets a rig up and takes everything of it away again, whatever happens in between.
+
+    SIGTERM and SIGHUP raise KeyboardInterrupt while it is up, as Ctrl-C does.
+    """
     name = f"{_PREFIX}{secrets.token_hex(4)}"
     with ExitStack() as stack:
+        stack.enter_context(terminating())
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-")))
         bpffs = stack.enter_context(private_bpffs(work))
         node, pod, peer = (

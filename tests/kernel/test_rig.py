@@ -176,7 +176,7 @@ def test_nothing_is_left_when_the_process_is_told_to_end(number: signal.Signals)
     """The three signals people and systemd send unwind the stack."""
     script = (
         "from bench.rig import *; from contract.names import Direction\n"
-        "with terminating(), rig() as r, bulk(r, TcpLoad(Direction.EGRESS, 30)) as load:\n"
+        "with rig() as r, bulk(r, TcpLoad(Direction.EGRESS, 30)) as load:\n"
         "    print(r.name, flush=True); load.result()"
     )
     process = subprocess.Popen(
