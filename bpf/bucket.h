@@ -7,8 +7,12 @@
 
 #include "limit.h"
 
-/* Idle time worth more than this is worth no more: keeps the product below 2^64 up to 18 GB/s. */
+/* Idle time worth more than this is worth no more: the product stays below 2^63. */
 #define MAX_REFILL_NS NSEC_PER_SEC
+
+/* Less credit than this stays with the clock: rounding it down for every packet of a flood would
+ * credit nothing at all. */
+#define MIN_CREDIT_BYTES 256
 
 /* Credits the time since the last refill, up to the burst. CPUs' clocks may differ by a little:
  * a step back counts as no time. */
@@ -16,16 +20,20 @@ static inline __attribute__((always_inline)) void
 bucket_refill(struct direction_state *state, const struct direction_limit *limit, u64 now_ns)
 {
     u64 idle_ns = now_ns > state->refilled_at_ns ? now_ns - state->refilled_at_ns : 0;
+    u64 credit_bytes;
 
-    if (!idle_ns)
-        return;
     /* The first packet after attach starts with an empty bucket, not with a second's credit. */
-    if (!state->refilled_at_ns)
-        idle_ns = 0;
+    if (!state->refilled_at_ns) {
+        state->refilled_at_ns = now_ns;
+        return;
+    }
     if (idle_ns > MAX_REFILL_NS)
         idle_ns = MAX_REFILL_NS;
+    credit_bytes = idle_ns * limit->credit_multiplier >> limit->credit_shift;
+    if (credit_bytes < MIN_CREDIT_BYTES && idle_ns < MAX_REFILL_NS)
+        return;
     state->refilled_at_ns = now_ns;
-    state->tokens_bytes += (s64)(idle_ns * limit->rate_bytes_per_sec / NSEC_PER_SEC);
+    state->tokens_bytes += (s64)credit_bytes;
     if (state->tokens_bytes > (s64)limit->burst_bytes)
         state->tokens_bytes = (s64)limit->burst_bytes;
 }

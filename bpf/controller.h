@@ -21,7 +21,7 @@
  * own delay, or it would swing. */
 #define CREDIT_HORIZON_NS 128000000ULL
 /* 8 ms and a frame of credit are kept for what is not paced. */
-#define RESERVE_DIVISOR  128
+#define RESERVE_DIVISOR  512
 #define FULL_FRAME_BYTES 1514
 /* A window long enough for every greedy flow to have sent something. */
 #define EPOCHS_PER_WINDOW 8
@@ -31,7 +31,14 @@
 #define MAX_FOLLOW_NS NSEC_PER_SEC
 /* A socket whose segment was refused and that has nothing in flight tries again after half a second
  * (TCP_RESOURCE_PROBE_INTERVAL): it is silent, not gone. */
-#define SILENT_AFTER_DROP_NS 600000000ULL
+#define SILENT_AFTER_DROP_NS 700000000ULL
+
+static inline __attribute__((always_inline)) s64 reserve_bytes(const struct direction_limit *limit)
+{
+    u64 reserve = limit->rate_bytes_per_sec / RESERVE_DIVISOR + FULL_FRAME_BYTES;
+
+    return (s64)(reserve < limit->burst_bytes / 2 ? reserve : limit->burst_bytes / 2);
+}
 
 /* Bytes per second that all flows together should send in the next epoch. */
 static inline __attribute__((always_inline)) u64
@@ -39,7 +46,7 @@ wanted_bytes_per_sec(const struct direction_limit *limit, s64 tokens_bytes, u64 
 {
     u64 rate = limit->rate_bytes_per_sec;
     u64 horizon_ns = 4 * epoch_ns > CREDIT_HORIZON_NS ? 4 * epoch_ns : CREDIT_HORIZON_NS;
-    s64 surplus_bytes = tokens_bytes - (s64)(rate / RESERVE_DIVISOR + FULL_FRAME_BYTES);
+    s64 surplus_bytes = tokens_bytes - reserve_bytes(limit);
     u64 magnitude = (u64)(surplus_bytes < 0 ? -surplus_bytes : surplus_bytes);
     u64 correction = magnitude * 1000000 / (horizon_ns / 1000);
 
@@ -71,56 +78,84 @@ epoch_length_ns(const struct direction_limit *limit, u64 share_bytes_per_sec, u6
     return follow_ns > epoch_ns ? follow_ns : epoch_ns;
 }
 
-/* Closes the epoch when its time is up, or when it has sent twice what it should, and computes
- * the next share. */
+/* Plans the next epoch: how long, and how many bytes end it early. A start-up burst must not go on
+ * for a whole epoch. Kept in the state, so that a packet costs no division. */
+static inline __attribute__((always_inline)) void
+controller_plan(struct direction_state *state, const struct direction_limit *limit, u64 rtt_ns,
+                u64 now_ns)
+{
+    u64 epoch_ns = epoch_length_ns(limit, state->share_bytes_per_sec, rtt_ns);
+
+    state->epoch_started_at_ns = now_ns;
+    state->epoch_length_ns = epoch_ns;
+    state->epoch_enough_bytes = 2 * (limit->rate_bytes_per_sec * (epoch_ns / 1000) / 1000000);
+    state->epoch_rate_bytes_per_sec = limit->rate_bytes_per_sec;
+    state->epoch_bytes = 0;
+}
+
+static inline __attribute__((always_inline)) int
+recently_refused(const struct direction_state *state, u64 now_ns)
+{
+    return state->dropped_at_ns && now_ns < state->dropped_at_ns + SILENT_AFTER_DROP_NS;
+}
+
+/* Flows that would have used a larger share in the epoch that ends, in 1/256. */
+static inline __attribute__((always_inline)) u64
+greedy_flows_q8(const struct direction_state *state, u64 achieved_bytes_per_sec, int refused)
+{
+    u64 before = state->greedy_flows_q8;
+    u64 greedy = achieved_bytes_per_sec * Q8 / state->share_bytes_per_sec;
+    u64 seen =
+        state->active_flows > state->window_flows ? state->active_flows : state->window_flows;
+
+    /* Up at once, down slowly: a flow too fast costs the others, one too slow only itself. */
+    if (greedy < 2 * before)
+        greedy = (3 * before + greedy) / 4;
+    /* Sockets follow a new share after a while: what they send until then must not be taken for
+     * more flows than there are. */
+    if (seen && greedy > (seen + 1) * Q8)
+        greedy = (seen + 1) * Q8;
+    if (refused) {
+        if (greedy < before)
+            greedy = before;
+        if (state->dropped_at_ns >= state->epoch_started_at_ns && greedy < seen * Q8)
+            greedy = seen * Q8;
+    }
+    if (greedy < Q8)
+        greedy = Q8;
+    return greedy < MAX_GREEDY_FLOWS * Q8 ? greedy : MAX_GREEDY_FLOWS * Q8;
+}
+
+/* Called for every packet: closes the epoch when its time is up, or when it has sent twice what it
+ * should, and computes the next share. */
 static inline __attribute__((always_inline)) void
 controller_tick(struct direction_state *state, const struct direction_limit *limit, u64 rtt_ns,
                 u64 now_ns)
 {
     u64 elapsed_ns = now_ns > state->epoch_started_at_ns ? now_ns - state->epoch_started_at_ns : 0;
-    u64 epoch_ns = epoch_length_ns(limit, state->share_bytes_per_sec, rtt_ns);
-    u64 rate = limit->rate_bytes_per_sec;
-    u64 greedy, achieved, most;
+    u64 epoch_ns = state->epoch_length_ns, achieved;
+    int refused;
 
-    if (elapsed_ns < epoch_ns) {
-        /* A start-up burst must not go on for a whole epoch. */
-        if (elapsed_ns < epoch_ns / 8 ||
-            state->epoch_bytes < 2 * (rate * (epoch_ns / 1000) / 1000000))
-            return;
-    }
-    if (!state->share_bytes_per_sec || elapsed_ns > 4 * epoch_ns) {
+    /* A limit that was changed is followed at once, however long the epoch was to be. */
+    if (elapsed_ns < epoch_ns && state->epoch_rate_bytes_per_sec == limit->rate_bytes_per_sec &&
+        (elapsed_ns < epoch_ns / 8 || state->epoch_bytes < state->epoch_enough_bytes))
+        return;
+    refused = recently_refused(state, now_ns);
+    /* Credit that piles up while refused sockets are silent is not for later. */
+    if (refused && state->tokens_bytes > reserve_bytes(limit))
+        state->tokens_bytes = reserve_bytes(limit);
+    if (!state->share_bytes_per_sec || (elapsed_ns > 4 * epoch_ns && !refused)) {
         /* Nothing is known of what goes on now; the first flow may have it all. */
-        greedy = Q8;
+        state->greedy_flows_q8 = Q8;
     } else {
         achieved = state->epoch_bytes * 1000000 / (elapsed_ns / 1000 + 1);
-        greedy = achieved * Q8 / state->share_bytes_per_sec;
-        /* Up at once, down slowly: a flow too fast costs the others, one too slow only itself. */
-        if (greedy < 2 * state->greedy_flows_q8)
-            greedy = (3 * state->greedy_flows_q8 + greedy) / 4;
-        if (8 * achieved >= 7 * rate)
+        state->greedy_flows_q8 = greedy_flows_q8(state, achieved, refused);
+        if (8 * achieved >= 7 * limit->rate_bytes_per_sec)
             state->limited_ns += elapsed_ns;
-        /* Sockets follow a new share after a round trip: what they send until then must not be
-         * taken for more flows than there are. */
-        most =
-            state->active_flows > state->window_flows ? state->active_flows : state->window_flows;
-        if (most && greedy > (most + 1) * Q8)
-            greedy = (most + 1) * Q8;
-        if (state->dropped_at_ns && now_ns < state->dropped_at_ns + SILENT_AFTER_DROP_NS) {
-            if (greedy < state->greedy_flows_q8)
-                greedy = state->greedy_flows_q8;
-            if (state->dropped_at_ns >= state->epoch_started_at_ns && greedy < most * Q8)
-                greedy = most * Q8;
-        }
-        if (greedy < Q8)
-            greedy = Q8;
-        if (greedy > MAX_GREEDY_FLOWS * Q8)
-            greedy = MAX_GREEDY_FLOWS * Q8;
     }
-    state->greedy_flows_q8 = greedy;
-    state->share_bytes_per_sec =
-        share_of(wanted_bytes_per_sec(limit, state->tokens_bytes, epoch_ns), greedy);
-    state->epoch_started_at_ns = now_ns;
-    state->epoch_bytes = 0;
+    state->share_bytes_per_sec = share_of(
+        wanted_bytes_per_sec(limit, state->tokens_bytes, epoch_ns), state->greedy_flows_q8);
+    controller_plan(state, limit, rtt_ns, now_ns);
     state->epoch++;
     if (state->epoch % EPOCHS_PER_WINDOW == 0) {
         state->active_flows = state->window_flows;

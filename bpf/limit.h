@@ -20,12 +20,15 @@
 /* One direction's limit, with what follows from it, so that no packet pays for a division.
  * rate 0: not limited. */
 struct direction_limit {
-    u64 bits_per_second; /* as the user said it; these two are for user space to read back */
-    u64 burst_bits;
     u64 rate_bytes_per_sec;
     u64 burst_bytes; /* credit after idleness */
     u64 debt_bytes;  /* how far below zero the credit may go before packets are dropped */
-    u64 epoch_ns;    /* how often the share is computed */
+    /* Credit for a time: ns * multiplier >> shift. The multiplier is below 2^33. */
+    u64 credit_multiplier;
+    u64 credit_shift;
+    u64 epoch_ns;        /* how often the share is computed */
+    u64 bits_per_second; /* as the user said it; these two are for user space to read back */
+    u64 burst_bits;
 };
 
 /* Written by user space only, one copy per CPU, in cgroup storage. All zero: not limited, pass. */
@@ -39,18 +42,23 @@ struct limits {
 
 /* One direction's bucket, share controller and counters; written by the programs only. */
 struct direction_state {
+    /* What every packet touches fits one cache line. */
     s64 tokens_bytes; /* below zero: debt */
     u64 refilled_at_ns;
     u64 epoch_started_at_ns;
+    u64 epoch_length_ns;
     u64 epoch_bytes;
-    u64 epoch;               /* number of the running epoch */
-    u64 window_flows;        /* distinct flows seen in the running window of epochs */
-    u64 active_flows;        /* the same in the window before */
-    u64 greedy_flows_q8;     /* flows that would use a larger share, in 1/256 */
-    u64 share_bytes_per_sec; /* what one greedy flow may send */
-    u64 dropped_at_ns;       /* last refused TCP segment */
+    u64 epoch_enough_bytes; /* end it early */
     u64 passed_bytes;
     u64 passed_packets;
+
+    u64 epoch_rate_bytes_per_sec; /* of the limit, when the epoch was planned */
+    u64 epoch;                    /* number of the running epoch */
+    u64 window_flows;             /* distinct flows seen in the running window of epochs */
+    u64 active_flows;             /* the same in the window before */
+    u64 greedy_flows_q8;          /* flows that would use a larger share, in 1/256 */
+    u64 share_bytes_per_sec;      /* what one greedy flow may send */
+    u64 dropped_at_ns;            /* last refused TCP segment */
     u64 dropped_bytes;
     u64 dropped_packets;
     u64 marked_packets;

@@ -39,6 +39,9 @@
  * flood of their own. */
 #define SMALL_PACKET_BYTES  300
 #define SMALL_RESERVE_BYTES 65536
+/* Below this every packet's flow is looked up, above it one in eight. */
+#define QUIET_EPOCH_BYTES 262144
+#define SAMPLED_PACKETS   8
 /* A departure time further away than this is a drop instead. */
 #define DEPARTURE_HORIZON_NS 200000000ULL
 
@@ -100,17 +103,39 @@ is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int ou
 }
 
 /* The flow's record, if this packet carries data: ACKs make no flow active. */
-static inline __attribute__((always_inline)) struct flow *flow_of(struct __sk_buff *skb,
-                                                                  const struct packet *packet)
+static inline __attribute__((always_inline)) struct flow *flow_of(struct __sk_buff *skb)
 {
     struct bpf_sock *sk = skb->sk;
 
-    if (!packet->payload_bytes || !sk)
+    if (!sk)
         return 0;
     sk = bpf_sk_fullsock(sk);
     if (!sk)
         return 0;
     return flows.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+}
+
+/* Whether to look at the packet's flow. sock_ops sees the flows that it paces at every round trip;
+ * the others need to be found, but not by every packet of a busy epoch. */
+static inline __attribute__((always_inline)) int flow_matters(const struct direction_state *state,
+                                                              const struct packet *packet)
+{
+    if (!packet->payload_bytes)
+        return 0;
+    return !packet->is_tcp || state->epoch_bytes < QUIET_EPOCH_BYTES ||
+           !(state->passed_packets % SAMPLED_PACKETS);
+}
+
+/* Counts the flow once per window. Two CPUs may race for the last flow of a window: harmless. */
+static inline __attribute__((always_inline)) void count_flow(struct direction_state *state,
+                                                             struct flow *flow)
+{
+    u64 window = state->epoch / EPOCHS_PER_WINDOW + 1;
+
+    if (flow->window == window)
+        return;
+    flow->window = window;
+    __sync_fetch_and_add(&state->window_flows, 1);
 }
 
 /* What a socket may pace at so that its frames, headers included, keep to the share. */
@@ -144,8 +169,8 @@ int podpace_egress(struct __sk_buff *skb)
     struct direction_limit *limit;
     struct packet packet;
     struct flow *flow;
-    u64 now_ns, window, wait_ns = 0, share;
-    int verdict = PASS, fresh = 0, late = 0;
+    u64 now_ns, wait_ns = 0;
+    int verdict = PASS, late = 0;
 
     if (skb->ifindex == LOOPBACK_IFINDEX)
         return PASS;
@@ -160,26 +185,25 @@ int podpace_egress(struct __sk_buff *skb)
     if (is_exempt(skb, limits, packet.version, 1))
         return PASS;
     out = &state->egress;
-    flow = flow_of(skb, &packet);
+    flow = flow_matters(out, &packet) ? flow_of(skb) : 0;
     if (flow) {
         flow->cgroup_id = limits->cgroup_id;
-        window = out->epoch / EPOCHS_PER_WINDOW + 1;
-        fresh = flow->window != window;
-        flow->window = window;
+        count_flow(out, flow);
     }
     now_ns = bpf_ktime_get_ns();
 
     bpf_spin_lock(&state->lock);
     bucket_refill(out, limit, now_ns);
-    out->window_flows += fresh;
-    if (packet.is_tcp)
-        late = packet.payload_bytes && out->tokens_bytes < -(s64)limit->debt_bytes;
-    else if (out->tokens_bytes < 0) {
-        if (limits->flags & FLAG_EGRESS_FQ)
+    if (packet.is_tcp && packet.payload_bytes) {
+        late = out->tokens_bytes < -(s64)limit->debt_bytes;
+    } else if (packet.frame_bytes <= SMALL_PACKET_BYTES) {
+        late = out->tokens_bytes < -(s64)(limit->debt_bytes + SMALL_RESERVE_BYTES);
+    } else if (out->tokens_bytes < 0) {
+        late = 1;
+        if (limits->flags & FLAG_EGRESS_FQ) {
             wait_ns = (u64)-out->tokens_bytes * 1000000 / (limit->rate_bytes_per_sec / 1000 + 1);
-        late = !(limits->flags & FLAG_EGRESS_FQ) || wait_ns > DEPARTURE_HORIZON_NS;
-        late = late && (packet.frame_bytes > SMALL_PACKET_BYTES ||
-                        out->tokens_bytes < -(s64)(limit->debt_bytes + SMALL_RESERVE_BYTES));
+            late = wait_ns > DEPARTURE_HORIZON_NS;
+        }
     }
     if (late && limits->mode == MODE_ENFORCE) {
         verdict = DROP_WITH_CONGESTION_NOTICE;
@@ -197,11 +221,10 @@ int podpace_egress(struct __sk_buff *skb)
         out->epoch_bytes += packet.frame_bytes;
     }
     controller_tick(out, limit, state->rtt_ns, now_ns);
-    share = out->share_bytes_per_sec;
     bpf_spin_unlock(&state->lock);
 
-    if (flow && packet.is_tcp && !flow->paced)
-        note_earlier_socket(flow, share);
+    if (flow && packet.is_tcp && !flow->paced && limits->mode == MODE_ENFORCE)
+        note_earlier_socket(flow, out->share_bytes_per_sec);
     if (wait_ns && verdict == PASS && limits->mode == MODE_ENFORCE)
         skb->tstamp = now_ns + wait_ns;
     return verdict;
@@ -234,7 +257,9 @@ int podpace_ingress(struct __sk_buff *skb)
 
     bpf_spin_lock(&state->lock);
     bucket_refill(in, limit, now_ns);
-    late = packet.frame_bytes > SMALL_PACKET_BYTES && in->tokens_bytes < -(s64)limit->debt_bytes;
+    late = in->tokens_bytes <
+           -(s64)(limit->debt_bytes +
+                  (packet.frame_bytes > SMALL_PACKET_BYTES ? 0 : SMALL_RESERVE_BYTES));
     congested = in->tokens_bytes < (s64)(limit->burst_bytes / 2);
     if (late && limits->mode == MODE_ENFORCE) {
         verdict = DROP;
@@ -264,7 +289,7 @@ static inline __attribute__((always_inline)) void pace(struct bpf_sock_ops *ops,
                                                        u64 share)
 {
     u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448;
-    u32 pacing = NOT_PACED, clamp = NO_CLAMP, step;
+    u32 pacing = NOT_PACED, clamp = NO_CLAMP, own = flow->app_pacing_bytes_per_sec, step;
     u64 window_bytes;
 
     if (share) {
@@ -273,9 +298,9 @@ static inline __attribute__((always_inline)) void pace(struct bpf_sock_ops *ops,
         window_bytes = window_bytes / segment_bytes + MIN_WINDOW_SEGMENTS;
         if (window_bytes < NO_CLAMP)
             clamp = window_bytes;
-        if (flow->app_pacing_bytes_per_sec && flow->app_pacing_bytes_per_sec < pacing)
-            pacing = flow->app_pacing_bytes_per_sec;
     }
+    if (own && own < pacing)
+        pacing = own;
     step = flow->pacing_bytes_per_sec / 64;
     if (pacing > flow->pacing_bytes_per_sec + step || pacing + step < flow->pacing_bytes_per_sec ||
         (pacing == NOT_PACED && flow->pacing_bytes_per_sec != NOT_PACED)) {
@@ -296,7 +321,7 @@ int podpace_sockops(struct bpf_sock_ops *ops)
     struct flow *flow;
     struct bpf_sock *sk;
     u64 rtt_ns, share;
-    u32 window = MIN_WINDOW_SEGMENTS;
+    u32 window = MIN_WINDOW_SEGMENTS, own = NOT_PACED;
     int established = ops->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB ||
                       ops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
 
@@ -315,12 +340,16 @@ int podpace_sockops(struct bpf_sock_ops *ops)
         bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RTT_CB_FLAG);
         flow->pacing_bytes_per_sec = NOT_PACED;
         flow->cwnd_clamp = NO_CLAMP;
+        if (!bpf_getsockopt(ops, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &own, sizeof(own)))
+            flow->app_pacing_bytes_per_sec = own == NOT_PACED ? 0 : own;
     }
     flow->paced = 1;
     if (!limits->egress.rate_bytes_per_sec || limits->mode != MODE_ENFORCE) {
         pace(ops, flow, 0);
         return PASS;
     }
+    if (!established)
+        count_flow(&state->egress, flow);
     share = state->egress.share_bytes_per_sec;
     if (!share)
         share = limits->egress.rate_bytes_per_sec;
@@ -351,7 +380,7 @@ struct tcp_iterator {
 int bpf_iter__tcp(struct tcp_iterator *ctx)
 {
     struct sock_common *sk = ctx->sk_common;
-    u32 pacing, no_clamp = NO_CLAMP, callbacks = BPF_SOCK_OPS_RTT_CB_FLAG;
+    u32 pacing = NOT_PACED, no_clamp = NO_CLAMP, callbacks = BPF_SOCK_OPS_RTT_CB_FLAG;
     struct flow *flow;
     u64 *release;
     int zero = 0;
@@ -374,7 +403,13 @@ int bpf_iter__tcp(struct tcp_iterator *ctx)
     }
     if (flow->paced || !flow->share_bytes_per_sec)
         return 0;
+    if (!flow->pacing_bytes_per_sec &&
+        !bpf_getsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing,
+                        sizeof(pacing)))
+        flow->app_pacing_bytes_per_sec = pacing == NOT_PACED ? 0 : pacing;
     pacing = pacing_of(flow->share_bytes_per_sec, 1448, 0);
+    if (flow->app_pacing_bytes_per_sec && flow->app_pacing_bytes_per_sec < pacing)
+        pacing = flow->app_pacing_bytes_per_sec;
     bpf_setsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing, sizeof(pacing));
     flow->pacing_bytes_per_sec = pacing;
     if (!bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CALLBACK_FLAGS, &callbacks,

@@ -7,13 +7,16 @@
 
 #include "limit.h"
 
-#define ETHERNET_HEADER_BYTES 14
-#define IPV4_HEADER_BYTES     20
-#define IPV6_HEADER_BYTES     40
-#define TCP                   6
-#define UDP_HEADER_BYTES      8
-#define TCP_DATA_OFFSET       12
-#define LOOPBACK_IFINDEX      1
+#define ETHERNET_HEADER_BYTES      14
+#define IPV4_HEADER_BYTES          20
+#define IPV6_HEADER_BYTES          40
+#define TCP                        6
+#define UDP_HEADER_BYTES           8
+#define ETHERNET_MTU_BYTES         1500
+#define FRAGMENT_BYTES             1480
+#define IPV6_FRAGMENT_HEADER_BYTES 8
+#define TCP_DATA_OFFSET            12
+#define LOOPBACK_IFINDEX           1
 
 struct packet {
     u32 frame_bytes;   /* of all its segments, Ethernet headers included */
@@ -56,6 +59,10 @@ static inline __attribute__((always_inline)) void packet_read(struct __sk_buff *
         header_bytes = network_bytes + (*data_offset >> 4) * 4;
         packet->is_tcp = 1;
         packet->payload_bytes = length > header_bytes ? length - header_bytes : 0;
+    } else if (segments <= 1 && length > ETHERNET_MTU_BYTES) {
+        /* A datagram that IP will cut: the hook comes before that. Taken for standard frames. */
+        segments = (length - network_bytes + FRAGMENT_BYTES - 1) / FRAGMENT_BYTES;
+        header_bytes = network_bytes + (packet->version == 6 ? IPV6_FRAGMENT_HEADER_BYTES : 0);
     }
     if (segments > 1)
         packet->frame_bytes += (segments - 1) * (ETHERNET_HEADER_BYTES + header_bytes);

@@ -29,18 +29,27 @@ _MODES: Final = {Mode.ENFORCE: 0, Mode.OBSERVE: 1}
 
 _MIN_EPOCH_NS: Final = 10_000_000
 _MAX_EPOCH_NS: Final = 400_000_000
-_EPOCH_BYTES: Final = 8 * 4 * 1514
+FULL_FRAME_BYTES: Final = 1514
+_EPOCH_BYTES: Final = 8 * 4 * FULL_FRAME_BYTES
 """An epoch holds at least eight bursts of four full frames, or its average would be noise."""
 _EGRESS_DEBT_DIVISOR: Final = 4
-_EGRESS_DEBT_FLOOR_BYTES: Final = 16384
+"""A quarter of a second, so that the first segments of many connections fit..."""
+_FIRST_SECOND_DIVISOR: Final = 10
+_FIRST_SECOND_BYTES: Final = 150_000
+"""... but never so much that a second could exceed 1.1 s of the rate and 150 kB."""
 _INGRESS_SWING_PERCENT: Final = 18
 """Burst and debt together, in percent of a second: a quarter of a second lets TCP sit a
 retransmission timeout out without losing credit, 20 % is what 1.01 x limit over 20 s allows."""
 _INGRESS_DEBT_FLOOR_BYTES: Final = 65536
 
+MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
+"""1 Tbit/s: beyond any interface, and what keeps the programs' products below 2^64."""
+_CREDIT_MULTIPLIER_BITS: Final = 33
+_DIRECTION_WORDS: Final = 8
+
 _CGROUP_ID: Final = struct.Struct("=Q")
-_LIMITS: Final = struct.Struct("=QII6Q6Q")
-_DIRECTION: Final = struct.Struct("=q15Q")
+_LIMITS: Final = struct.Struct("=QII8Q8Q")
+_DIRECTION: Final = struct.Struct("=q18Q")
 _STATE: Final = struct.Struct(f"=IIQ{_DIRECTION.size}s{_DIRECTION.size}s")
 _COUNT: Final = struct.Struct("=Q")
 EXEMPT_KEY: Final = struct.Struct("=III16s")
@@ -70,11 +79,24 @@ def epoch_ns(rate_bytes_per_sec: int) -> int:
     return max(_MIN_EPOCH_NS, min(_MAX_EPOCH_NS, _EPOCH_BYTES * NSEC_PER_SEC // rate_bytes_per_sec))
 
 
+def credit_factor(rate_bytes_per_sec: int) -> tuple[int, int]:
+    """(multiplier, shift) with ``ns * multiplier >> shift`` the bytes that ``ns`` are worth.
+
+    Exact to 2^-32, without a division per packet; the product of one second fits 63 bits.
+    """
+    scaled = (rate_bytes_per_sec << 63) // NSEC_PER_SEC
+    surplus_bits = max(0, scaled.bit_length() - _CREDIT_MULTIPLIER_BITS)
+    return scaled >> surplus_bits, 63 - surplus_bits
+
+
 def debt_bytes(direction: Direction, limit: Limit) -> int:
     """How far a direction may overrun before packets are dropped."""
     rate = limit.rate_bytes_per_sec
     if direction is Direction.EGRESS:
-        return rate // _EGRESS_DEBT_DIVISOR + _EGRESS_DEBT_FLOOR_BYTES
+        return min(
+            rate // _EGRESS_DEBT_DIVISOR + 2 * FULL_FRAME_BYTES,
+            rate // _FIRST_SECOND_DIVISOR + _FIRST_SECOND_BYTES,
+        )
     swing_bytes = rate * _INGRESS_SWING_PERCENT // 100
     return max(swing_bytes - limit.burst_bytes, min(_INGRESS_DEBT_FLOOR_BYTES, rate // 8))
 
@@ -86,11 +108,11 @@ def encode_limits(cgroup_id: int, limits: Limits, *, egress_fq: bool = False) ->
     for direction in Direction:
         limit = limits.of(direction)
         if limit is None:
-            words += [0] * 6
+            words += [0] * _DIRECTION_WORDS
         else:
-            rate = limit.rate_bytes_per_sec
-            words += [limit.bits_per_second, limit.burst_bits, rate, limit.burst_bytes]
-            words += [debt_bytes(direction, limit), epoch_ns(rate)]
+            rate = min(limit.rate_bytes_per_sec, MAX_RATE_BYTES_PER_SEC)
+            words += [rate, limit.burst_bytes, debt_bytes(direction, limit), *credit_factor(rate)]
+            words += [epoch_ns(rate), limit.bits_per_second, limit.burst_bits]
     return _LIMITS.pack(cgroup_id, _MODES[limits.mode], flags, *words)
 
 
@@ -99,7 +121,9 @@ def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
     cgroup_id, mode, _flags, *words = _LIMITS.unpack(value)
     if not cgroup_id:
         return None
-    ingress, egress = (Limit(words[i], words[i + 1]) if words[i] else None for i in (0, 6))
+    ingress, egress = (
+        Limit(words[i + 6], words[i + 7]) if words[i] else None for i in (0, _DIRECTION_WORDS)
+    )
     return Limits(ingress, egress, list(_MODES)[mode], exempt_cidrs)
 
 
@@ -113,15 +137,18 @@ class DirectionState:
     tokens_bytes: int
     refilled_at_ns: int
     epoch_started_at_ns: int
+    epoch_length_ns: int
     epoch_bytes: int
+    epoch_enough_bytes: int
+    passed_bytes: int
+    passed_packets: int
+    epoch_rate_bytes_per_sec: int
     epoch: int
     window_flows: int
     active_flows: int
     greedy_flows_q8: int
     share_bytes_per_sec: int
     dropped_at_ns: int
-    passed_bytes: int
-    passed_packets: int
     dropped_bytes: int
     dropped_packets: int
     marked_packets: int

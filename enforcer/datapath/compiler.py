@@ -26,8 +26,8 @@ def load(source_dir: Path, *extra_flags: str) -> tuple[object, dict[str, int]]:
         from bcc import BPF, lib
 
         module = BPF(
-            src_file=str(source_dir / "limiter.bpf.c"),
-            cflags=[f"-I{source_dir}", *flags, *extra_flags],
+            src_file=str(source_dir.resolve() / "limiter.bpf.c"),
+            cflags=[f"-I{source_dir.resolve()}", *flags, *extra_flags],
         )
         fds: dict[str, int] = {}
         for name, kind, hook in zip(

@@ -118,6 +118,7 @@ class KernelDatapath:
                             self._detach_program(number, cgroup_fd, _HOOKS[name])
         except OSError as error:
             raise DatapathError(f"cannot limit {target.cgroup_path}: {error}") from error
+        self._pace_earlier((target,))
 
     def set_limits(self, target: Target) -> None:
         """See ``ports.Datapath``."""
@@ -169,18 +170,14 @@ class KernelDatapath:
 
     def tend(self, targets: Iterable[Target]) -> None:
         """See ``ports.Datapath``."""
-        value = libbpf.map_lookup(self._current.fds["earlier_sockets"], bytes(4), 8)
+        try:
+            value = libbpf.map_lookup(self._current.fds["earlier_sockets"], bytes(4), 8)
+        except OSError as error:
+            raise DatapathError(f"cannot read how many sockets wait: {error}") from error
         count = abi.decode_count(value) if value else 0
-        if count == self._earlier_count:
-            return
-        self._earlier_count = count
-        limited = [target for target in targets if target.limits.egress is not None]
-        if abi.ITERATOR in self._current.fds:
-            self._iterate(network_namespaces(t.cgroup_path for t in limited))
-            return
-        for target in limited:
-            share = self.counters(target).egress.share_bytes_per_sec
-            sockets.pace_from_user_space(target.cgroup_path, share * 1448 // 1514)
+        if count != self._earlier_count:
+            self._earlier_count = count
+            self._pace_earlier(targets)
 
     def prune(self) -> None:
         """Unpin generations that are not today's. Call when everything has been replaced."""
@@ -291,6 +288,22 @@ class KernelDatapath:
         for path in namespaces.values():
             with contextlib.suppress(FileNotFoundError):  # its last process has just ended
                 in_namespace(path, lambda: libbpf.run_iterator(self._current.fds[abi.ITERATOR]))
+
+    def _pace_earlier(self, targets: Iterable[Target]) -> None:
+        paced = [
+            target
+            for target in targets
+            if target.limits.egress is not None and target.limits.mode is Mode.ENFORCE
+        ]
+        try:
+            if abi.ITERATOR in self._current.fds:
+                self._iterate(network_namespaces(target.cgroup_path for target in paced))
+                return
+            for target in paced:
+                share = self.counters(target).egress.share_bytes_per_sec
+                sockets.pace_from_user_space(target.cgroup_path, share * 1448 // 1514)
+        except OSError as error:
+            raise DatapathError(f"cannot pace sockets older than their limit: {error}") from error
 
     def _release_sockets(self, cgroup_path: str, cgroup_id: int) -> None:
         if abi.ITERATOR not in self._current.fds:

@@ -18,6 +18,7 @@ from contract.limits import Limits
 from contract.names import Direction
 from enforcer.datapath import abi, compiler, libbpf
 from enforcer.datapath.pins import SOURCE_DIR
+from tests.kernel.cases import RATE
 from tests.kernel.packets import ETHERNET_BYTES
 from tests.needs import missing
 
@@ -191,7 +192,9 @@ def blank_state() -> abi.PodState:
     return abi.decode_state(bytes(abi.STATE_BYTES))
 
 
-def still_state(direction: Direction, tokens_bytes: int) -> abi.PodState:
+def still_state(
+    direction: Direction, tokens_bytes: int, rate_bytes_per_sec: int = RATE
+) -> abi.PodState:
     """So much credit, and no time that passes: its clock is ahead, which counts as none."""
     later_ns = time.monotonic_ns() + _HOUR_NS
     return with_fields(
@@ -202,6 +205,7 @@ def still_state(direction: Direction, tokens_bytes: int) -> abi.PodState:
         epoch_started_at_ns=later_ns,
         epoch_length_ns=_HOUR_NS,
         epoch_enough_bytes=2**62,
+        epoch_rate_bytes_per_sec=rate_bytes_per_sec,
     )
 
 
