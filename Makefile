@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-DEBIAN_PACKAGES := python3-bpfcc python3-venv linux-libc-dev iproute2 iperf3 containernetworking-plugins clang-format
+DEBIAN_PACKAGES := gcc libc6-dev python3-bpfcc python3-venv linux-libc-dev iproute2 iperf3 containernetworking-plugins clang-format
 
 .PHONY: help setup lint test demo bench
 

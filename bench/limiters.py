@@ -234,7 +234,8 @@ def podpace(rig: Rig) -> Iterator[Podpace]:
                 daemon.wait(timeout=10)
         finally:
             with shielded():
-                sh(*argv, "--cleanup")
+                # Only this rig: other daemons' limits on this machine are not ours to lift.
+                sh(*argv, "--cgroup-root", rig.cgroup.parent, "--cleanup")
 
 
 def _wait_for_daemon(daemon: subprocess.Popen[str], socket: Path, log: Path) -> None:

@@ -17,7 +17,7 @@
 #define Q8                      256ULL
 #define MAX_GREEDY_FLOWS        65536ULL
 #define MIN_SHARE_BYTES_PER_SEC 256ULL
-/* Credit is led back over this time, or four epochs where those are longer: slower than the loop's
+/* Credit is led back over this time, or two epochs where those are longer: slower than the loop's
  * own delay, or it would swing. */
 #define CREDIT_HORIZON_NS 128000000ULL
 /* 8 ms and a frame of credit are kept for what is not paced. */
@@ -45,7 +45,7 @@ static inline __attribute__((always_inline)) u64
 wanted_bytes_per_sec(const struct direction_limit *limit, s64 tokens_bytes, u64 epoch_ns)
 {
     u64 rate = limit->rate_bytes_per_sec;
-    u64 horizon_ns = 4 * epoch_ns > CREDIT_HORIZON_NS ? 4 * epoch_ns : CREDIT_HORIZON_NS;
+    u64 horizon_ns = 2 * epoch_ns > CREDIT_HORIZON_NS ? 2 * epoch_ns : CREDIT_HORIZON_NS;
     s64 surplus_bytes = tokens_bytes - reserve_bytes(limit);
     u64 magnitude = (u64)(surplus_bytes < 0 ? -surplus_bytes : surplus_bytes);
     u64 correction = magnitude * 1000000 / (horizon_ns / 1000);
@@ -153,6 +153,10 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
         if (8 * achieved >= 7 * limit->rate_bytes_per_sec)
             state->limited_ns += elapsed_ns;
     }
+    /* How fast credit may be led back follows from the share that comes, not from the one that was.
+     */
+    epoch_ns =
+        epoch_length_ns(limit, share_of(limit->rate_bytes_per_sec, state->greedy_flows_q8), rtt_ns);
     state->share_bytes_per_sec = share_of(
         wanted_bytes_per_sec(limit, state->tokens_bytes, epoch_ns), state->greedy_flows_q8);
     controller_plan(state, limit, rtt_ns, now_ns);

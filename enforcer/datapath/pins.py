@@ -82,7 +82,15 @@ def generation_dirs(pin_root: Path) -> Iterator[Path]:
 
 def compile_generation(source_dir: Path, directory: Path) -> None:
     """Have a child compile, load and pin. Raises UnsupportedError, DatapathError."""
-    command = [sys.executable, "-m", "enforcer.datapath.compiler", str(source_dir), str(directory)]
+    # -P: root must not import from the directory it happens to stand in.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "enforcer.datapath.compiler",
+        str(source_dir),
+        str(directory),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with contextlib.suppress(FileExistsError):
         directory.parent.mkdir(parents=True, mode=0o700)
