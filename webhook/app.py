@@ -47,12 +47,9 @@ class ReviewRoute:
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Answers one request."""
+        status, content_type = 200, b"application/json"
         try:
-            status, content_type, content = (
-                200,
-                b"application/json",
-                await self._answer(dict(scope["headers"]), receive),
-            )
+            content = await self._answer(dict(scope["headers"]), receive)
         except _RefusedBodyError as e:
             status, content_type, content = e.status, b"text/plain", f"{e}\n".encode()
             self._unusable.inc()

@@ -65,6 +65,20 @@ def test_a_label_edited_by_hand_is_undone_in_the_same_request(
     assert ours(edited) == limits(egress=10_000_000)
 
 
+def test_a_pod_full_of_annotations_is_guarded_like_any_other(admin: Client, namespace: str) -> None:
+    """Its size neither takes it past us nor holds up the kubelet's status for seconds."""
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    # As many as fit in the 256 KiB that a pod's annotations may have.
+    many = {f"a{n:05}": "x" for n in range(37_000)}
+    admin.create(path, pod(many | {EGRESS: "10M"}, name="full"))
+
+    edited = admin.patch(f"{path}/full", {"metadata": {"labels": {EGRESS_LABEL: "1"}}})
+    running = admin.patch(f"{path}/full/status", {"status": {"phase": "Running"}})
+
+    assert ours(edited) == limits(egress=10_000_000)
+    assert running["status"]["phase"] == "Running"
+
+
 def test_an_exemption_written_by_hand_is_undone(admin: Client, limited: str) -> None:
     """Only the policy exempts networks."""
     edit = {"metadata": {"annotations": {"podpace.io/exempt-cidrs": "0.0.0.0/0"}}}

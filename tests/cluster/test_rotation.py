@@ -60,6 +60,7 @@ def test_a_new_authority_takes_over_without_a_failed_request(rotating: Installat
         time.sleep(2)
 
     _judge(outcome)
+    assert all(any(e["event"] == "pod reviewed" for e in r.log) for r in rotating.replicas)
     after = rotating.admin.get(SECRET)
     assert after["data"]["tls.crt"] != before["tls.crt"]
     assert "podpace.io/rotate" not in after["metadata"].get("annotations", {})
