@@ -38,7 +38,7 @@
 /* Packets up to this size (ACKs, SYNs, DNS) are not dropped for a bulk flow's debt, but for a
  * flood of their own. */
 #define SMALL_PACKET_BYTES  300
-#define SMALL_RESERVE_BYTES 65536
+#define SMALL_RESERVE_BYTES 131072
 /* Below this every packet's flow is looked up, above it one in eight. */
 #define QUIET_EPOCH_BYTES 262144
 #define SAMPLED_PACKETS   8

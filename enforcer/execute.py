@@ -39,6 +39,7 @@ def execute(action: Action, cause: str, datapath: Datapath, store: TargetStore, 
             datapath.detach(cgroup_path)
             log.info("detached", cause=cause, cgroup=cgroup_path)
         case Forget(target):
+            datapath.forget(target.cgroup_id)
             store.remove(target)
             log.info("forgotten", cause=cause, target=target.name, reason="its cgroup was removed")
 

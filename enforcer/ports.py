@@ -40,6 +40,10 @@ class Datapath(Protocol):
         """Take our programs off, of any age, and let open sockets run free again."""
         ...
 
+    def forget(self, cgroup_id: int) -> None:
+        """Drop what is still kept for a cgroup that is gone; the kernel took the programs."""
+        ...
+
     def counters(self, target: Target) -> TargetCounters:
         """What the kernel counted since the target was attached."""
         ...

@@ -51,6 +51,10 @@ class FakeDatapath:
         self._call("detach")
         self.attached.pop(cgroup_path, None)
 
+    def forget(self, cgroup_id: int) -> None:
+        """Nothing is kept beside the programs."""
+        self._call("forget")
+
     def counters(self, target: Target) -> TargetCounters:
         """Distinct numbers, so that a mix-up shows."""
         self._call("counters")

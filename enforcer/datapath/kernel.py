@@ -2,29 +2,25 @@
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from contract.limits import Limits
 from contract.names import Direction, Mode
-from enforcer.datapath import abi, libbpf, pins, probes, sockets
+from enforcer.datapath import abi, libbpf, pins, probes, records, sockets
 from enforcer.datapath.libbpf import AttachType
 from enforcer.errors import DatapathError, UnsupportedError
 from enforcer.namespaces import in_namespace, network_namespaces
-from enforcer.state import Attachment, Counters, Target, TargetCounters
+from enforcer.state import Attachment, Target, TargetCounters
 
 _HOOKS: Final = {
     "podpace_ingress": AttachType.INGRESS,
     "podpace_egress": AttachType.EGRESS,
     "podpace_sockops": AttachType.SOCK_OPS,
 }
-_IDLE_NS: Final = 2 * abi.NSEC_PER_SEC
 _BY_ITERATOR: Final = "paced by a tcp iterator"
 _BY_PIDFD: Final = "paced from user space (pidfd_getfd)"
-_WHY_POLICED: Final = "nothing shapes or paces incoming traffic on this target"
 
 
 class KernelDatapath:
@@ -85,7 +81,7 @@ class KernelDatapath:
         limits = None
         for generation in (self._current, *self._older):
             if limits is None and generation.same_abi:
-                limits = self._read_limits(generation, cgroup_id)
+                limits = records.read_limits(generation, cgroup_id)
         return Attachment(cgroup_path, cgroup_id, current, limits)
 
     def attach(self, target: Target) -> None:
@@ -106,7 +102,7 @@ class KernelDatapath:
                             libbpf.attach(self._current.fds[name], cgroup_fd, hook)
                             done.append(name)
                     if len(done) == len(_HOOKS):
-                        self._start_state(target.cgroup_id)
+                        records.start_state(self._current, target.cgroup_id, self._older)
                     self._write_limits(target)
                 except OSError:
                     for name in done:
@@ -137,8 +133,8 @@ class KernelDatapath:
                 ours = self._ours(cgroup_fd)
                 for generation in (self._current, *self._older):
                     with contextlib.suppress(OSError):  # no record there
-                        self._put_limits(generation, cgroup_id, abi.NO_LIMITS)
-                self._write_exempt(cgroup_id, ())
+                        records.put_limits(generation, cgroup_id, abi.NO_LIMITS)
+                records.put_exempt(self._current, cgroup_id, ())
                 self._release_sockets(cgroup_path, cgroup_id)
                 for name, ids in ours.items():
                     for number in ids:
@@ -148,23 +144,24 @@ class KernelDatapath:
         except OSError as error:
             raise DatapathError(f"cannot detach from {cgroup_path}: {error}") from error
 
+    def forget(self, cgroup_id: int) -> None:
+        """See ``ports.Datapath``."""
+        try:
+            records.put_exempt(self._current, cgroup_id, ())
+        except OSError as error:
+            raise DatapathError(f"cannot forget cgroup {cgroup_id}: {error}") from error
+
     def counters(self, target: Target) -> TargetCounters:
         """See ``ports.Datapath``."""
         try:
-            value = libbpf.map_lookup(
-                self._current.fds["target_state"],
-                abi.map_key(target.cgroup_id),
-                abi.STATE_BYTES,
-                locked=True,
-            )
+            state = records.read_state(self._current, target.cgroup_id)
         except OSError as error:
             raise DatapathError(f"cannot read {target.cgroup_path}: {error}") from error
-        if value is None:
+        if state is None:
             raise DatapathError(f"{target.cgroup_path} has no record; attach it again")
-        state = abi.decode_state(value)
         return TargetCounters(
-            _counters(Direction.INGRESS, state.ingress, target.limits),
-            _counters(Direction.EGRESS, state.egress, target.limits),
+            records.counters(Direction.INGRESS, state.ingress, target.limits),
+            records.counters(Direction.EGRESS, state.egress, target.limits),
             _BY_ITERATOR if abi.ITERATOR in self._current.fds else _BY_PIDFD,
         )
 
@@ -234,55 +231,14 @@ class KernelDatapath:
         finally:
             os.close(fd)
 
-    def _start_state(self, cgroup_id: int) -> None:
-        """Fresh state, or what an older generation of the same ABI had counted."""
-        key = abi.map_key(cgroup_id)
-        value = bytes(abi.STATE_BYTES)
-        for generation in self._older:
-            if generation.same_abi:
-                old = libbpf.map_lookup(
-                    generation.fds["target_state"], key, abi.STATE_BYTES, locked=True
-                )
-                if old is not None:
-                    value = abi.encode_state(abi.decode_state(old))
-        libbpf.map_update(self._current.fds["target_state"], key, value, locked=True)
-
     def _write_limits(self, target: Target) -> None:
-        self._write_exempt(target.cgroup_id, target.limits.exempt_cidrs)
+        records.put_exempt(self._current, target.cgroup_id, target.limits.exempt_cidrs)
         record = abi.encode_limits(
             target.cgroup_id,
             target.limits,
             egress_fq=self._keeps_departure_times(target.cgroup_path),
         )
-        self._put_limits(self._current, target.cgroup_id, record)
-
-    def _put_limits(self, generation: pins.Generation, cgroup_id: int, record: bytes) -> None:
-        copies = record * libbpf.possible_cpus()
-        libbpf.map_update(generation.fds["target_limits"], abi.map_key(cgroup_id), copies)
-
-    def _read_limits(self, generation: pins.Generation, cgroup_id: int) -> Limits | None:
-        value = libbpf.map_lookup(
-            generation.fds["target_limits"],
-            abi.map_key(cgroup_id),
-            abi.LIMITS_BYTES * libbpf.possible_cpus(),
-        )
-        if value is None:
-            return None
-        exempt = tuple(map(abi.exempt_key_cidr, self._exempt_keys(generation, cgroup_id)))
-        return abi.decode_limits(value[: abi.LIMITS_BYTES], tuple(sorted(exempt)))
-
-    def _exempt_keys(self, generation: pins.Generation, cgroup_id: int) -> list[bytes]:
-        keys = libbpf.map_keys(generation.fds["exempt_cidrs"], abi.EXEMPT_KEY.size)
-        return [key for key in keys if abi.exempt_key_cgroup_id(key) == cgroup_id]
-
-    def _write_exempt(self, cgroup_id: int, cidrs: Iterable[str]) -> None:
-        map_fd = self._current.fds["exempt_cidrs"]
-        wanted = {abi.exempt_key(cgroup_id, cidr) for cidr in cidrs}
-        for key in wanted:
-            libbpf.map_update(map_fd, key, (1).to_bytes(4, "little"))
-        for key in self._exempt_keys(self._current, cgroup_id):
-            if key not in wanted:
-                libbpf.map_delete(map_fd, key)
+        records.put_limits(self._current, target.cgroup_id, record)
 
     def _iterate(self, namespaces: dict[int, str]) -> None:
         for path in namespaces.values():
@@ -324,27 +280,3 @@ def _directory(path: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _counters(direction: Direction, state: abi.DirectionState, limits: Limits) -> Counters:
-    idle = time.monotonic_ns() - state.refilled_at_ns > _IDLE_NS
-    limit = limits.of(direction)
-    rate = limit.rate_bytes_per_sec if limit else 0
-    if limits.mode is Mode.OBSERVE:
-        enforcement, why = "observed", "observe mode: nothing is paced or dropped"
-    elif direction is Direction.EGRESS:
-        enforcement, why = "paced", ""
-    else:
-        enforcement, why = "policed", _WHY_POLICED
-    return Counters(
-        share_bytes_per_sec=rate if idle else min(state.share_bytes_per_sec, rate),
-        active_flows=0 if idle else max(state.active_flows, state.window_flows),
-        passed_bytes=state.passed_bytes,
-        passed_packets=state.passed_packets,
-        dropped_bytes=state.dropped_bytes,
-        dropped_packets=state.dropped_packets,
-        marked_packets=state.marked_packets,
-        limited_ns=state.limited_ns,
-        enforcement=enforcement,
-        why=why,
-    )

@@ -1,0 +1,93 @@
+"""One target's records in the maps of a generation. Everything here raises OSError."""
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from contract.limits import Limits
+from contract.names import Direction, Mode
+from enforcer.datapath import abi, libbpf
+from enforcer.datapath.pins import Generation
+from enforcer.state import Counters
+
+_IDLE_NS: Final = 2 * abi.NSEC_PER_SEC
+_PRESENT: Final = (1).to_bytes(4, "little")
+_WHY_POLICED: Final = "nothing shapes or paces incoming traffic on this target"
+
+
+def put_limits(generation: Generation, cgroup_id: int, record: bytes) -> None:
+    """Write every CPU's copy of a target's limits: in force from here on."""
+    copies = record * libbpf.possible_cpus()
+    libbpf.map_update(generation.fds["target_limits"], abi.map_key(cgroup_id), copies)
+
+
+def read_limits(generation: Generation, cgroup_id: int) -> Limits | None:
+    """What is in force, exempt CIDRs included; None where nothing was ever written."""
+    value = libbpf.map_lookup(
+        generation.fds["target_limits"],
+        abi.map_key(cgroup_id),
+        abi.LIMITS_BYTES * libbpf.possible_cpus(),
+    )
+    if value is None:
+        return None
+    exempt = map(abi.exempt_key_cidr, _exempt_keys(generation, cgroup_id))
+    return abi.decode_limits(value[: abi.LIMITS_BYTES], tuple(sorted(exempt)))
+
+
+def put_exempt(generation: Generation, cgroup_id: int, cidrs: Iterable[str]) -> None:
+    """Make these a target's exempt CIDRs."""
+    map_fd = generation.fds["exempt_cidrs"]
+    wanted = {abi.exempt_key(cgroup_id, cidr) for cidr in cidrs}
+    for key in wanted:
+        libbpf.map_update(map_fd, key, _PRESENT)
+    for key in _exempt_keys(generation, cgroup_id):
+        if key not in wanted:
+            libbpf.map_delete(map_fd, key)
+
+
+def _exempt_keys(generation: Generation, cgroup_id: int) -> list[bytes]:
+    keys = libbpf.map_keys(generation.fds["exempt_cidrs"], abi.EXEMPT_KEY.size)
+    return [key for key in keys if abi.exempt_key_cgroup_id(key) == cgroup_id]
+
+
+def read_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:
+    """A target's state, consistent; None where there is no record."""
+    value = libbpf.map_lookup(
+        generation.fds["target_state"], abi.map_key(cgroup_id), abi.STATE_BYTES, locked=True
+    )
+    return None if value is None else abi.decode_state(value)
+
+
+def start_state(generation: Generation, cgroup_id: int, older: Iterable[Generation]) -> None:
+    """Fresh state, or what an older generation of the same ABI had counted."""
+    value = bytes(abi.STATE_BYTES)
+    for other in older:
+        state = read_state(other, cgroup_id) if other.same_abi else None
+        if state is not None:
+            value = abi.encode_state(state)
+    libbpf.map_update(generation.fds["target_state"], abi.map_key(cgroup_id), value, locked=True)
+
+
+def counters(direction: Direction, state: abi.DirectionState, limits: Limits) -> Counters:
+    """One direction for people: an idle target's last share and flows are not news."""
+    idle = time.monotonic_ns() - state.refilled_at_ns > _IDLE_NS
+    limit = limits.of(direction)
+    rate = limit.rate_bytes_per_sec if limit else 0
+    if limits.mode is Mode.OBSERVE:
+        enforcement, why = "observed", "observe mode: nothing is paced or dropped"
+    elif direction is Direction.EGRESS:
+        enforcement, why = "paced", ""
+    else:
+        enforcement, why = "policed", _WHY_POLICED
+    return Counters(
+        share_bytes_per_sec=rate if idle else min(state.share_bytes_per_sec, rate),
+        active_flows=0 if idle else max(state.active_flows, state.window_flows),
+        passed_bytes=state.passed_bytes,
+        passed_packets=state.passed_packets,
+        dropped_bytes=state.dropped_bytes,
+        dropped_packets=state.dropped_packets,
+        marked_packets=state.marked_packets,
+        limited_ns=state.limited_ns,
+        enforcement=enforcement,
+        why=why,
+    )
