@@ -26,6 +26,9 @@ class PolicyFolder:
         Raises:
             WebhookError: a file cannot be read; the policies read before stay in force.
         """
+        if not self._folder.is_dir():
+            message = f"{self._folder} is not a folder; give one with --policy-dir"
+            raise WebhookError(message)
         try:
             files = sorted(self._folder.rglob("*.yaml"))
             seen = [(f, (s := f.stat()).st_mtime_ns, s.st_size) for f in files]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 import ssl
 from collections.abc import Generator
 from typing import Final
@@ -11,6 +12,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from webhook.errors import WebhookError
 from webhook.lifecycle import Lifecycle
 from webhook.settings import Settings
 
@@ -21,6 +23,7 @@ _KEEP_ALIVE_SECONDS: Final = 120
 or a request could meet our close half-way."""
 _CLOSE_SECONDS: Final = 3
 _HEADER_BYTES: Final = 16384
+_BACKLOG: Final = 1024
 
 
 class _Server(uvicorn.Server):
@@ -32,11 +35,19 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(app: FastAPI, host: str, port: int, context: ssl.SSLContext | None) -> _Server:
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket of our own: uvicorn would end the process from within when it cannot listen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as e:
+        message = f"cannot listen on {host} port {port}: {e.strerror}; give another port"
+        raise WebhookError(message) from e
+
+
+def _server(app: FastAPI, context: ssl.SSLContext | None) -> _Server:
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         ssl_context_factory=(lambda *_: context) if context is not None else None,
         log_config=None,
         access_log=False,
@@ -45,7 +56,7 @@ def _server(app: FastAPI, host: str, port: int, context: ssl.SSLContext | None) 
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_CLOSE_SECONDS,
         h11_max_incomplete_event_size=_HEADER_BYTES,
-        backlog=1024,
+        backlog=_BACKLOG,
     )
     config.load()
     return _Server(config)
@@ -58,11 +69,13 @@ async def serve(
     lifecycle: Lifecycle,
     settings: Settings,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once."""
-    servers = [
-        _server(admission, settings.host, settings.port, context),
-        _server(health, settings.host, settings.health_port, None),
-    ]
+    """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.
+
+    Raises:
+        WebhookError: a port cannot be had.
+    """
+    sockets = [_listen(settings.host, port) for port in (settings.port, settings.health_port)]
+    servers = [_server(admission, context), _server(health, None)]
     asked = asyncio.Event()
     hurry = asyncio.Event()
 
@@ -72,7 +85,10 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    serving = [asyncio.create_task(server.serve()) for server in servers]
+    serving = [
+        asyncio.create_task(server.serve(sockets=[listening]))
+        for server, listening in zip(servers, sockets, strict=True)
+    ]
     log.info("serving", port=settings.port, health_port=settings.health_port)
     stopped = asyncio.create_task(asked.wait())
     # A server that cannot start ends the process.

@@ -114,3 +114,11 @@ def test_a_folder_with_an_unreadable_file_leaves_the_policies_as_they_were(tmp_p
         folder.step()
 
     assert egress_max(store, "a") == 1_000_000
+
+
+def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
+    """An empty policy would lift every limit."""
+    folder = PolicyFolder(tmp_path / "none", PolicyStore(RELEASE), "default")
+
+    with pytest.raises(WebhookError, match="--policy-dir"):
+        folder.step()
