@@ -110,6 +110,7 @@ def load(folder: Path, subject: Subject, body: Path, rate: float, seconds: int) 
 @contextlib.contextmanager
 def _running(name: str, command: list[str], port: int, log: Path) -> Iterator[Subject]:
     with log.open("wb") as output:
+        command = ["setpriv", "--pdeathsig", "KILL", *command]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
         for _ in range(200):

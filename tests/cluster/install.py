@@ -16,7 +16,7 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from tests.cluster.plane import Client, ControlPlane, Json, free_port
+from tests.cluster.plane import DIES_WITH_US, Client, ControlPlane, Json, free_port
 
 CHART: Final = Path(__file__).parents[2] / "charts" / "podpace" / "templates"
 RELEASE_NAMESPACE: Final = "podpace-system"
@@ -55,7 +55,7 @@ class Replica:
         self._news = threading.Condition()
         self._stderr = plane.folder / f"webhook-{self.port}.err"
         command = [
-            *(sys.executable, "-m", "webhook", "serve"),
+            *(*DIES_WITH_US, sys.executable, "-m", "webhook", "serve"),
             f"--host={address}",
             f"--port={self.port}",
             f"--health-port={self.health_port}",

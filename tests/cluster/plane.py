@@ -30,6 +30,8 @@ _CONTROLLERS: Final = (
     "garbage-collector-controller",
 )
 READY_SECONDS: Final = 60
+DIES_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: a test run that is killed leaves no process behind."""
 _WARNING: Final = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
 
 
@@ -165,7 +167,7 @@ class ControlPlane:
     def _run(self, component: str, *arguments: str) -> None:
         with (self.folder / f"{component}.log").open("wb") as log:
             process = subprocess.Popen(
-                [str(self.bin / component), *arguments],
+                [*DIES_WITH_US, str(self.bin / component), *arguments],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -60,6 +60,7 @@ class Server:
         with self._errors.open("wb") as errors, (folder / "stdout").open("wb") as output:
             self.process = subprocess.Popen(
                 [
+                    *("setpriv", "--pdeathsig", "KILL"),
                     *(sys.executable, "-m", "webhook", "serve", "--host=127.0.0.1"),
                     *(f"--port={self.port}", f"--health-port={self.health_port}"),
                     f"--policy-dir={folder / 'policies'}",
