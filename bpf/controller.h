@@ -51,7 +51,7 @@ wanted_bytes_per_sec(const struct direction_limit *limit, s64 tokens_bytes, u64 
     u64 correction = magnitude * 1000000 / (horizon_ns / 1000);
 
     if (surplus_bytes < 0)
-        return correction < rate - rate / 4 ? rate - correction : rate / 4;
+        return correction < rate / 4 ? rate - correction : rate - rate / 4;
     return correction < rate / 4 ? rate + correction : rate + rate / 4;
 }
 
@@ -79,12 +79,13 @@ epoch_length_ns(const struct direction_limit *limit, u64 share_bytes_per_sec, u6
 }
 
 /* Plans the next epoch: how long, and how many bytes end it early. A start-up burst must not go on
- * for a whole epoch. Kept in the state, so that a packet costs no division. */
+ * for a whole epoch. Kept in the state, so that a packet costs no division. `slowest` is the lower
+ * of the old share and the new: who sent at the old one takes up the new only when that is paid. */
 static inline __attribute__((always_inline)) void
-controller_plan(struct direction_state *state, const struct direction_limit *limit, u64 rtt_ns,
-                u64 now_ns)
+controller_plan(struct direction_state *state, const struct direction_limit *limit,
+                u64 slowest_bytes_per_sec, u64 rtt_ns, u64 now_ns)
 {
-    u64 epoch_ns = epoch_length_ns(limit, state->share_bytes_per_sec, rtt_ns);
+    u64 epoch_ns = epoch_length_ns(limit, slowest_bytes_per_sec, rtt_ns);
 
     state->epoch_started_at_ns = now_ns;
     state->epoch_length_ns = epoch_ns;
@@ -133,7 +134,7 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
                 u64 now_ns)
 {
     u64 elapsed_ns = now_ns > state->epoch_started_at_ns ? now_ns - state->epoch_started_at_ns : 0;
-    u64 epoch_ns = state->epoch_length_ns, achieved;
+    u64 epoch_ns = state->epoch_length_ns, slowest = state->share_bytes_per_sec, achieved;
     int refused;
 
     /* A limit that was changed is followed at once, however long the epoch was to be. */
@@ -159,7 +160,9 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
         epoch_length_ns(limit, share_of(limit->rate_bytes_per_sec, state->greedy_flows_q8), rtt_ns);
     state->share_bytes_per_sec = share_of(
         wanted_bytes_per_sec(limit, state->tokens_bytes, epoch_ns), state->greedy_flows_q8);
-    controller_plan(state, limit, rtt_ns, now_ns);
+    if (!slowest || slowest > state->share_bytes_per_sec)
+        slowest = state->share_bytes_per_sec;
+    controller_plan(state, limit, slowest, rtt_ns, now_ns);
     state->epoch++;
     if (state->epoch % EPOCHS_PER_WINDOW == 0) {
         state->active_flows = state->window_flows;
