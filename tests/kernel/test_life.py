@@ -1,0 +1,261 @@
+"""The daemon comes, dies, restarts and is upgraded; the limit stays in force."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.rig import Rig, TcpLoad, bulk, rig, terminating
+from bench.rig.process import sh
+from contract.names import Direction
+from enforcer.datapath import libbpf
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 50_000_000
+LOAD = TcpLoad(Direction.EGRESS, 9, 4)
+HOOKS = list(libbpf.AttachType)
+START = "import sys; from enforcer.__main__ import main; main(sys.argv[1:])"
+
+
+@dataclass
+class Node:
+    """A place where daemons of any version can be started one after another."""
+
+    rig: Rig
+
+    @property
+    def options(self) -> list[str]:
+        """What every daemon and client here is told."""
+        r = self.rig
+        return [
+            *("--socket", str(r.work / "enforcer.sock"), "--pin-root", str(r.bpffs / "podpace")),
+            *("--state-dir", str(r.work / "state")),
+        ]
+
+    @property
+    def generations(self) -> list[Path]:
+        """Sets of pinned programs."""
+        return sorted((self.rig.bpffs / "podpace").glob("v*/*"))
+
+    @contextmanager
+    def daemon(self, source: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
+        """A daemon from this checkout or a copy of it, answering; killed at the end."""
+        log = self.rig.work / "enforcer.log"
+        with log.open("a") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", START, *self.options],
+                env={**os.environ, "PYTHONPATH": str(source)},
+                stdout=out,
+                stderr=out,
+                text=True,
+                cwd="/",
+            )
+        try:
+            end = time.monotonic() + 30
+            while not self.answers():
+                assert process.poll() is None, log.read_text()[-2000:]
+                assert time.monotonic() < end, "the daemon does not answer"
+                time.sleep(0.02)
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def client(self, *arguments: str | Path) -> str:
+        """Run podpace against the daemon."""
+        socket = self.rig.work / "enforcer.sock"
+        return sh(Path(sys.executable).with_name("podpace"), *arguments, "--socket", socket)
+
+    def answers(self) -> bool:
+        """Whether a daemon is there."""
+        command = [str(Path(sys.executable).with_name("podpace")), "list", "--socket"]
+        command.append(str(self.rig.work / "enforcer.sock"))
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def passed_bytes(self) -> int:
+        """What the kernel counted as sent."""
+        said = json.loads(self.client("show", self.rig.cgroup, "-o", "json"))
+        return int(said["egress"]["passed_bytes"])
+
+    def programs(self, cgroup: Path | None = None) -> list[int]:
+        """Ids of the programs on the cgroup, one per hook while all is well."""
+        fd = os.open(cgroup or self.rig.cgroup, os.O_RDONLY)
+        try:
+            return [number for hook in HOOKS for number in libbpf.attached(fd, hook)]
+        finally:
+            os.close(fd)
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    """A rig without a daemon; what daemons left is cleaned up and proved gone."""
+    with terminating(), rig() as r:
+        n = Node(r)
+        try:
+            yield n
+        finally:
+            clean = [sys.executable, "-P", "-c", START, *n.options, "--cleanup"]
+            clean += ["--cgroup-root", str(r.cgroup.parent)]
+            subprocess.run(clean, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, cwd="/")
+            assert n.programs() == []
+
+
+def changed_copy(directory: Path, abi: int | None = None) -> Path:
+    """A copy of the checkout's daemon whose program source, or ABI too, differs."""
+    for name in ("contract", "enforcer", "bpf"):
+        shutil.copytree(ROOT / name, directory / name)
+    with (directory / "bpf" / "limiter.bpf.c").open("a") as source:
+        source.write("\n/* another version */\n")
+    if abi is not None:
+        path = directory / "enforcer" / "datapath" / "abi.py"
+        text = path.read_text()
+        assert "ABI_VERSION: Final = 1\n" in text
+        path.write_text(text.replace("ABI_VERSION: Final = 1\n", f"ABI_VERSION: Final = {abi}\n"))
+    return directory
+
+
+def extremes(rates: list[float]) -> tuple[float, float]:
+    """Lowest and highest interval after the first second, as parts of the limit."""
+    parts = [rate / LOAD.payload_of_frame / LIMIT for rate in rates[10:-1]]
+    return min(parts), max(parts)
+
+
+def assert_no_gap(rates: list[float], at_most: float = 1.1) -> None:
+    """No 100 ms interval is above so much of the limit, and none is silent."""
+    lowest, highest = extremes(rates)
+    assert highest <= at_most
+    assert lowest > 0
+
+
+def test_the_limit_outlives_the_daemon_and_a_restart_adopts(node: Node) -> None:
+    """After kill -9 under load nothing is faster; the next daemon adopts without compiling."""
+    with ExitStack() as running:
+        with node.daemon() as daemon:
+            node.client("attach", node.rig.cgroup, "--egress", str(LIMIT))
+            load = running.enter_context(bulk(node.rig, LOAD))
+            time.sleep(2)
+            programs, counted = node.programs(), node.passed_bytes()
+            pinned = [path.stat().st_ino for path in node.generations]
+            daemon.send_signal(signal.SIGKILL)
+            daemon.wait()
+            time.sleep(2)
+        with node.daemon():
+            assert node.programs() == programs
+            assert [path.stat().st_ino for path in node.generations] == pinned
+            assert node.passed_bytes() > counted
+            result = load.result()
+
+    assert_no_gap(result.bits_per_sec_by_interval())
+    assert result.retransmits == 0
+
+
+@pytest.mark.parametrize("abi", [None, 2], ids=["new source", "new source and ABI"])
+def test_an_upgrade_leaves_no_gap(node: Node, tmp_path: Path, abi: int | None) -> None:
+    """Another version replaces the programs under load, up and down again, without a gap.
+
+    State of another ABI cannot be read: the share is learnt anew, within an epoch or two.
+    """
+    other = changed_copy(tmp_path, abi)
+    with ExitStack() as running:
+        with node.daemon():
+            node.client("attach", node.rig.cgroup, "--egress", str(LIMIT))
+            load = running.enter_context(bulk(node.rig, LOAD))
+            time.sleep(1.5)
+            first, counted = node.programs(), node.passed_bytes()
+        with node.daemon(other):
+            second = node.programs()
+            assert len(second) == len(HOOKS)
+            assert not set(second) & set(first)
+            assert len(node.generations) == 1
+            assert abi is not None or node.passed_bytes() > counted
+            time.sleep(1.5)
+        with node.daemon():
+            third = node.programs()
+            assert len(third) == len(HOOKS)
+            assert not set(third) & set(second)
+            result = load.result()
+
+    assert_no_gap(result.bits_per_sec_by_interval(), 1.1 if abi is None else 1.5)
+    assert result.retransmits == 0
+
+
+def kernel_objects() -> tuple[int, int]:
+    """How many programs and maps the kernel holds."""
+    lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    counts = []
+    for following in (lib.bpf_prog_get_next_id, lib.bpf_map_get_next_id):
+        number, count = ctypes.c_uint32(0), 0
+        while following(number, ctypes.byref(number)) == 0:
+            count += 1
+        counts.append(count)
+    return counts[0], counts[1]
+
+
+def test_a_thousand_rounds_leave_nothing(node: Node) -> None:
+    """A thousand times on and off: no program, map, descriptor or memory more than before."""
+    import httpx
+
+    transport = httpx.HTTPTransport(uds=str(node.rig.work / "enforcer.sock"))
+    url = f"http://enforcer/targets/{str(node.rig.cgroup).replace('/', '%2F')}"
+    with node.daemon() as daemon, httpx.Client(transport=transport, timeout=10) as http:
+
+        def rounds(count: int) -> None:
+            for _ in range(count):
+                assert http.put(url, json={"egress": "10M"}).status_code == 200
+                assert http.delete(url).status_code == 204
+
+        process = psutil.Process(daemon.pid)
+        rounds(50)
+        before = kernel_objects(), process.num_fds()
+        memory = process.memory_info().rss
+        rounds(1000)
+
+        assert (kernel_objects(), process.num_fds()) == before
+        assert process.memory_info().rss - memory < 2 * 2**20
+
+
+def test_five_hundred_targets_fit_a_small_daemon(node: Node) -> None:
+    """500 targets are limited and adopted by a daemon below 60 MB without LLVM in its map."""
+    groups = [node.rig.cgroup / f"t{number}" for number in range(500)]
+    for group in groups:
+        group.mkdir()
+    import httpx
+
+    transport = httpx.HTTPTransport(uds=str(node.rig.work / "enforcer.sock"))
+    try:
+        with node.daemon(), httpx.Client(transport=transport, timeout=10) as http:
+            took = []
+            for group in groups:
+                url = f"http://enforcer/targets/{str(group).replace('/', '%2F')}"
+                start = time.perf_counter()
+                assert http.put(url, json={"ingress": "10M", "egress": "5M"}).status_code == 200
+                took.append((time.perf_counter() - start) * 1e3)
+        start = time.monotonic()
+        with node.daemon() as daemon:
+            adopted = time.monotonic() - start
+            listed = json.loads(node.client("list", "-o", "json"))
+            process = psutil.Process(daemon.pid)
+            rss_mb = process.memory_info().rss / 2**20
+            libraries = {Path(entry.path).name for entry in process.memory_maps()}
+            took.sort()
+            print(f"attach p50 {took[250]:.1f} p99 {took[495]:.1f} ms; ", end="")
+            print(f"adopted in {adopted:.2f} s; {rss_mb:.1f} MB")
+
+            assert len(listed["targets"]) == 500
+            assert all(len(node.programs(group)) == len(HOOKS) for group in groups[::50])
+            assert rss_mb <= 60
+            assert not any("LLVM" in name for name in libraries)
+    finally:
+        for group in groups:
+            group.rmdir()
