@@ -13,9 +13,10 @@ ORDER = (Podpace.name, CniBandwidth.name, Tbf.name, Policer.name, Unlimited.name
 _INTRODUCTION = """\
 # Side by side
 
-Every cell was measured under each limiter in turn, in one run of `make bench`, on the rig that
-`docs/measuring.md` describes: two network namespaces on one machine, MTU 1500. Absolute figures
-differ between machines; the comparison holds. Made by `python -m bench --render` from
+Every cell was measured under each limiter that it shows, by `make bench`, on the rig that
+`docs/measuring.md` describes: two network namespaces on one machine, MTU 1500. A cell that was
+measured again for one limiter alone shows its latest figure. Absolute figures differ between
+machines; the comparison holds. Made by `python -m bench --render` from
 `results.jsonl`; edit neither.
 
 - **podpace**: `podpace attach`, default burst.
