@@ -304,6 +304,14 @@ static inline __attribute__((always_inline)) void pace(struct bpf_sock_ops *ops,
     step = flow->pacing_bytes_per_sec / 64;
     if (pacing > flow->pacing_bytes_per_sec + step || pacing + step < flow->pacing_bytes_per_sec ||
         (pacing == NOT_PACED && flow->pacing_bytes_per_sec != NOT_PACED)) {
+        /* What is set now and not by us is the application's own choice. */
+        if (flow->pacing_bytes_per_sec &&
+            !bpf_getsockopt(ops, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &own, sizeof(own)) &&
+            own != flow->pacing_bytes_per_sec) {
+            flow->app_pacing_bytes_per_sec = own == NOT_PACED ? 0 : own;
+            if (own < pacing)
+                pacing = own;
+        }
         bpf_setsockopt(ops, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing, sizeof(pacing));
         flow->pacing_bytes_per_sec = pacing;
     }
@@ -394,9 +402,14 @@ int bpf_iter__tcp(struct tcp_iterator *ctx)
     if (*release) {
         if (flow->cgroup_id != *release)
             return 0;
-        pacing = flow->app_pacing_bytes_per_sec ? flow->app_pacing_bytes_per_sec : NOT_PACED;
-        bpf_setsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing,
-                       sizeof(pacing));
+        /* What is set now and not by us is the application's own choice, and stays. */
+        if (bpf_getsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing,
+                           sizeof(pacing)) ||
+            pacing == flow->pacing_bytes_per_sec || !flow->pacing_bytes_per_sec) {
+            pacing = flow->app_pacing_bytes_per_sec ? flow->app_pacing_bytes_per_sec : NOT_PACED;
+            bpf_setsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing,
+                           sizeof(pacing));
+        }
         bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CWND_CLAMP, &no_clamp,
                        sizeof(no_clamp));
         return 0;
