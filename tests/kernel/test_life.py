@@ -3,98 +3,22 @@
 import ctypes
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bench.rig import Rig, TcpLoad, bulk, rig, terminating
-from bench.rig.process import sh
+from bench.rig import TcpLoad, bulk, rig, terminating
 from contract.names import Direction
 from enforcer.datapath import libbpf
+from tests.kernel.nodes import HOOKS, Node, changed_copy, neighbour
 
-ROOT = Path(__file__).parents[2]
 LIMIT = 50_000_000
 LOAD = TcpLoad(Direction.EGRESS, 9, 4)
-HOOKS = list(libbpf.AttachType)
-START = "import sys; from enforcer.__main__ import main; main(sys.argv[1:])"
-
-
-@dataclass
-class Node:
-    """A place where daemons of any version can be started one after another."""
-
-    rig: Rig
-
-    @property
-    def options(self) -> list[str]:
-        """What every daemon and client here is told."""
-        r = self.rig
-        return [
-            *("--socket", str(r.work / "enforcer.sock"), "--pin-root", str(r.bpffs / "podpace")),
-            *("--state-dir", str(r.work / "state")),
-        ]
-
-    @property
-    def generations(self) -> list[Path]:
-        """Sets of pinned programs."""
-        return sorted((self.rig.bpffs / "podpace").glob("v*/*"))
-
-    @contextmanager
-    def daemon(self, source: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
-        """A daemon from this checkout or a copy of it, answering; killed at the end."""
-        log = self.rig.work / "enforcer.log"
-        with log.open("a") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START, *self.options],
-                env={**os.environ, "PYTHONPATH": str(source)},
-                stdout=out,
-                stderr=out,
-                text=True,
-                cwd="/",
-            )
-        try:
-            end = time.monotonic() + 30
-            while not self.answers():
-                assert process.poll() is None, log.read_text()[-2000:]
-                assert time.monotonic() < end, "the daemon does not answer"
-                time.sleep(0.02)
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-    def client(self, *arguments: str | Path) -> str:
-        """Run podpace against the daemon."""
-        socket = self.rig.work / "enforcer.sock"
-        return sh(Path(sys.executable).with_name("podpace"), *arguments, "--socket", socket)
-
-    def answers(self) -> bool:
-        """Whether a daemon is there."""
-        command = [str(Path(sys.executable).with_name("podpace")), "list", "--socket"]
-        command.append(str(self.rig.work / "enforcer.sock"))
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-    def passed_bytes(self) -> int:
-        """What the kernel counted as sent."""
-        said = json.loads(self.client("show", self.rig.cgroup, "-o", "json"))
-        return int(said["egress"]["passed_bytes"])
-
-    def programs(self, cgroup: Path | None = None) -> list[int]:
-        """Ids of the programs on the cgroup, one per hook while all is well."""
-        fd = os.open(cgroup or self.rig.cgroup, os.O_RDONLY)
-        try:
-            return [number for hook in HOOKS for number in libbpf.attached(fd, hook)]
-        finally:
-            os.close(fd)
 
 
 @pytest.fixture
@@ -105,24 +29,9 @@ def node() -> Iterator[Node]:
         try:
             yield n
         finally:
-            clean = [sys.executable, "-P", "-c", START, *n.options, "--cleanup"]
-            clean += ["--cgroup-root", str(r.cgroup.parent)]
-            subprocess.run(clean, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, cwd="/")
+            n.clean_up()
             assert n.programs() == []
-
-
-def changed_copy(directory: Path, abi: int | None = None) -> Path:
-    """A copy of the checkout's daemon whose program source, or ABI too, differs."""
-    for name in ("contract", "enforcer", "bpf"):
-        shutil.copytree(ROOT / name, directory / name)
-    with (directory / "bpf" / "limiter.bpf.c").open("a") as source:
-        source.write("\n/* another version */\n")
-    if abi is not None:
-        path = directory / "enforcer" / "datapath" / "abi.py"
-        text = path.read_text()
-        assert "ABI_VERSION: Final = 1\n" in text
-        path.write_text(text.replace("ABI_VERSION: Final = 1\n", f"ABI_VERSION: Final = {abi}\n"))
-    return directory
+            assert n.generations == []
 
 
 def extremes(rates: list[float]) -> tuple[float, float]:
@@ -259,3 +168,36 @@ def test_five_hundred_targets_fit_a_small_daemon(node: Node) -> None:
     finally:
         for group in groups:
             group.rmdir()
+
+
+def test_a_neighbours_program_stays(node: Node, tmp_path: Path) -> None:
+    """Attach, change, upgrade, detach and cleanup leave other people's programs where they were."""
+    with neighbour(node.rig.cgroup) as foreign:
+        with node.daemon():
+            node.client("attach", node.rig.cgroup, "--egress", "10M")
+            node.client("attach", node.rig.cgroup, "--egress", "20M")
+            assert foreign in node.programs()
+        with node.daemon(changed_copy(tmp_path)):
+            assert foreign in node.programs()
+            node.client("detach", node.rig.cgroup)
+            assert node.programs() == [foreign]
+            node.client("attach", node.rig.cgroup, "--ingress", "10M")
+        node.clean_up()
+        assert node.programs() == [foreign]
+
+
+def test_a_program_that_somebody_took_off_comes_back(node: Node) -> None:
+    """The next resync repairs what is missing."""
+    with node.daemon():
+        node.client("attach", node.rig.cgroup, "--egress", "10M")
+        attached = node.programs()
+        cgroup_fd = os.open(node.rig.cgroup, os.O_RDONLY)
+        with libbpf.pinned(str(node.generations[0] / "podpace_egress")) as program:
+            libbpf.detach(program, cgroup_fd, libbpf.AttachType.EGRESS)
+        os.close(cgroup_fd)
+        assert len(node.programs()) == len(HOOKS) - 1
+
+        end = time.monotonic() + 30
+        while node.programs() != attached:
+            assert time.monotonic() < end, "not repaired"
+            time.sleep(0.1)

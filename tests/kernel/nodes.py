@@ -1,0 +1,134 @@
+"""Daemons of any version, started one after another on one rig."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.rig import Rig
+from bench.rig.process import sh
+from enforcer.datapath import headers, libbpf
+
+ROOT = Path(__file__).parents[2]
+HOOKS = list(libbpf.AttachType)
+START = "import sys; from enforcer.__main__ import main; main(sys.argv[1:])"
+
+
+@dataclass
+class Node:
+    """A place where daemons of any version can be started one after another."""
+
+    rig: Rig
+
+    @property
+    def options(self) -> list[str]:
+        """What every daemon and client here is told."""
+        r = self.rig
+        return [
+            *("--socket", str(r.work / "enforcer.sock"), "--pin-root", str(r.bpffs / "podpace")),
+            *("--state-dir", str(r.work / "state")),
+        ]
+
+    @property
+    def generations(self) -> list[Path]:
+        """Sets of pinned programs."""
+        return sorted((self.rig.bpffs / "podpace").glob("v*/*"))
+
+    @contextmanager
+    def daemon(self, source: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
+        """A daemon from this checkout or a copy of it, answering; killed at the end."""
+        log = self.rig.work / "enforcer.log"
+        with log.open("a") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", START, *self.options],
+                env={**os.environ, "PYTHONPATH": str(source)},
+                stdout=out,
+                stderr=out,
+                text=True,
+                cwd="/",
+            )
+        try:
+            end = time.monotonic() + 30
+            while not self.answers():
+                assert process.poll() is None, log.read_text()[-2000:]
+                assert time.monotonic() < end, "the daemon does not answer"
+                time.sleep(0.02)
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def clean_up(self) -> None:
+        """What an operator runs at the end; fails when something is left."""
+        command = [sys.executable, "-P", "-c", START, *self.options, "--cleanup"]
+        command += ["--cgroup-root", str(self.rig.cgroup.parent)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, env=environment, check=True, cwd="/")
+
+    def client(self, *arguments: str | Path) -> str:
+        """Run podpace against the daemon."""
+        socket = self.rig.work / "enforcer.sock"
+        return sh(Path(sys.executable).with_name("podpace"), *arguments, "--socket", socket)
+
+    def answers(self) -> bool:
+        """Whether a daemon is there."""
+        command = [str(Path(sys.executable).with_name("podpace")), "list", "--socket"]
+        command.append(str(self.rig.work / "enforcer.sock"))
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def passed_bytes(self) -> int:
+        """What the kernel counted as sent."""
+        said = json.loads(self.client("show", self.rig.cgroup, "-o", "json"))
+        return int(said["egress"]["passed_bytes"])
+
+    def programs(self, cgroup: Path | None = None) -> list[int]:
+        """Ids of the programs on the cgroup, one per hook while all is well."""
+        fd = os.open(cgroup or self.rig.cgroup, os.O_RDONLY)
+        try:
+            return [number for hook in HOOKS for number in libbpf.attached(fd, hook)]
+        finally:
+            os.close(fd)
+
+
+def changed_copy(directory: Path, abi: int | None = None) -> Path:
+    """A copy of the checkout's daemon whose program source, or ABI too, differs."""
+    for name in ("contract", "enforcer", "bpf"):
+        shutil.copytree(ROOT / name, directory / name)
+    with (directory / "bpf" / "limiter.bpf.c").open("a") as source:
+        source.write("\n/* another version */\n")
+    if abi is not None:
+        path = directory / "enforcer" / "datapath" / "abi.py"
+        text = path.read_text()
+        assert "ABI_VERSION: Final = 1\n" in text
+        path.write_text(text.replace("ABI_VERSION: Final = 1\n", f"ABI_VERSION: Final = {abi}\n"))
+    return directory
+
+
+@contextmanager
+def neighbour(cgroup: Path) -> Iterator[int]:
+    """Somebody else's program on the cgroup; its id."""
+    with tempfile.TemporaryDirectory() as tree, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from bcc import BPF
+
+        flags = headers.write_tree(Path(tree))
+        os.environ["BCC_KERNEL_SOURCE"] = tree
+        text = "#include <uapi/linux/bpf.h>\nint neighbour(struct __sk_buff *skb) { return 1; }"
+        module = BPF(text=text, cflags=list(flags))
+    hook = libbpf.AttachType.EGRESS
+    program = module.load_func(b"neighbour", BPF.CGROUP_SKB, attach_type=int(hook)).fd
+    cgroup_fd = os.open(cgroup, os.O_RDONLY)
+    try:
+        libbpf.attach(program, cgroup_fd, hook)
+        yield libbpf.program_identity(program)[0]
+        libbpf.detach(program, cgroup_fd, hook)
+    finally:
+        os.close(cgroup_fd)
