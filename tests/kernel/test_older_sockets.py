@@ -78,7 +78,10 @@ def tended(datapath: KernelDatapath, target: Target, seconds: float) -> None:
     ("iterator", "how"), [(True, "iterator"), (False, "pidfd_getfd")], ids=["iterator", "pidfd"]
 )
 def test_an_older_socket_is_held_followed_and_let_go(wired: Rig, iterator: bool, how: str) -> None:
-    """A connection that is open already is paced without loss, follows a change, and is freed."""
+    """A connection that is open already is paced without loss, follows a change, and is freed.
+
+    From user space a pace is set ten times a second: the ceiling holds, the rest is coarse.
+    """
     datapath = make_datapath(wired, iterator=iterator)
     first, second = target_of(wired, LIMIT), target_of(wired, LIMIT // 5)
     frames = FrameCounter(wired, Direction.EGRESS)
@@ -100,9 +103,8 @@ def test_an_older_socket_is_held_followed_and_let_go(wired: Rig, iterator: bool,
         datapath.detach(str(wired.cgroup))
         result = running.result()
 
-    assert 0.93 <= held.bits_per_sec / LIMIT <= 1.05
-    # From user space a pace is set again ten times a second: the ceiling holds, the rest is coarse.
-    assert 0.5 <= followed.bits_per_sec / (LIMIT // 5) <= 1.15
+    assert (0.93 if iterator else 0.7) <= held.bits_per_sec / LIMIT <= 1.05
+    assert (0.85 if iterator else 0.5) <= followed.bits_per_sec / (LIMIT // 5) <= 1.15
     assert lost.retransmitted_segments == 0
     assert max(result.bits_per_sec_by_interval()[-8:]) > 10 * LIMIT
 
