@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from enforcer.datapath import abi, headers, libbpf
+from enforcer.datapath.pins import UNFINISHED_PREFIX
 
 
 def load(source_dir: Path, *extra_flags: str) -> tuple[object, dict[str, int]]:
@@ -54,8 +55,8 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # bcc raises nothing narrower
         print(error, file=sys.stderr)
         return 1
-    # Half a set of pins must never be adopted. bpffs refuses dots in names.
-    unfinished = pin_dir.with_name(f"new-{pin_dir.name}")
+    # Half a set of pins must never be adopted.
+    unfinished = pin_dir.with_name(f"{UNFINISHED_PREFIX}{pin_dir.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True, mode=0o700)

@@ -44,6 +44,7 @@ class KernelDatapath:
         if not directory.exists():
             pins.compile_generation(source_dir, directory)
         try:
+            pins.remove_unfinished(pin_root)
             self._current = pins.open_generation(directory)
             self._older = [
                 pins.open_generation(other)

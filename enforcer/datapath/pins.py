@@ -18,6 +18,8 @@ from enforcer.errors import DatapathError, UnsupportedError
 
 SOURCE_DIR = Path(__file__).resolve().parents[2] / "bpf"
 _COMPILE_TIMEOUT_SECONDS = 60
+UNFINISHED_PREFIX = "new-"
+"""Of the folder that a compiler pins into before it is renamed; bpffs refuses dots in names."""
 
 
 def source_hash(source_dir: Path) -> str:
@@ -76,8 +78,19 @@ def open_generation(directory: Path) -> Generation:
 
 
 def generation_dirs(pin_root: Path) -> Iterator[Path]:
-    """Every set of pins of ours, unfinished ones included."""
-    yield from sorted(pin_root.glob("v*/*"))
+    """Every whole set of pins of ours."""
+    yield from (path for path in sorted(pin_root.glob("v*/*")) if not _is_unfinished(path))
+
+
+def remove_unfinished(pin_root: Path) -> None:
+    """Remove what a compiler that was killed left: half a set must never be opened."""
+    for path in pin_root.glob("v*/*"):
+        if _is_unfinished(path):
+            shutil.rmtree(path)
+
+
+def _is_unfinished(path: Path) -> bool:
+    return path.name.startswith(UNFINISHED_PREFIX)
 
 
 def compile_generation(source_dir: Path, directory: Path) -> None:

@@ -70,10 +70,11 @@ def test_the_limit_outlives_the_daemon_and_a_restart_adopts(node: Node) -> None:
 
 
 @pytest.mark.parametrize("abi", [None, 2], ids=["new source", "new source and ABI"])
-def test_an_upgrade_leaves_no_gap(node: Node, tmp_path: Path, abi: int | None) -> None:
+def test_an_upgrade_keeps_the_limit(node: Node, tmp_path: Path, abi: int | None) -> None:
     """Another version replaces the programs under load, up and down again, without a gap.
 
-    State of another ABI cannot be read: the share is learnt anew, within an epoch or two.
+    Not so across an ABI: its state cannot be read, the share is learnt anew, and one 100 ms
+    interval may go above 1.1 x limit; 1.23 was seen, 1.5 is refused.
     """
     other = changed_copy(tmp_path, abi)
     with ExitStack() as running:

@@ -13,7 +13,7 @@ from bench.rig import running as started
 from bench.rig.topology import PEER_ADDRESS, cgroup2_mount
 from contract.limits import Limits, make_limit
 from contract.names import Direction
-from enforcer.datapath import abi, build
+from enforcer.datapath import abi, build, libbpf
 from enforcer.datapath.kernel import KernelDatapath
 from enforcer.datapath.pins import SOURCE_DIR, generation_dir, source_hash
 from enforcer.datapath.sockets import SO_MAX_PACING_RATE
@@ -158,3 +158,20 @@ def test_a_kernel_that_refuses_the_programs_is_reported(wired: Rig, tmp_path: Pa
         build(wired.bpffs / "podpace", cgroup2_mount(), no_fq, source)
 
     assert list((wired.bpffs / "podpace").glob("v*/*")) == []
+
+
+def test_half_a_set_of_pins_is_removed_and_never_opened(wired: Rig) -> None:
+    """A compiler of another version, killed midway, leaves nothing that a later daemon uses."""
+    make_datapath(wired, iterator=True)
+    whole = generation_dir(wired.bpffs / "podpace", source_hash(SOURCE_DIR))
+    half = whole.with_name("new-0123456789abcdef")
+    half.mkdir()
+    libbpf.obj_pin(libbpf.obj_get(str(whole / "podpace_egress")), str(half / "podpace_egress"))
+
+    datapath = make_datapath(wired, iterator=True)
+    target = target_of(wired, LIMIT)
+    datapath.attach(target)
+    datapath.detach(target.cgroup_path)
+
+    assert not half.exists()
+    assert whole.exists()
