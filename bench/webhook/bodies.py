@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from contract import names
+
 
 def review(size_bytes: int) -> bytes:
     """A review of about ``size_bytes``, with both limits asked for."""
@@ -14,8 +16,8 @@ def review(size_bytes: int) -> bytes:
             "namespace": "shop",
             "labels": {"app.kubernetes.io/name": "web", "pod-template-hash": "6f7c9d8b54"},
             "annotations": {
-                "podpace.io/ingress-bandwidth": "100M",
-                "podpace.io/egress-bandwidth": "50M",
+                names.ANNOTATION_INGRESS_BANDWIDTH: "100M",
+                names.ANNOTATION_EGRESS_BANDWIDTH: "50M",
                 "prometheus.io/scrape": "true",
             },
             "ownerReferences": [
