@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -81,6 +81,10 @@ def serve(
     tls_minimum: Annotated[str, typer.Option(help="1.2 or 1.3.")] = "1.3",
     drain_seconds: Annotated[float, typer.Option(help="Serve on after SIGTERM.")] = 15.0,
     audit_seconds: Annotated[float, typer.Option(help="Between audits; 0 is never.")] = 60.0,
+    exempt_namespace: Annotated[
+        list[str] | None,
+        typer.Option(help="The audit leaves it alone, as the webhook configurations do. Repeat."),
+    ] = None,
     ca_overlap_seconds: Annotated[
         float, typer.Option(help="A new authority is trusted this long before it signs.")
     ] = 600.0,
@@ -122,14 +126,77 @@ def serve(
         tls_minimum=minimum,
         drain_seconds=drain_seconds,
         audit_seconds=audit_seconds,
+        exempt_namespaces=tuple(exempt_namespace or ()),
         ca_overlap_seconds=ca_overlap_seconds,
         leaf_days=leaf_days,
         certificate_poll_seconds=certificate_poll_seconds,
     )
-    try:
+    with _one_line_errors("serve"):
         _serve(settings)
+
+
+@cli.command()
+def uninstall(
+    *,
+    release_namespace: Annotated[
+        str | None, typer.Option(help="Default: the namespace of this pod.")
+    ] = None,
+    configuration: Annotated[
+        str, typer.Option(help="Name of both webhook configurations.")
+    ] = "podpace",
+    timeout_seconds: Annotated[float, typer.Option(help="Give up after this.")] = 270.0,
+    kubeconfig: Annotated[str | None, typer.Option(help="Default: our service account.")] = None,
+) -> None:
+    """Stop admission and clean every node: what `helm uninstall` does first."""
+    from webhook.kube.api import KubeApi, load_configuration
+    from webhook.kube.uninstall import Uninstall
+
+    with _one_line_errors("uninstall"):
+        cluster = KubeApi(load_configuration(kubeconfig))
+        namespace = release_namespace or _own_namespace()
+        done = Uninstall(cluster, namespace, configuration, timeout_seconds, _say).run()
+    raise typer.Exit(0 if done else 1)
+
+
+@cli.command()
+def selftest(
+    *,
+    image: Annotated[str, typer.Option(help="Of the pod that is started; needs `sleep`.")],
+    namespace: Annotated[str, typer.Option(help="Where it is started.")] = "default",
+    image_pull_policy: Annotated[str, typer.Option()] = "IfNotPresent",
+    image_pull_secret: Annotated[list[str] | None, typer.Option(help="Repeat.")] = None,
+    release_namespace: Annotated[
+        str | None, typer.Option(help="Default: the namespace of this pod.")
+    ] = None,
+    timeout_seconds: Annotated[float, typer.Option(help="For a pod to be limited.")] = 120.0,
+    kubeconfig: Annotated[str | None, typer.Option(help="Default: our service account.")] = None,
+) -> None:
+    """Is a pod limited from admission to its node? What `helm test` runs."""
+    from webhook.kube.api import KubeApi, load_configuration
+    from webhook.kube.selftest import ProbeImage, SelfTest
+
+    with _one_line_errors("selftest"):
+        passed = SelfTest(
+            KubeApi(load_configuration(kubeconfig)),
+            namespace,
+            release_namespace or _own_namespace(),
+            ProbeImage(image, image_pull_policy, tuple(image_pull_secret or ())),
+            timeout_seconds,
+            _say,
+        ).run()
+    raise typer.Exit(0 if passed else 1)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+@contextlib.contextmanager
+def _one_line_errors(command: str) -> Iterator[None]:
+    try:
+        yield
     except WebhookError as e:
-        print(f"podpace-webhook serve: {e}", file=sys.stderr)
+        print(f"podpace-webhook {command}: {e}", file=sys.stderr)
         raise typer.Exit(1) from e
 
 
@@ -236,7 +303,15 @@ def _start_kube_loops(
         return lambda: None
     identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
     election = Election(api, namespace, "podpace-webhook-audit", identity)
-    audit = Audit(api, store, metrics, election, namespace, settings.audit_seconds)
+    audit = Audit(
+        api,
+        store,
+        metrics,
+        election,
+        namespace,
+        settings.audit_seconds,
+        settings.exempt_namespaces,
+    )
     start_loop("audit", audit.step, stop)
 
     def give_back_the_lease() -> None:

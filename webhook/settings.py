@@ -35,6 +35,8 @@ class Settings:
     """How long to serve on after SIGTERM; longer than endpoints take to spread."""
     audit_seconds: float = 60.0
     """Between two looks for pods whose labels do not follow; 0 is never."""
+    exempt_namespaces: tuple[str, ...] = ()
+    """Left out of the audit, besides those that always are."""
     ca_overlap_seconds: float = 600.0
     """How long a new authority is trusted before it signs."""
     leaf_days: float = 7.0

@@ -44,6 +44,10 @@ class KubeApi:
         """Write an object; its resourceVersion is the precondition."""
         return self._request("PUT", path, body)
 
+    def delete(self, path: str) -> None:
+        """Delete an object."""
+        self._request("DELETE", path)
+
     def json_patch(self, path: str, operations: Sequence[Json]) -> Json:
         """Apply a JSON Patch."""
         return self._request("PATCH", path, operations, content_type="application/json-patch+json")

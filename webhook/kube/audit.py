@@ -61,6 +61,8 @@ class Audit:
     election: Election
     release_namespace: str
     interval_seconds: float
+    exempt_namespaces: Collection[str] = ()
+    """Further ones."""
     leading: bool = False
     _audited_at: float = field(default=float("-inf"), init=False)
 
@@ -110,7 +112,7 @@ class Audit:
             for n in namespaces
             if names.LABEL_NAMESPACE_IGNORE in (n["metadata"].get("labels") or {})
         }
-        return ALWAYS_EXEMPT | ignored | {self.release_namespace}
+        return ALWAYS_EXEMPT | ignored | {self.release_namespace, *self.exempt_namespaces}
 
     def _correct(self, metadata: Json, patch: list[Json]) -> int:
         namespace, name = metadata["namespace"], metadata["name"]

@@ -53,6 +53,13 @@ class SharedAuthority:
                 if self._written("create", secrets, _secret(self.namespace, state)):
                     return state
                 continue
+            if not secret.get("data"):
+                # The chart makes it empty, so that it goes with the release.
+                state = first_state(now)
+                secret["data"] = _encode(state)
+                if self._written("replace", f"{secrets}/{SECRET}", secret):
+                    return state
+                continue
             try:
                 data = {k: base64.b64decode(v) for k, v in (secret.get("data") or {}).items()}
                 state = from_secret_data(data)

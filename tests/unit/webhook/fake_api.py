@@ -51,6 +51,11 @@ class FakeApi:
             raise ConflictError(path, 409)
         return self.put(path, body)
 
+    def delete(self, path: str) -> None:
+        """See the Protocol."""
+        self.get(path)
+        del self.objects[path]
+
     def json_patch(self, path: str, operations: Sequence[Json]) -> Json:
         """See the Protocol."""
         try:

@@ -264,6 +264,17 @@ def test_a_rotation_is_asked_for_by_annotation_and_only_once(api: FakeApi) -> No
     assert from_secret_data(stored) == switched
 
 
+def test_an_empty_secret_is_filled_and_keeps_its_labels(api: FakeApi) -> None:
+    """The chart makes it, so that it is removed with the release."""
+    path = f"/api/v1/namespaces/{RELEASE}/secrets/{SECRET}"
+    api.put(path, {"metadata": {"labels": {"a": "b"}}})
+
+    first, second = (SharedAuthority(api, RELEASE).current() for _ in range(2))
+
+    assert first == second
+    assert api.get(path)["metadata"]["labels"] == {"a": "b"}
+
+
 def test_a_foreign_secret_is_an_error_that_says_what_to_do(api: FakeApi) -> None:
     """It is not overwritten."""
     path = f"/api/v1/namespaces/{RELEASE}/secrets/{SECRET}"
@@ -326,6 +337,8 @@ def test_the_audit_labels_what_slipped_in_and_leaves_the_rest(api: FakeApi, audi
     put_pod(api, pod("exempt", "kube-system"))
     put_pod(api, pod("ours", RELEASE))
     put_pod(api, pod("ignored", "b"))
+    put_pod(api, pod("named", "c"))
+    audit.exempt_namespaces = ("c",)
 
     audit.step()
 
@@ -336,6 +349,7 @@ def test_the_audit_labels_what_slipped_in_and_leaves_the_rest(api: FakeApi, audi
         ("exempt", "kube-system"),
         ("ours", RELEASE),
         ("ignored", "b"),
+        ("named", "c"),
     ):
         assert labels(api, name, namespace) == {}
     assert audit.audit() == 0

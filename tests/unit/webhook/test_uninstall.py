@@ -1,0 +1,199 @@
+"""What ``podpace-webhook uninstall`` does, against an API server in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.unit.webhook.fake_api import FakeApi
+from webhook.errors import ApiError
+from webhook.kube.ports import Json
+from webhook.kube.uninstall import Uninstall, judge, make_cleanup
+
+NAMESPACE = "podpace-system"
+DAEMON_SET = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/podpace-enforcer"
+CONFIGURATIONS = [
+    f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/podpace"
+    for kind in ("mutating", "validating")
+]
+
+
+def daemon_set() -> Json:
+    """As the chart makes it, where it matters."""
+    container = {
+        "name": "podpace-enforcer",
+        "image": "podpace-enforcer:1",
+        "args": ["--node-name=$(NODE_NAME)", "--socket=/run/podpace/enforcer.sock"],
+        "ports": [{"containerPort": 9464}],
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 9464}},
+        "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}},
+        "volumeMounts": [{"name": "run", "mountPath": "/run/podpace"}],
+    }
+    volume = {"name": "run", "hostPath": {"path": "/run/podpace", "type": "DirectoryOrCreate"}}
+    return {
+        "metadata": {"name": "podpace-enforcer", "uid": "u1", "generation": 1},
+        "spec": {"template": {"spec": {"containers": [container], "volumes": [volume]}}},
+        "status": {"observedGeneration": 1, "desiredNumberScheduled": 2, "numberReady": 2},
+    }
+
+
+def pod(node: str, *, cleaning: bool = True, ready: bool = False, **init: Any) -> Json:
+    """One of the DaemonSet's pods."""
+    return {
+        "metadata": {"name": f"pod-{node}", "ownerReferences": [{"uid": "u1"}]},
+        "spec": {"nodeName": node, "initContainers": [{"name": "cleanup"}] if cleaning else []},
+        "status": {
+            "phase": "Pending",
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "initContainerStatuses": [init] if init else [],
+        },
+    }
+
+
+def after(updated: int, ready: int, nodes: int = 2) -> Json:
+    """The DaemonSet once the controller has seen the change."""
+    return make_cleanup(daemon_set()) | {
+        "status": {
+            "observedGeneration": 1,
+            "desiredNumberScheduled": nodes,
+            "updatedNumberScheduled": updated,
+            "numberReady": ready,
+        }
+    }
+
+
+def test_the_cleanup_has_the_rights_and_options_of_the_daemon_it_replaces() -> None:
+    """Only ``--cleanup`` is added; probes, which would find nobody, are left out."""
+    spec = make_cleanup(daemon_set())["spec"]["template"]["spec"]
+
+    (cleanup,) = spec["initContainers"]
+    daemon = daemon_set()["spec"]["template"]["spec"]["containers"][0]
+    assert cleanup["args"] == [*daemon["args"], "--cleanup"]
+    assert cleanup["securityContext"] == daemon["securityContext"]
+    assert "readinessProbe" not in cleanup
+    assert "readinessProbe" not in spec["containers"][0]
+
+
+def test_the_cleanup_can_remove_the_runtime_folder_itself() -> None:
+    """A mount point cannot be removed, so its parent is mounted, and no token in it."""
+    spec = make_cleanup(daemon_set())["spec"]["template"]["spec"]
+
+    assert spec["volumes"][0]["hostPath"]["path"] == "/run"
+    assert spec["initContainers"][0]["volumeMounts"] == [{"name": "run", "mountPath": "/run"}]
+    assert spec["automountServiceAccountToken"] is False
+
+
+def test_cleaning_a_daemon_set_that_cleans_already_changes_nothing() -> None:
+    """A second ``helm uninstall`` goes on where the first one stopped."""
+    once = make_cleanup(daemon_set())
+
+    assert make_cleanup(once) is once
+
+
+def test_enforcers_that_are_ready_prove_nothing_before_the_change_is_seen() -> None:
+    """Old pods are ready, too."""
+    changed = make_cleanup(daemon_set())
+    changed["metadata"]["generation"] = 2
+
+    assert not judge(changed, []).done
+
+
+@pytest.mark.parametrize(
+    ("pods", "said"),
+    [
+        ([pod("a", ready=True), pod("b", cleaning=False)], "b: the enforcer is still there"),
+        ([pod("a", ready=True), pod("b")], "b: Pending"),
+        ([pod("a", ready=True)], "1 nodes have no pod of the cleanup yet"),
+        (
+            [
+                pod("a", ready=True),
+                pod("b", lastState={"terminated": {"exitCode": 1, "message": "left: /x\n"}}),
+            ],
+            "b: cleanup failed: left: /x",
+        ),
+    ],
+)
+def test_each_node_that_is_not_clean_is_named_with_the_reason(pods: list[Json], said: str) -> None:
+    """What the operator has to look at."""
+    progress = judge(after(updated=2, ready=1), pods)
+
+    assert not progress.done
+    assert progress.waiting == (said,)
+
+
+def test_a_cluster_without_nodes_is_clean() -> None:
+    """Nothing was scheduled, nothing is left."""
+    assert judge(after(updated=0, ready=0, nodes=0), []).done
+
+
+class Nodes(FakeApi):
+    """A DaemonSet controller: each look at the DaemonSet lets one more node be clean."""
+
+    def __init__(self, clean_at_most: int) -> None:
+        super().__init__()
+        self.clean_at_most = clean_at_most
+        self.put(DAEMON_SET, daemon_set())
+        for path in CONFIGURATIONS:
+            self.put(path, {})
+
+    def get(self, path: str) -> Json:
+        """See the Protocol."""
+        found = super().get(path)
+        if path == DAEMON_SET and "initContainers" in found["spec"]["template"]["spec"]:
+            assert not any(p in self.objects for p in CONFIGURATIONS), "pods could still be gated"
+            clean = found["status"].get("updatedNumberScheduled", -1) + 1
+            clean = min(clean, self.clean_at_most)
+            found["status"] |= {"updatedNumberScheduled": clean, "numberReady": clean}
+            self.put(path, found)
+        return found
+
+
+def run(
+    cluster: FakeApi, pause: Callable[[float], None] = lambda _: None
+) -> tuple[bool, list[str]]:
+    """The result and what was said; the clock moves by the pauses."""
+    said: list[str] = []
+    moments = iter(range(1000))
+    uninstall = Uninstall(
+        cluster, NAMESPACE, "podpace", 20, said.append, pause, lambda: float(next(moments))
+    )
+    return uninstall.run(), said
+
+
+def test_admission_stops_before_the_first_node_is_cleaned_and_all_nodes_are_waited_for() -> None:
+    """The order, and the end."""
+    done, said = run(Nodes(clean_at_most=2))
+
+    assert done
+    assert said[-1] == "2 of 2 nodes are clean"
+
+
+def test_a_node_that_does_not_get_clean_fails_the_uninstall() -> None:
+    """Nothing is removed then, and the text says how to go on."""
+    done, said = run(Nodes(clean_at_most=1))
+
+    assert not done
+    assert "1 of 2 nodes are clean" in said[-2]
+    assert "--no-hooks" in said[-1]
+
+
+def test_an_api_server_that_fails_for_a_while_is_asked_again() -> None:
+    """A hiccup does not leave nodes behind."""
+    cluster = Nodes(clean_at_most=2)
+    cluster.fail = ApiError("GET: refused", 503)
+
+    def recover(_seconds: float) -> None:
+        cluster.fail = None
+
+    done, said = run(cluster, recover)
+
+    assert done
+    assert "refused" in said[0]
+
+
+def test_without_enforcers_there_is_nothing_to_wait_for() -> None:
+    """Somebody deleted the DaemonSet, or the installation had failed."""
+    done, said = run(FakeApi())
+
+    assert done
+    assert "there is no DaemonSet podpace-enforcer: no node to clean" in said

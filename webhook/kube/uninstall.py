@@ -1,0 +1,213 @@
+"""What happens before ``helm uninstall`` removes anything: admission stops, every node is cleaned.
+
+The enforcer's DaemonSet is changed so that each of its pods first runs the enforcer with
+``--cleanup`` and then does nothing. The kubelet ends the daemon before that pod starts, and the
+pod is ready only when the cleanup has looked again and found nothing of ours. So a DaemonSet
+whose pods are all new and ready is the proof, node by node.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from webhook.errors import ApiError, ConflictError, NotFoundError
+from webhook.kube.authority import KINDS
+from webhook.kube.ports import Json
+
+DAEMON_SET: Final = "podpace-enforcer"
+_CONTAINER: Final = "podpace-enforcer"
+_RUN_VOLUME: Final = "run"
+_POLL_SECONDS: Final = 2.0
+
+
+class Cluster(Protocol):
+    """The part of the API that is needed; ``api.KubeApi`` is the real one."""
+
+    def get(self, path: str) -> Json:
+        """Read one object."""
+        ...
+
+    def replace(self, path: str, body: Json) -> Json:
+        """Write an object; its resourceVersion is the precondition."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Delete one object."""
+        ...
+
+    def list(self, path: str) -> tuple[list[Json], str]:
+        """All items, and the resource version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the nodes are."""
+
+    clean: int
+    nodes: int
+    waiting: tuple[str, ...]
+    """One line for each node that is not clean."""
+
+    @property
+    def done(self) -> bool:
+        """Every node has proved that nothing is left."""
+        return self.clean == self.nodes and not self.waiting
+
+
+def make_cleanup(daemon_set: Json) -> Json:
+    """The DaemonSet that cleans instead of enforcing. Applying it twice changes nothing.
+
+    The folder for runtime files is itself removed by the cleanup, so what is mounted is its parent.
+    """
+    cleaner = copy.deepcopy(daemon_set)
+    cleaner["spec"]["updateStrategy"] = {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": "100%", "maxSurge": 0},
+    }
+    pod = cleaner["spec"]["template"]["spec"]
+    if pod.get("initContainers"):
+        return daemon_set
+    daemon = next(c for c in pod["containers"] if c["name"] == _CONTAINER)
+    cleanup = {k: v for k, v in daemon.items() if k != "ports" and not k.endswith("Probe")}
+    cleanup["name"] = "cleanup"
+    cleanup["args"] = [*daemon.get("args", []), "--cleanup"]
+    run = next(v for v in pod["volumes"] if v["name"] == _RUN_VOLUME)
+    parent = run["hostPath"]["path"].rpartition("/")[0] or "/"
+    run["hostPath"] = {"path": parent, "type": "Directory"}
+    for mount in cleanup["volumeMounts"]:
+        if mount["name"] == _RUN_VOLUME:
+            mount["mountPath"] = parent
+    pod["initContainers"] = [cleanup]
+    # Nothing here talks to the API server, and the token would be mounted below /run.
+    pod["automountServiceAccountToken"] = False
+    pod["terminationGracePeriodSeconds"] = 1
+    pod["containers"] = [
+        {
+            "name": _CONTAINER,
+            "image": daemon["image"],
+            "imagePullPolicy": daemon.get("imagePullPolicy", "IfNotPresent"),
+            "command": ["sleep", "infinity"],
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "runAsUser": 65532,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }
+    ]
+    return cleaner
+
+
+def judge(daemon_set: Json, pods: Sequence[Json]) -> Progress:
+    """What the DaemonSet's status and its pods say."""
+    status = daemon_set.get("status") or {}
+    nodes = status.get("desiredNumberScheduled", 0)
+    seen = status.get("observedGeneration", 0) >= daemon_set["metadata"]["generation"]
+    if not seen:
+        return Progress(0, nodes, ("the DaemonSet controller has not seen the change yet",))
+    clean = min(status.get("updatedNumberScheduled", 0), status.get("numberReady", 0))
+    if clean >= nodes:
+        return Progress(nodes, nodes, ())
+    waiting = tuple(
+        line for line in (_waiting(pod) for pod in pods if _owned(pod, daemon_set)) if line
+    )
+    missing = nodes - clean - len(waiting)
+    if missing > 0:
+        waiting += (f"{missing} nodes have no pod of the cleanup yet",)
+    return Progress(clean, nodes, waiting)
+
+
+def _owned(pod: Json, daemon_set: Json) -> bool:
+    owners = pod["metadata"].get("ownerReferences") or []
+    return any(owner.get("uid") == daemon_set["metadata"]["uid"] for owner in owners)
+
+
+def _waiting(pod: Json) -> str:
+    """Why this pod's node is not known to be clean; empty when it is."""
+    node = (pod.get("spec") or {}).get("nodeName") or pod["metadata"]["name"]
+    if not (pod.get("spec") or {}).get("initContainers"):
+        return f"{node}: the enforcer is still there"
+    status = pod.get("status") or {}
+    conditions = {c["type"]: c["status"] for c in status.get("conditions") or []}
+    if conditions.get("Ready") == "True" and not pod["metadata"].get("deletionTimestamp"):
+        return ""
+    for container in status.get("initContainerStatuses") or []:
+        for state in (container.get("state") or {}, container.get("lastState") or {}):
+            ended = state.get("terminated")
+            if ended and ended.get("exitCode"):
+                said = " | ".join((ended.get("message") or "no output").strip().splitlines()[-5:])
+                return f"{node}: cleanup failed: {said}"
+    return f"{node}: {status.get('phase', 'Pending')}"
+
+
+@dataclass(frozen=True)
+class Uninstall:
+    """The steps, and what is said about them."""
+
+    cluster: Cluster
+    namespace: str
+    configuration: str
+    timeout_seconds: float
+    say: Callable[[str], None]
+    pause: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+
+    def run(self) -> bool:
+        """True when every node is clean. Running it again goes on where it stopped.
+
+        Failure contract: once admission has stopped, nothing is put back.
+        """
+        until = self.monotonic() + self.timeout_seconds
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{DAEMON_SET}"
+        said: tuple[str, ...] = ()
+        while True:
+            try:
+                self._stop_admission()
+                progress = self._step(path)
+            except ApiError as e:
+                progress = Progress(0, 0, (f"the API server: {e}",))
+            line = f"{progress.clean} of {progress.nodes} nodes are clean"
+            if (line, *progress.waiting) != said:
+                said = (line, *progress.waiting)
+                self.say("\n  ".join(said))
+            if progress.done:
+                return True
+            if self.monotonic() >= until:
+                break
+            self.pause(_POLL_SECONDS)
+        self.say(
+            f"not every node was clean after {self.timeout_seconds:.0f} s. Run `helm uninstall` "
+            "again when the nodes above answer. Limits do not outlive a reboot: for nodes that are "
+            "gone for good, `helm uninstall --no-hooks` skips this step."
+        )
+        return False
+
+    def _stop_admission(self) -> None:
+        """First: a pod that got a readiness gate now would never be ready."""
+        for kind in KINDS:
+            try:
+                self.cluster.delete(
+                    f"/apis/admissionregistration.k8s.io/v1/{kind}/{self.configuration}"
+                )
+            except NotFoundError:
+                continue
+            self.say(f"removed {kind}/{self.configuration}: pods are admitted without us")
+
+    def _step(self, path: str) -> Progress:
+        try:
+            daemon_set = self.cluster.get(path)
+        except NotFoundError:
+            self.say(f"there is no DaemonSet {DAEMON_SET}: no node to clean")
+            return Progress(0, 0, ())
+        cleaner = make_cleanup(daemon_set)
+        if cleaner is not daemon_set:
+            try:
+                daemon_set = self.cluster.replace(path, cleaner)
+            except ConflictError:
+                return Progress(0, 0, ("the DaemonSet changed meanwhile",))
+            self.say("the enforcers are replaced by their cleanup")
+        pods, _ = self.cluster.list(f"/api/v1/namespaces/{self.namespace}/pods")
+        return judge(daemon_set, pods)
