@@ -190,10 +190,11 @@ int podpace_egress(struct __sk_buff *skb)
         flow->cgroup_id = limits->cgroup_id;
         count_flow(out, flow);
     }
-    now_ns = bpf_ktime_get_ns();
+    now_ns = bucket_needs_no_clock(out, limit, packet.frame_bytes) ? 0 : bpf_ktime_get_ns();
 
     bpf_spin_lock(&state->lock);
-    bucket_refill(out, limit, now_ns);
+    if (now_ns)
+        bucket_refill(out, limit, now_ns);
     if (packet.is_tcp && packet.payload_bytes) {
         late = out->tokens_bytes < -(s64)limit->debt_bytes;
     } else if (packet.frame_bytes <= SMALL_PACKET_BYTES) {
@@ -220,7 +221,8 @@ int podpace_egress(struct __sk_buff *skb)
         out->tokens_bytes -= packet.frame_bytes;
         out->epoch_bytes += packet.frame_bytes;
     }
-    controller_tick(out, limit, state->rtt_ns, now_ns);
+    if (now_ns)
+        controller_tick(out, limit, state->rtt_ns, now_ns);
     bpf_spin_unlock(&state->lock);
 
     if (flow && packet.is_tcp && !flow->paced && limits->mode == MODE_ENFORCE)
@@ -253,10 +255,11 @@ int podpace_ingress(struct __sk_buff *skb)
     if (is_exempt(skb, limits, packet.version, 0))
         return PASS;
     in = &state->ingress;
-    now_ns = bpf_ktime_get_ns();
+    now_ns = bucket_needs_no_clock(in, limit, packet.frame_bytes) ? 0 : bpf_ktime_get_ns();
 
     bpf_spin_lock(&state->lock);
-    bucket_refill(in, limit, now_ns);
+    if (now_ns)
+        bucket_refill(in, limit, now_ns);
     late = in->tokens_bytes <
            -(s64)(limit->debt_bytes +
                   (packet.frame_bytes > SMALL_PACKET_BYTES ? 0 : SMALL_RESERVE_BYTES));
@@ -274,7 +277,8 @@ int podpace_ingress(struct __sk_buff *skb)
         in->tokens_bytes -= packet.frame_bytes;
         in->epoch_bytes += packet.frame_bytes;
     }
-    controller_tick(in, limit, 0, now_ns);
+    if (now_ns)
+        controller_tick(in, limit, 0, now_ns);
     bpf_spin_unlock(&state->lock);
 
     if (congested && verdict == PASS && limits->mode == MODE_ENFORCE &&

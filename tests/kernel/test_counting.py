@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.limits import Limits
+from contract.limits import Limit, Limits, make_limit
 from contract.names import Direction, Mode
 from enforcer.datapath import abi
 from tests.kernel import packets
@@ -34,6 +34,7 @@ from tests.kernel.programs import (
 )
 
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
+UNREACHED = make_limit(10**12)
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,32 @@ def test_time_is_credited_by_the_monotonic_clock(programs: Programs, direction: 
     ended_ns = time.monotonic_ns()
     credited = outcome.changed(direction)["tokens_bytes"] + IPV4_TCP_BYTES
     assert 0 < credited <= RATE * (ended_ns - started_ns) // abi.NSEC_PER_SEC
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize(
+    ("limit", "clocks_run"),
+    [(LIMIT, {"refilled_at_ns", "epoch_started_at_ns", "epoch"}), (UNREACHED, set())],
+    ids=["a limit in reach", "a limit out of reach"],
+)
+def test_only_limits_in_reach_read_the_clock(
+    programs: Programs, direction: Direction, limit: Limit, clocks_run: set[str]
+) -> None:
+    """A packet that leaves the bucket of a far higher limit full is counted, and not timed."""
+    state = with_fields(
+        blank_state(),
+        direction,
+        tokens_bytes=limit.burst_bytes,
+        refilled_at_ns=1,
+        epoch_started_at_ns=1,
+        epoch_length_ns=1,
+        epoch_rate_bytes_per_sec=limit.rate_bytes_per_sec,
+    )
+    outcome = programs.run(direction, ipv4(tcp(1), TCP), Limits(limit, limit), state)
+    changes = outcome.changed(direction)
+    clocks = {"refilled_at_ns", "epoch_started_at_ns", "epoch"}
+    assert clocks & changes.keys() == clocks_run
+    assert changes["passed_packets"] == 1
 
 
 def test_a_socket_is_one_flow_however_much_it_sends(programs: Programs) -> None:

@@ -29,6 +29,12 @@ void refill(struct direction_state *state, const struct direction_limit *limit, 
     bucket_refill(state, limit, now_ns);
 }
 
+int needs_no_clock(const struct direction_state *state, const struct direction_limit *limit,
+                   u32 frame_bytes)
+{
+    return bucket_needs_no_clock(state, limit, frame_bytes);
+}
+
 u64 wanted(const struct direction_limit *limit, s64 tokens_bytes, u64 epoch_ns)
 {
     return wanted_bytes_per_sec(limit, tokens_bytes, epoch_ns);

@@ -9,6 +9,7 @@ from tests.unit.bpf.arithmetic import (
     NSEC_PER_SEC,
     START_NS,
     Arithmetic,
+    DirectionLimit,
     DirectionState,
     limit_of,
 )
@@ -149,3 +150,50 @@ def test_a_flood_does_not_keep_the_bucket_empty(
         now_ns = START_NS + number * NSEC_PER_SEC // packets_per_sec
         arithmetic.refill(state, limit, now_ns)
     assert state.tokens_bytes == pytest.approx(limit.burst_bytes, rel=0.02, abs=256)
+
+
+FAST = limit_of(10**12)
+CLOCKLESS_BYTES = FAST.rate_bytes_per_sec >> 17
+
+
+def at_rest(limit: DirectionLimit, room_bytes: int) -> DirectionState:
+    """A bucket with this much room, in an epoch of this limit."""
+    return DirectionState(
+        tokens_bytes=limit.burst_bytes - room_bytes,
+        epoch_rate_bytes_per_sec=limit.rate_bytes_per_sec,
+    )
+
+
+@pytest.mark.parametrize(
+    ("room_bytes", "frame_bytes", "clockless"),
+    [
+        (0, 65536, True),
+        (CLOCKLESS_BYTES - 1515, 1514, True),
+        (CLOCKLESS_BYTES - 1514, 1514, False),
+        (FAST.burst_bytes, 60, False),
+        (FAST.burst_bytes + 10**9, 60, False),
+        (-1, 60, False),
+    ],
+)
+def test_packets_far_below_the_limit_need_no_clock(
+    arithmetic: Arithmetic, room_bytes: int, frame_bytes: int, *, clockless: bool
+) -> None:
+    """Up to 7.6 us of the rate below full, packets pass untimed; beyond, in debt and when a burst
+    was lowered the time counts.
+    """
+    state = at_rest(FAST, room_bytes)
+    assert arithmetic.needs_no_clock(state, FAST, frame_bytes) == clockless
+
+
+def test_a_changed_limit_is_noticed_in_a_full_bucket(arithmetic: Arithmetic) -> None:
+    """The first packet after a change reads the clock, so that the change is followed at once."""
+    state = at_rest(FAST, 0)
+    state.epoch_rate_bytes_per_sec -= 1
+    assert not arithmetic.needs_no_clock(state, FAST, 60)
+
+
+@pytest.mark.parametrize("bits", [MBIT, 100 * MBIT, 1000 * MBIT])
+def test_every_full_frame_of_a_usual_limit_is_timed(arithmetic: Arithmetic, bits: int) -> None:
+    """Up to 1 Gbit/s even a full bucket lets no full frame pass untimed."""
+    limit = limit_of(bits)
+    assert not arithmetic.needs_no_clock(at_rest(limit, 0), limit, 1514)
