@@ -94,7 +94,7 @@ def private_bpffs(directory: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _cgroup(path: Path) -> Iterator[Path]:
+def own_cgroup(path: Path) -> Iterator[Path]:
     """A cgroup whose processes, and whose children, are gone when the block ends."""
     path.mkdir()
     try:
@@ -189,7 +189,7 @@ def rig() -> Iterator[Rig]:
             stack.enter_context(_namespace(f"{name}-{part}")) for part in ("node", "pod", "peer")
         )
         # After the namespaces, so that it is emptied before they go.
-        top = stack.enter_context(_cgroup(cgroup2_mount() / name))
+        top = stack.enter_context(own_cgroup(cgroup2_mount() / name))
         for part in ("pod", "peer"):
             (top / part).mkdir()
         _wire(node, pod, peer)
