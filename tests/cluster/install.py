@@ -1,39 +1,41 @@
 """Podpace's webhook installed on the test control plane, by the chart's own manifests."""
 
-import json
-import os
 import re
-import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import yaml
 
-from tests.cluster.plane import DIES_WITH_US, Client, ControlPlane, Json, free_port
+from tests.cluster.logged import LoggedProcess
+from tests.cluster.plane import Client, ControlPlane, Json, free_port
 
 CHART: Final = Path(__file__).parents[2] / "charts" / "podpace" / "templates"
 RELEASE_NAMESPACE: Final = "podpace-system"
 WEBHOOK_USER: Final = f"system:serviceaccount:{RELEASE_NAMESPACE}:podpace-webhook"
-ENFORCER_USER: Final = f"system:serviceaccount:{RELEASE_NAMESPACE}:podpace-enforcer"
 KUBELET_USER: Final = "system:node:node-1"
 USERS: Final = {
     WEBHOOK_USER: ("system:serviceaccounts",),
-    ENFORCER_USER: ("system:serviceaccounts",),
     KUBELET_USER: ("system:nodes",),
     "dev": ("system:masters",),
+    "editor": (),
 }
 SERVICE: Final = "podpace-webhook"
+TEMPLATES: Final = (
+    "webhook-rbac.yaml",
+    "webhook-guard.yaml",
+    "webhook-configurations.yaml",
+    "enforcer-rbac.yaml",
+    "enforcer-guard.yaml",
+)
 READY_SECONDS: Final = 30
 _VALUES: Final = {
     ".Release.Namespace": RELEASE_NAMESPACE,
     ".Values.webhook.failurePolicy": "Ignore",
+    ".Values.liveChanges.requireVerb": "false",
 }
 _PLACEHOLDER: Final = re.compile(r"{{-?\s*(.*?)\s*-?}}")
 
@@ -45,17 +47,14 @@ def render(template: str, **values: str) -> list[Json]:
     return [document for document in yaml.safe_load_all(text) if document]
 
 
-class Replica:
+class Replica(LoggedProcess):
     """One webhook process; its log is read as it is written."""
 
     def __init__(self, plane: ControlPlane, address: str, *options: str) -> None:
         self.address = address
         self.port, self.health_port = free_port(), free_port()
-        self.log: list[Json] = []
-        self._news = threading.Condition()
-        self._stderr = plane.folder / f"webhook-{self.port}.err"
         command = [
-            *(*DIES_WITH_US, sys.executable, "-m", "webhook", "serve"),
+            *(sys.executable, "-m", "webhook", "serve"),
             f"--host={address}",
             f"--port={self.port}",
             f"--health-port={self.health_port}",
@@ -63,16 +62,7 @@ class Replica:
             f"--kubeconfig={plane.kubeconfig(WEBHOOK_USER)}",
             *options,
         ]
-        with self._stderr.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=os.environ | {"PYTHONWARNINGS": "default"},
-                cwd=Path(__file__).parents[2],
-            )
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
+        super().__init__(command, plane.folder / f"webhook-{self.port}.err")
 
     def wait_ready(self) -> None:
         """Returns when /readyz says ok."""
@@ -103,42 +93,6 @@ class Replica:
                 return float(value)
         return 0.0
 
-    def wait_log(
-        self, wanted: Callable[[Json], Any], seconds: float = READY_SECONDS, start: int = 0
-    ) -> Json:
-        """The first log line from ``start`` on that is wanted, waiting for it."""
-        until = time.monotonic() + seconds
-        with self._news:
-            while True:
-                for line in self.log[start:]:
-                    if wanted(line):
-                        return line
-                left = until - time.monotonic()
-                assert left > 0, f"no such log line in {seconds} s; last: {self.log[-5:]}"
-                self._news.wait(left)
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-        self.process.send_signal(signal.SIGTERM)
-
-    def join(self) -> int:
-        """Wait until it has ended; its exit code."""
-        code = self.process.wait(60)
-        self._reader.join()
-        return code
-
-    def errors(self) -> str:
-        """What it wrote to standard error; should be nothing."""
-        return self._stderr.read_text()
-
-    def _read_log(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            for line in lines:
-                with self._news:
-                    self.log.append(json.loads(line))
-                    self._news.notify_all()
-
 
 class Installation:
     """Manifests, Service and any number of replicas behind it."""
@@ -146,7 +100,7 @@ class Installation:
     def __init__(self, plane: ControlPlane) -> None:
         self.plane = plane
         self.admin: Client = plane.client()
-        self.address = _own_address()
+        self.address = own_address()
         self.replicas: list[Replica] = []
         self.in_force: dict[str, str] | None = None
         """The cluster's policy."""
@@ -155,7 +109,7 @@ class Installation:
     def apply(self) -> None:
         """What the chart would install, without the workloads."""
         self.admin.create("/api/v1/namespaces", {"metadata": {"name": RELEASE_NAMESPACE}})
-        for template in ("webhook-rbac.yaml", "webhook-guard.yaml", "webhook-configurations.yaml"):
+        for template in TEMPLATES:
             done = self.plane.kubectl("apply", "-f", "-", stdin=yaml.dump_all(render(template)))
             assert done.returncode == 0, done.stderr
         self.admin.create(
@@ -266,7 +220,7 @@ def pod(
     }
 
 
-def _own_address() -> str:
+def own_address() -> str:
     """An address of this machine that endpoints may have: not loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))

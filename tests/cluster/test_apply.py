@@ -2,7 +2,7 @@
 
 from tests.cluster.cases import limits
 from tests.cluster.helpers import EGRESS, EGRESS_LABEL, ours, until
-from tests.cluster.install import ENFORCER_USER, WEBHOOK_USER, Installation, pod
+from tests.cluster.install import WEBHOOK_USER, Installation, pod
 from tests.cluster.plane import Client
 
 
@@ -90,49 +90,6 @@ def test_the_guard_keeps_labels_and_condition_from_writers_of_status(
     )
     assert "only the enforcer says" in by_hand.text
     assert admin.patch(status, {"status": {"phase": "Running"}})["status"]["phase"] == "Running"
-
-
-def test_the_guard_lets_the_enforcer_write_its_condition(
-    installation: Installation, limited: str
-) -> None:
-    """And others change other conditions beside it."""
-    binding = {
-        "metadata": {"name": "test-enforcer"},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "ClusterRole",
-            "name": "test-enforcer",
-        },
-        "subjects": [
-            {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": ENFORCER_USER}
-        ],
-    }
-    rights = "/apis/rbac.authorization.k8s.io/v1"
-    role = {
-        "metadata": {"name": "test-enforcer"},
-        "rules": [{"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]}],
-    }
-    installation.admin.create(f"{rights}/clusterroles", role)
-    installation.admin.create(f"{rights}/clusterrolebindings", binding)
-    ours_true = {"type": "podpace.io/BandwidthEnforced", "status": "True", "reason": "Enforced"}
-    other = {"type": "example.com/Other", "status": "True"}
-
-    with installation.plane.client(ENFORCER_USER) as enforcer:
-        written = until(
-            lambda: enforcer.try_patch(
-                f"{limited}/status",
-                {"status": {"conditions": [ours_true]}},
-                "strategic-merge-patch+json",
-            ),
-            lambda response: response.is_success,
-        )
-    beside = installation.admin.patch(
-        f"{limited}/status", {"status": {"conditions": [other]}}, "strategic-merge-patch+json"
-    )
-
-    assert written.is_success
-    kinds = [c["type"] for c in beside["status"]["conditions"]]
-    assert {"podpace.io/BandwidthEnforced", "example.com/Other"} <= set(kinds)
 
 
 def test_the_webhooks_account_reads_policies_and_no_other_config_map(
