@@ -14,8 +14,10 @@
  * credit nothing at all. */
 #define MIN_CREDIT_BYTES 256
 
-/* What the rate carries in 7.6 us, as a shift. */
-#define CLOCKLESS_SHIFT 17
+/* What the rate carries in 7.6 us, as a shift; and a full frame, so that slow limits read the clock
+ * for every packet. */
+#define CLOCKLESS_SHIFT        17
+#define CLOCKLESS_MARGIN_BYTES 1514
 
 /* Credits the time since the last refill, up to the burst. CPUs' clocks may differ by a little:
  * a step back counts as no time. */
@@ -43,7 +45,7 @@ bucket_refill(struct direction_state *state, const struct direction_limit *limit
 
 /* Whether the packet leaves the bucket full but for 7.6 us of the rate: then neither credit nor the
  * share needs the time, and reading the clock is a third of a program's cost. So it is for packets
- * far below a high limit; at 1 Gbit/s no full frame qualifies. Read without the lock: a packet more
+ * far below a high limit; at 1 Gbit/s no packet qualifies. Read without the lock: a packet more
  * or less does not matter. */
 static inline __attribute__((always_inline)) int
 bucket_needs_no_clock(const struct direction_state *state, const struct direction_limit *limit,
@@ -53,7 +55,8 @@ bucket_needs_no_clock(const struct direction_state *state, const struct directio
 
     /* A limit that was changed is followed at once. */
     return room_bytes >= 0 && state->epoch_rate_bytes_per_sec == limit->rate_bytes_per_sec &&
-           (u64)room_bytes + frame_bytes < limit->rate_bytes_per_sec >> CLOCKLESS_SHIFT;
+           (u64)room_bytes + frame_bytes + CLOCKLESS_MARGIN_BYTES < limit->rate_bytes_per_sec >>
+               CLOCKLESS_SHIFT;
 }
 
 #endif

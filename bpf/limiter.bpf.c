@@ -185,12 +185,12 @@ int podpace_egress(struct __sk_buff *skb)
     if (is_exempt(skb, limits, packet.version, 1))
         return PASS;
     out = &state->egress;
-    flow = flow_matters(out, &packet) ? flow_of(skb) : 0;
+    now_ns = bucket_needs_no_clock(out, limit, packet.frame_bytes) ? 0 : bpf_ktime_get_ns();
+    flow = now_ns && flow_matters(out, &packet) ? flow_of(skb) : 0;
     if (flow) {
         flow->cgroup_id = limits->cgroup_id;
         count_flow(out, flow);
     }
-    now_ns = bucket_needs_no_clock(out, limit, packet.frame_bytes) ? 0 : bpf_ktime_get_ns();
 
     bpf_spin_lock(&state->lock);
     if (now_ns)

@@ -215,7 +215,7 @@ def test_only_limits_in_reach_read_the_clock(
         epoch_length_ns=1,
         epoch_rate_bytes_per_sec=limit.rate_bytes_per_sec,
     )
-    outcome = programs.run(direction, ipv4(tcp(LARGE), TCP), Limits(limit, limit), state)
+    outcome = programs.run(direction, ipv4(tcp(1), TCP), Limits(limit, limit), state)
     changes = outcome.changed(direction)
     clocks = {"refilled_at_ns", "epoch_started_at_ns", "epoch"}
     assert clocks & changes.keys() == clocks_run

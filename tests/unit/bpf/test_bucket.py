@@ -153,7 +153,7 @@ def test_a_flood_does_not_keep_the_bucket_empty(
 
 
 FAST = limit_of(10**12)
-CLOCKLESS_BYTES = FAST.rate_bytes_per_sec >> 17
+CLOCKLESS_BYTES = (FAST.rate_bytes_per_sec >> 17) - 1514
 
 
 def at_rest(limit: DirectionLimit, room_bytes: int) -> DirectionState:
@@ -193,7 +193,7 @@ def test_a_changed_limit_is_noticed_in_a_full_bucket(arithmetic: Arithmetic) -> 
 
 
 @pytest.mark.parametrize("bits", [MBIT, 100 * MBIT, 1000 * MBIT])
-def test_every_full_frame_of_a_usual_limit_is_timed(arithmetic: Arithmetic, bits: int) -> None:
-    """Up to 1 Gbit/s even a full bucket lets no full frame pass untimed."""
+def test_every_packet_of_a_usual_limit_is_timed(arithmetic: Arithmetic, bits: int) -> None:
+    """Up to 1 Gbit/s even a full bucket lets no packet pass untimed."""
     limit = limit_of(bits)
-    assert not arithmetic.needs_no_clock(at_rest(limit, 0), limit, 1514)
+    assert not arithmetic.needs_no_clock(at_rest(limit, 0), limit, 54)
