@@ -1,0 +1,36 @@
+"""Real traffic between the pods of simulated nodes, by the instruments of the bench."""
+
+from dataclasses import dataclass
+
+from bench.rig import Place
+from contract.names import Direction
+from tests.cluster.nodes.sandbox import Sandbox
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A limited pod and another one; stands in for the bench's rig."""
+
+    pod_sandbox: Sandbox
+    peer_sandbox: Sandbox
+
+    @property
+    def pod(self) -> Place:
+        """The limited end."""
+        return self.pod_sandbox.place()
+
+    @property
+    def peer(self) -> Place:
+        """The other end."""
+        return self.peer_sandbox.place()
+
+    def ends(self, direction: Direction) -> tuple[Place, Place]:
+        """(sender, receiver), seen from the pod."""
+        return (self.pod, self.peer) if direction is Direction.EGRESS else (self.peer, self.pod)
+
+    def address(self, place: Place, family: int) -> str:
+        """The address of an end; ``family`` is 4 or 6."""
+        for sandbox in (self.pod_sandbox, self.peer_sandbox):
+            if sandbox.network is not None and sandbox.network.name == place.namespace:
+                return sandbox.network.addresses[family]
+        raise AssertionError(place)
