@@ -52,11 +52,11 @@ bucket_needs_no_clock(const struct direction_state *state, const struct directio
                       u32 frame_bytes)
 {
     s64 room_bytes = (s64)limit->burst_bytes - state->tokens_bytes;
+    u64 slack_bytes = limit->rate_bytes_per_sec >> CLOCKLESS_SHIFT;
 
     /* A limit that was changed is followed at once. */
     return room_bytes >= 0 && state->epoch_rate_bytes_per_sec == limit->rate_bytes_per_sec &&
-           (u64)room_bytes + frame_bytes + CLOCKLESS_MARGIN_BYTES < limit->rate_bytes_per_sec >>
-               CLOCKLESS_SHIFT;
+           (u64)room_bytes + frame_bytes + CLOCKLESS_MARGIN_BYTES < slack_bytes;
 }
 
 #endif
