@@ -1,0 +1,61 @@
+"""The real helm, as far as the chart's tests use it."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.cluster.build import bin_dir
+
+CHART: Final = Path(__file__).parents[2] / "charts" / "podpace"
+RELEASE: Final = "podpace"
+NAMESPACE: Final = "podpace-system"
+
+Json = dict[str, Any]
+
+
+def binary() -> str:
+    """A helm on PATH, or the one that is built with the test control plane."""
+    return shutil.which("helm") or str(bin_dir() / "helm")
+
+
+def helm(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs it with no configuration but the arguments; its failure is the caller's to judge."""
+    return subprocess.run(
+        [binary(), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"HOME": "/nonexistent", "PATH": "/usr/bin:/bin"},
+        check=False,
+    )
+
+
+def template(values: Mapping[str, Any] | None = None, *arguments: str) -> str:
+    """The rendered chart; fails the test when it is refused."""
+    command = ("template", RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--values=-")
+    done = helm(*command, *arguments, stdin=yaml.safe_dump(dict(values or {})))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def refusal(values: Mapping[str, Any]) -> str:
+    """What helm says to values that it must not take."""
+    done = helm("template", RELEASE, str(CHART), "--values=-", stdin=yaml.safe_dump(dict(values)))
+    assert done.returncode != 0, f"taken: {values}"
+    return done.stderr
+
+
+def objects(values: Mapping[str, Any] | None = None, *arguments: str) -> list[Json]:
+    """The rendered chart's objects, hooks included."""
+    return [o for o in yaml.safe_load_all(template(values, *arguments)) if o]
+
+
+def find(rendered: Sequence[Json], kind: str, name: str) -> Json:
+    """One of them."""
+    (found,) = [o for o in rendered if o["kind"] == kind and o["metadata"]["name"] == name]
+    return found
