@@ -42,6 +42,11 @@ class Limits:
         """The limit of one direction."""
         return self.ingress if direction is Direction.INGRESS else self.egress
 
+    @property
+    def limits_anything(self) -> bool:
+        """Whether either direction is limited."""
+        return self.ingress is not None or self.egress is not None
+
 
 def default_burst_bits(bits_per_second: int) -> int:
     """max(10 ms of the rate, 2 x 64 KiB), never more than 1 s of the rate (design section 2)."""

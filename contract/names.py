@@ -108,6 +108,15 @@ class Reason(StrEnum):
     FAILED = "Failed"
 
 
+class EventReason(StrEnum):
+    """What the enforcer's Events on pods are about."""
+
+    CHANGED = "BandwidthLimitChanged"
+    RESTORED = "BandwidthLimitRestored"
+    DENIED = "BandwidthLimitDenied"
+    FAILED = "BandwidthLimitFailed"
+
+
 # The control socket.
 DEFAULT_SOCKET_PATH: Final = "/run/podpace/enforcer.sock"
 SOCKET_ENVIRONMENT_VARIABLE: Final = "PODPACE_SOCKET"

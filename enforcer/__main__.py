@@ -17,14 +17,17 @@ from enforcer.cleanup import clean_up
 from enforcer.daemon import Daemon
 from enforcer.datapath import build as build_datapath
 from enforcer.datapath.abi import ABI_VERSION
-from enforcer.errors import EnforcerError
+from enforcer.errors import EnforcerError, UnsupportedError
 from enforcer.logs import LEVELS, make_log
+from enforcer.metrics import ErrorCounter
 from enforcer.net.qdiscs import keeps_departure_times
-from enforcer.ports import Datapath
+from enforcer.node import Node
+from enforcer.ports import Datapath, Log
 from enforcer.serve import serve
 from enforcer.sockets import listen_tcp, listen_unix, refuse_second_daemon, remove_own
 from enforcer.store import TargetStore
 from enforcer.targets import CgroupTree, find_cgroup_root
+from enforcer.unsupported import UnsupportedDatapath
 
 BuildDatapath = Callable[[Path, Path], Datapath]
 """(pin root, cgroup root) to the datapath; raises ``UnsupportedError``."""
@@ -51,8 +54,13 @@ def main(
 def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
     refuse_second_daemon(options.socket)
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
-    datapath = build(options.pin_root, cgroups.root)
+    registry = CollectorRegistry()
+    count_error = metrics.ErrorCounter(registry)
     log = make_log(options.log_level)
+    node = None if options.node_name is None else _node(options, log, registry, count_error)
+    if node is not None:
+        node.watch()  # compiling takes long on a slow machine: the pods are listed meanwhile
+    datapath = _build_or_say(build, options, cgroups.root, log)
     health = Health(
         version("podpace"),
         ABI_VERSION,
@@ -60,13 +68,28 @@ def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
         str(cgroups.root),
         dict(datapath.features()),
     )
-    registry = CollectorRegistry()
     daemon = Daemon(
-        datapath, cgroups, TargetStore(options.state_dir), log, metrics.ErrorCounter(registry)
+        datapath,
+        cgroups,
+        TargetStore(options.state_dir),
+        log,
+        count_error,
+        follows_pods=node is not None,
     )
     registry.register(metrics.TargetCollector(daemon.counters, health))
     daemon.adopt()
+    if node is not None:
+        node.follow(daemon, cgroups.root)
 
+    def resync() -> None:
+        repaired = daemon.resync()
+        if node is not None:
+            node.resynced(repaired)
+
+    def ready() -> bool:
+        return not stopping.is_set() and (node is None or (node.listed and supported))
+
+    supported = not isinstance(datapath, UnsupportedDatapath)
     stopping = asyncio.Event()
     listener = listen_unix(options.socket)
     inode = options.socket.stat().st_ino
@@ -74,14 +97,45 @@ def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
         with ThreadPoolExecutor(2, "request") as worker:
             apps = [(control.create_app(daemon, health, worker, log), listener)]
             if options.metrics_address is not None:
-                app = metrics.create_app(registry, lambda: not stopping.is_set(), worker)
+                app = metrics.create_app(registry, ready, worker)
                 apps.append((app, listen_tcp(*options.metrics_address)))
             log.info("started", socket=str(options.socket), cgroup_root=str(cgroups.root))
-            asyncio.run(serve(apps, daemon.tend, daemon.resync, stopping))
+            asyncio.run(serve(apps, daemon.tend, resync, stopping))
     finally:
         remove_own(options.socket, inode)
+        if node is not None:
+            node.stop()
     log.info("stopped", targets_still_limited=len(daemon.targets()))
     return 0
+
+
+def _node(
+    options: argparse.Namespace, log: Log, registry: CollectorRegistry, count_error: ErrorCounter
+) -> Node:
+    # Imported only where it is wanted: 10 MB that a host without Kubernetes need not have.
+    from enforcer.kube.api import KubeApi, load_configuration
+
+    return Node(
+        options.node_name,
+        KubeApi(lambda: load_configuration(options.kubeconfig)),
+        log,
+        count_error,
+        metrics.RestartCounter(registry),
+        options.splay_seconds,
+    )
+
+
+def _build_or_say(
+    build: BuildDatapath, options: argparse.Namespace, cgroup_root: Path, log: Log
+) -> Datapath:
+    """On a node, the pods' conditions say what is missing; elsewhere the daemon does not start."""
+    try:
+        return build(options.pin_root, cgroup_root)
+    except UnsupportedError as error:
+        if options.node_name is None:
+            raise
+        log.error("unsupported", reason=str(error))
+        return UnsupportedDatapath(str(error))
 
 
 def _cleanup(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
@@ -123,12 +177,39 @@ def _parser() -> argparse.ArgumentParser:
         "--state-dir", type=Path, default=Path("/run/podpace/targets"), metavar="PATH"
     )
     parser.add_argument(
+        "--node-name",
+        metavar="NAME",
+        help="follow the limited pods that are scheduled to this node (default: off)",
+    )
+    parser.add_argument(
+        "--kubeconfig",
+        metavar="PATH",
+        help="how to reach the API server (default: the pod's service account)",
+    )
+    parser.add_argument(
+        "--splay-seconds",
+        type=_seconds,
+        default=3.0,
+        metavar="S",
+        help="the first list comes after a random part of this (default: 3)",
+    )
+    parser.add_argument(
         "--cleanup",
         action="store_true",
         help="take every limit off, remove every program, pin, state file and socket, and exit",
     )
     parser.add_argument("--version", action="version", version=version("podpace"))
     return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 300:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds from 0 to 300')
+    return seconds
 
 
 def _address(text: str) -> tuple[str, int]:

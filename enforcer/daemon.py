@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contract.api import TargetRequest
 from contract.problems import Problem
 from contract.requests import parse_limits
+from enforcer.actions import Action, Forget
 from enforcer.errors import DatapathError, RefusedError
 from enforcer.execute import describe, execute
 from enforcer.observe import observe
@@ -13,13 +14,15 @@ from enforcer.plan import plan
 from enforcer.ports import Datapath, Log
 from enforcer.state import Target, TargetCounters
 from enforcer.store import TargetStore
-from enforcer.targets import KEY, CgroupTree, Resolved, cgroup_id
+from enforcer.targets import KEY, CgroupTree, Resolved, cgroup_id, is_pod
 
 
 class Daemon:
     """Holds the desired targets in force. Safe to call from several threads.
 
-    ``count_error`` is told the name of each operation that failed.
+    ``count_error`` is told the name of each operation that failed. With ``follows_pods``, targets
+    named ``pod:…`` are what the API server asks for (see ``pod_loop``), and requests leave their
+    cgroups alone: two sources of one limit would undo each other.
     """
 
     def __init__(
@@ -29,12 +32,15 @@ class Daemon:
         store: TargetStore,
         log: Log,
         count_error: Callable[[str], None],
+        *,
+        follows_pods: bool = False,
     ) -> None:
         self._datapath = datapath
         self._cgroups = cgroups
         self._store = store
         self._log = log
         self._count_error = count_error
+        self._follows_pods = follows_pods
         self._lock = threading.Lock()
         self._complaints: dict[str, str] = {}
 
@@ -46,7 +52,7 @@ class Daemon:
                 self._log.warning("refused", cause="restart", file=str(path), reason=reason)
             targets = self._store.all()
         for target in targets:
-            if self._repair(target, "restart"):
+            if self._repair(target, "restart") == ():
                 self._log.info("adopted", target=target.name, **describe(target.limits))
         try:
             if not self._complaints:
@@ -55,10 +61,56 @@ class Daemon:
         except (DatapathError, OSError) as error:
             self._complain("prune", str(error))
 
-    def resync(self) -> None:
-        """Forget removed cgroups, and put back what someone took off."""
-        for target in self.targets():
-            self._repair(target, "resync")
+    def resync(self) -> frozenset[str]:
+        """Forget removed cgroups, and put back what someone took off.
+
+        Returns the paths of the cgroups where something had to be put back.
+        """
+        return frozenset(
+            target.cgroup_path
+            for target in self.targets()
+            if any(not isinstance(a, Forget) for a in self._repair(target, "resync") or ())
+        )
+
+    def hold(self, target: Target, cause: str) -> TargetCounters:
+        """Put a pod's limits in force; how they are held. Raises DatapathError, OSError.
+
+        When it raises, nothing has changed.
+        """
+        with self._lock:
+            before = self._store.get(target.cgroup_path)
+            if before is not None and before.name != target.name:
+                self._log.info("overruled", target=before.name, by=target.name)
+            try:
+                if before != target:
+                    self._store.save(target)
+                self._converge(target, cause)
+                return self._datapath.counters(target)
+            except (DatapathError, OSError):
+                self._count_error("attach")
+                self._restore(target, before)
+                raise
+
+    def refresh(self, target: Target, cause: str) -> None:
+        """Look again at what is around a target: its interfaces, or whether it is still there."""
+        self._repair(target, cause)
+
+    def release(self, target: Target, cause: str) -> None:
+        """Take a pod's limits off. Raises DatapathError, OSError; then they are in force."""
+        with self._lock:
+            if self._store.get(target.cgroup_path) != target:
+                return
+            if not _alive(target):
+                self._converge(target, cause)
+                return
+            for action in plan({}, observe(self._datapath, (target.cgroup_path,))):
+                execute(action, cause, self._datapath, self._store, self._log)
+            self._store.remove(target)
+
+    def counters_of(self, target: Target) -> TargetCounters:
+        """One target's counters. Raises DatapathError."""
+        with self._lock:
+            return self._datapath.counters(target)
 
     def tend(self) -> None:
         """The datapath's periodic work."""
@@ -87,6 +139,7 @@ class Daemon:
         target = Target(resolved.name, resolved.cgroup_path, resolved.cgroup_id, limits)
         with self._lock:
             before = self._store.get(target.cgroup_path)
+            self._leave_to_its_pod(name, before)
             try:
                 self._store.save(target)
                 self._converge(target, "request")
@@ -99,6 +152,7 @@ class Daemon:
         """Take the limits off. Raises ``RefusedError``; then they are still in force."""
         with self._lock:
             target = self._find(name)
+            self._leave_to_its_pod(name, target)
             try:
                 observed = observe(self._datapath, (target.cgroup_path,))
                 for action in plan({}, observed):
@@ -125,26 +179,26 @@ class Daemon:
             else:
                 yield target, counters
 
-    def _converge(self, target: Target, cause: str) -> bool:
-        """Observe, plan, execute for one target; True when nothing was to be done."""
+    def _converge(self, target: Target, cause: str) -> tuple[Action, ...]:
+        """Observe, plan, execute for one target; what was done."""
         path = target.cgroup_path
         actions = plan({path: target}, observe(self._datapath, (path,)))
         for action in actions:
             execute(action, cause, self._datapath, self._store, self._log)
-        return not actions
+        return actions
 
-    def _repair(self, target: Target, cause: str) -> bool:
+    def _repair(self, target: Target, cause: str) -> tuple[Action, ...] | None:
         """Converge without being asked: failures are logged, once, and tried again."""
         try:
             with self._lock:
                 if self._store.get(target.cgroup_path) != target:
-                    return False
-                nothing_done = self._converge(target, cause)
+                    return None
+                done = self._converge(target, cause)
         except (DatapathError, OSError) as error:
             self._complain(cause, str(error), target)
-            return False
+            return None
         self._complaints.pop(f"{cause} {target.cgroup_path}", None)
-        return nothing_done
+        return done
 
     def _with_counters(self, target: Target) -> tuple[Target, TargetCounters]:
         try:
@@ -173,6 +227,20 @@ class Daemon:
             404,
             Problem(KEY, name, "has no limit", "list those that have with: podpace list"),
         )
+
+    def _leave_to_its_pod(self, name: str, target: Target | None) -> None:
+        """Raises ``RefusedError`` when the API server says what this target's limits are."""
+        if self._follows_pods and target is not None and is_pod(target):
+            raise self._refuse(
+                name,
+                409,
+                Problem(
+                    KEY,
+                    name,
+                    f"is limited by the labels of {target.name}",
+                    "change its bandwidth annotations with kubectl annotate",
+                ),
+            )
 
     def _cannot(self, operation: str, name: str, error: Exception) -> RefusedError:
         self._count_error(operation)

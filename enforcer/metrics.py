@@ -46,6 +46,22 @@ class ErrorCounter:
         self._errors.labels(operation).inc()
 
 
+class RestartCounter:
+    """``podpace_watch_restarts_total``: watches of pods that came to an end, by reason."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._restarts = Counter(
+            "podpace_watch_restarts",
+            "Watches of this node's pods that ended: expired, error or ended (by the server).",
+            ("reason",),
+            registry=registry,
+        )
+
+    def __call__(self, reason: str) -> None:
+        """Count one."""
+        self._restarts.labels(reason).inc()
+
+
 class TargetCollector(Collector):
     """Everything about the targets, one reading of the kernel per scrape."""
 

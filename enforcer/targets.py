@@ -1,4 +1,7 @@
-"""From what the user wrote to a cgroup: a path, ``cgroup:/path``, ``pid:N``, ``container:ID``."""
+"""From what the user wrote to a cgroup: a path, ``cgroup:/path``, ``pid:N``, ``container:ID``.
+
+``pod:NAMESPACE/NAME`` names what the API server asked for; only the daemon makes such targets.
+"""
 
 import os
 import re
@@ -8,8 +11,11 @@ from pathlib import Path
 
 from contract.problems import Problem
 from enforcer.errors import UnsupportedError
+from enforcer.state import Target
 
 KEY = "target"
+POD_PREFIX = "pod:"
+"""Of the names of targets that follow a pod's labels: ``pod:NAMESPACE/NAME``."""
 _CONTAINER = re.compile(
     r"(?:(?:docker|cri-containerd|crio|libpod|nerdctl)-([0-9a-f]{6,64})\.scope"
     r"|([0-9a-f]{12,64}))"
@@ -33,6 +39,11 @@ def cgroup_id(path: str) -> int | None:
         return None
 
 
+def is_pod(target: Target) -> bool:
+    """Whether the target follows a pod's labels, rather than a request."""
+    return target.name.startswith(POD_PREFIX)
+
+
 class CgroupTree:
     """The cgroup v2 hierarchy mounted at ``root``; ``proc`` is where procfs is."""
 
@@ -45,6 +56,13 @@ class CgroupTree:
         kind, colon, rest = text.partition(":")
         if "\0" in text:
             return Problem(KEY, text.replace("\0", "\\0"), "holds a zero byte", "leave it out")
+        if text.startswith(POD_PREFIX):
+            return Problem(
+                KEY,
+                text,
+                "is not a limited pod of this node",
+                "limit pods with kubectl annotate; list those that are with: podpace list",
+            )
         if kind == "pid" and colon:
             return self._resolve_pid(text, rest)
         if kind == "container" and colon:

@@ -1,0 +1,76 @@
+"""The Kubernetes side of the daemon, put together: what its threads are and when they start."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+
+from enforcer.cgroup_watch import CgroupWatch
+from enforcer.daemon import Daemon
+from enforcer.kube.reflector import PodReflector, pods_query
+from enforcer.loops import start_loop
+from enforcer.pod_loop import PodLoop
+from enforcer.pods.events import EventBook
+from enforcer.pods.news import News, Resynced
+from enforcer.ports import Api, Log
+from enforcer.reports import Reports
+
+
+@dataclass
+class Node:
+    """Follows this node's pods. First :meth:`watch`, then, with a datapath, :meth:`follow`."""
+
+    name: str
+    api: Api
+    log: Log
+    count_error: Callable[[str], None]
+    count_restart: Callable[[str], None]
+    splay_seconds: float = 0.0
+    """A random part of it passes before the first list: nodes that start together ask apart."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _news: SimpleQueue[News] = field(default_factory=SimpleQueue)
+    _loop: PodLoop | None = None
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def watch(self) -> None:
+        """Begin to list and watch; what comes waits until there is a datapath."""
+        reflector = PodReflector(
+            self.api, pods_query(self.name), self._news.put, self.log, self.count_restart
+        )
+        self._start("watch pods", reflector.step, self.splay_seconds)
+
+    def follow(self, daemon: Daemon, cgroup_root: Path) -> None:
+        """Limit the pods, from now on."""
+        reports = Reports(self.api, EventBook(self.name), self.log, self.count_error)
+        self._loop = PodLoop(daemon, reports, self._news, cgroup_root, self.log)
+        self._loop.adopt()
+        cgroups = CgroupWatch(cgroup_root, self._news.put, self.log)
+        self._start("watch cgroups", lambda: cgroups.run(self.stopping))
+        self._start("report", reports.step)
+        self._start("limit pods", self._loop.step)
+
+    def resynced(self, repaired: frozenset[str]) -> None:
+        """The daemon has looked at everything again."""
+        self._news.put(Resynced(repaired))
+
+    @property
+    def listed(self) -> bool:
+        """Whether the pods are known and their limits have been put in force once."""
+        return self._loop is not None and self._loop.listed
+
+    def counts(self) -> dict[str, int]:
+        """Pods by condition reason."""
+        return {} if self._loop is None else self._loop.counts()
+
+    def stop(self) -> None:
+        """Let the threads come to an end; what is being attached is finished."""
+        self.stopping.set()
+        for thread in self._threads[1:]:  # the first may be waiting for the API server
+            thread.join(timeout=2)
+
+    def _start(self, name: str, step: Callable[[], None], splay_seconds: float = 0.0) -> None:
+        thread = start_loop(
+            name, step, self.stopping, self.log, self.count_error, splay_seconds=splay_seconds
+        )
+        self._threads.append(thread)

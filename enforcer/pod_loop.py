@@ -1,0 +1,295 @@
+"""Joins this node's pods with their cgroups, holds their limits, and says on them what came of it.
+
+One thread takes one piece of news at a time, so nothing here needs a lock: pods come from the
+reflector, cgroups from inotify, and a tick after each resync.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Final, Protocol
+
+from contract.limits import Limits
+from contract.names import EventReason, Reason
+from enforcer.daemon import Daemon
+from enforcer.errors import DatapathError, UnsupportedError
+from enforcer.pods.cgroups import pod_uid
+from enforcer.pods.condition import Held, InForce, NotInForce, Outcome, describe, judge, released
+from enforcer.pods.news import (
+    CgroupAppeared,
+    CgroupPopulated,
+    CgroupVanished,
+    News,
+    PodChanged,
+    PodGone,
+    PodsListed,
+    Resynced,
+)
+from enforcer.pods.pod import Condition, Pod
+from enforcer.ports import Log
+from enforcer.state import Target, TargetCounters
+from enforcer.targets import cgroup_id, is_pod
+
+PENDING_SECONDS: Final = 10.0
+"""How long a running pod's cgroup may be missing before its condition says so."""
+_IDLE_SECONDS: Final = 1.0
+
+
+class Reporter(Protocol):
+    """Where conditions and Events go; ``reports.Reports`` is the real one."""
+
+    def want(self, pod: Pod, condition: Condition | None) -> None:
+        """The condition that is true of ``pod`` now; None: it should have none."""
+        ...
+
+    def event(self, pod: Pod, reason: EventReason, text: str) -> None:
+        """Something happened to ``pod`` that people may ask about."""
+        ...
+
+    def forget(self, pod: Pod) -> None:
+        """The pod is gone, or not limited any more."""
+        ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One pod, by the uid in its cgroup's name."""
+
+    name: str
+    limits: Limits | None
+    pod: Pod | None
+    """None: adopted from before a restart, not listed yet."""
+    held: Target | None = None
+    outcome: Outcome | None = None
+    since: float = field(default_factory=time.monotonic)
+    leaving: bool = False
+    """The API server has forgotten it; its cgroup is still there."""
+
+
+class PodLoop:
+    """:meth:`step` is run in a loop by one thread; ``news`` may be put in by any."""
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        reporter: Reporter,
+        news: SimpleQueue[News],
+        cgroup_root: Path,
+        log: Log,
+    ) -> None:
+        self._daemon = daemon
+        self._reporter = reporter
+        self._news = news
+        self._cgroup_root = cgroup_root
+        self._log = log
+        self._entries: dict[str, _Entry] = {}
+        self._paths: dict[str, str] = {}
+        self.listed = False
+        """Whether the API server has told all pods once."""
+
+    def adopt(self) -> None:
+        """Know the pods that were limited before a restart, also while no API server answers."""
+        for target in self._daemon.targets():
+            uid = pod_uid(Path(target.cgroup_path).name)
+            if uid is not None and is_pod(target):
+                self._entries[uid] = _Entry(target.name, target.limits, None, target)
+
+    def step(self) -> None:
+        """Take the next piece of news, if one comes."""
+        try:
+            news = self._news.get(timeout=_IDLE_SECONDS)
+        except Empty:
+            return
+        self.take(news)
+
+    def take(self, news: News) -> None:
+        """Act on one piece of news."""
+        match news:
+            case PodsListed(pods):
+                self._listed(pods)
+            case PodChanged(pod):
+                self._changed(pod)
+            case PodGone(pod):
+                self._gone(pod)
+            case CgroupAppeared(uid, path):
+                self._paths[uid] = path
+                if uid in self._entries:
+                    self._apply(self._entries[uid], uid, "cgroup appeared")
+            case CgroupVanished(uid, path):
+                self._vanished(uid, path)
+            case CgroupPopulated(uid, _):
+                self._look_again(uid, "first process")
+            case Resynced(repaired):
+                self._resynced(repaired)
+
+    def counts(self) -> dict[str, int]:
+        """How many pods there are by reason, for metrics; safe to call from any thread."""
+        found = dict.fromkeys(Reason, 0)
+        for entry in list(self._entries.values()):
+            if entry.pod is not None and entry.outcome is not None:
+                found[Reason(judge(entry.pod, entry.outcome).reason)] += 1
+        return {str(reason): count for reason, count in found.items()}
+
+    def _listed(self, pods: Iterable[Pod]) -> None:
+        listed = {pod.cgroup_uid for pod in pods}
+        for uid, entry in list(self._entries.items()):
+            if uid not in listed and not entry.leaving:
+                self._remove(uid, entry)
+        for pod in pods:
+            self._changed(pod)
+        self.listed = True
+
+    def _changed(self, pod: Pod) -> None:
+        uid = pod.cgroup_uid
+        entry = self._entries.get(uid)
+        if entry is None:
+            entry = self._entries[uid] = _Entry(pod.target_name, None, None)
+        before, old = entry.limits, entry.pod
+        entry.pod, entry.leaving = pod, False
+        entry.limits = None if pod.ended else pod.asked.over(before)
+        was_held = entry.held is not None or isinstance(entry.outcome, InForce)
+        if pod.asked.unreadable and (old is None or old.asked.problems != pod.asked.problems):
+            problems = "; ".join(map(str, pod.asked.problems))
+            self._reporter.event(pod, EventReason.FAILED, problems)
+        self._apply(entry, uid, "pod changed")
+        if was_held and before != entry.limits and isinstance(entry.outcome, InForce):
+            asked = describe(entry.limits) if entry.limits else ""
+            text = f"now {asked or 'no limit'}; was {describe(before) if before else 'no limit'}"
+            self._reporter.event(pod, EventReason.CHANGED, text)
+
+    def _gone(self, pod: Pod) -> None:
+        entry = self._entries.get(pod.cgroup_uid)
+        if entry is None or (entry.pod is not None and entry.pod.uid != pod.uid):
+            return  # a mirror pod that was made anew
+        if pod.deleting and pod.cgroup_uid in self._paths:
+            entry.leaving = True  # what still runs in the cgroup stays limited
+            self._reporter.forget(pod)
+            return
+        self._remove(pod.cgroup_uid, entry)
+        if not pod.deleting and not pod.ended:
+            # Perhaps it lives on, without a limit. If not, the API server answers 404.
+            self._reporter.want(pod, released(pod))
+
+    def _remove(self, uid: str, entry: _Entry) -> None:
+        if entry.held is not None and not self._release(entry, "pod gone"):
+            entry.limits = None  # the next resync tries again
+            return
+        del self._entries[uid]
+        if entry.pod is not None:
+            self._reporter.forget(entry.pod)
+
+    def _vanished(self, uid: str, path: str) -> None:
+        if self._paths.get(uid) == path:
+            del self._paths[uid]
+        entry = self._entries.get(uid)
+        if entry is not None and entry.held is not None and entry.held.cgroup_path == path:
+            self._daemon.refresh(entry.held, "cgroup removed")
+            entry.held, entry.since = None, time.monotonic()
+            entry.outcome = self._pending()
+        if entry is not None and entry.leaving:
+            self._remove(uid, entry)
+
+    def _look_again(self, uid: str, cause: str) -> None:
+        entry = self._entries.get(uid)
+        if entry is not None and entry.held is not None:
+            self._daemon.refresh(entry.held, cause)
+            self._observe(entry)
+
+    def _resynced(self, repaired: frozenset[str]) -> None:
+        for uid, entry in list(self._entries.items()):
+            if entry.held is not None and entry.held.cgroup_path in repaired and entry.pod:
+                text = "somebody had taken our programs off or changed their limits; they are back"
+                self._reporter.event(entry.pod, EventReason.RESTORED, text)
+            if entry.pod is None and self.listed:
+                self._remove(uid, entry)
+            elif isinstance(entry.outcome, InForce) and entry.held is not None:
+                self._observe(entry)
+            else:
+                self._apply(entry, uid, "resync")
+
+    def _apply(self, entry: _Entry, uid: str, cause: str) -> None:
+        """Bring the kernel to what the entry asks for, and say what came of it."""
+        limits, path = entry.limits, self._paths.get(uid)
+        number = None if path is None else cgroup_id(path)
+        if limits is None or not limits.limits_anything:
+            if entry.held is None or self._release(entry, cause):
+                entry.outcome = InForce(Limits(), Held(""), Held(""))
+        elif path is None or number is None:
+            entry.outcome = self._pending()
+        else:
+            target = Target(entry.name, path, number, limits)
+            if entry.held == target and isinstance(entry.outcome, InForce):
+                self._report(entry)
+                return
+            self._hold(entry, target, cause)
+        self._report(entry)
+
+    def _hold(self, entry: _Entry, target: Target, cause: str) -> None:
+        try:
+            counters = self._daemon.hold(target, cause)
+        except (DatapathError, OSError) as error:
+            unsupported = isinstance(error, UnsupportedError)
+            reason = Reason.UNSUPPORTED if unsupported else Reason.FAILED
+            held = entry.held
+            still = held.limits if held and held.cgroup_id == target.cgroup_id else None
+            failure = NotInForce(reason, str(error), still)
+            if entry.outcome != failure:
+                self._log.warning("failed", operation="hold", target=target.name, reason=str(error))
+                if entry.pod is not None:
+                    self._reporter.event(entry.pod, EventReason.DENIED, str(error))
+            entry.outcome = failure
+            return
+        entry.held = target
+        entry.outcome = _in_force(target, counters)
+
+    def _release(self, entry: _Entry, cause: str) -> bool:
+        assert entry.held is not None  # noqa: S101 - asked by the callers
+        try:
+            self._daemon.release(entry.held, cause)
+        except (DatapathError, OSError) as error:
+            failure = NotInForce(Reason.FAILED, f"cannot be taken off: {error}", entry.held.limits)
+            if entry.outcome != failure:
+                self._log.warning(
+                    "failed", operation="release", target=entry.name, reason=str(error)
+                )
+            entry.outcome = failure
+            return False
+        entry.held = None
+        return True
+
+    def _observe(self, entry: _Entry) -> None:
+        """See how the limits are held now; a cgroup that is just being removed says nothing."""
+        held = entry.held
+        if held is None or cgroup_id(held.cgroup_path) != held.cgroup_id:
+            return
+        try:
+            entry.outcome = _in_force(held, self._daemon.counters_of(held))
+        except DatapathError as error:
+            entry.outcome = NotInForce(Reason.FAILED, str(error))
+        self._report(entry)
+
+    def _report(self, entry: _Entry) -> None:
+        pod, outcome = entry.pod, entry.outcome
+        if pod is None or outcome is None or pod.deleting or pod.ended:
+            return
+        if isinstance(outcome, NotInForce) and outcome.reason is Reason.PENDING:
+            # Every pod starts this way; it is news only when it lasts.
+            lasting = time.monotonic() - entry.since > PENDING_SECONDS
+            if pod.phase != "Running" or not lasting:
+                return
+        self._reporter.want(pod, judge(pod, outcome))
+
+    def _pending(self) -> NotInForce:
+        return NotInForce(
+            Reason.PENDING, f"no cgroup of this pod is below {self._cgroup_root}; see --cgroup-root"
+        )
+
+
+def _in_force(target: Target, counters: TargetCounters) -> InForce:
+    return InForce(
+        target.limits,
+        Held(counters.ingress.enforcement, counters.ingress.why),
+        Held(counters.egress.enforcement, counters.egress.why),
+    )

@@ -1,0 +1,117 @@
+"""What a pod's labels ask for. The webhook writes them, so mistakes are rare, not absent."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from contract import names
+from contract.limits import Limit, Limits, make_limit
+from contract.names import Direction, Mode, Source
+from contract.problems import Problem
+from contract.quantity import parse_bits_per_second, parse_burst_bits
+from contract.requests import parse_cidr
+
+_RATE: Final = {
+    Direction.INGRESS: names.LABEL_INGRESS_BITS_PER_SECOND,
+    Direction.EGRESS: names.LABEL_EGRESS_BITS_PER_SECOND,
+}
+_BURST: Final = {
+    Direction.INGRESS: names.LABEL_INGRESS_BURST_BITS,
+    Direction.EGRESS: names.LABEL_EGRESS_BURST_BITS,
+}
+_DECIMAL: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
+_FIX: Final = "write the bandwidth annotation again; the webhook then corrects its labels"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The limits a pod asks for, as far as they can be read."""
+
+    limits: Limits | None
+    """None: the pod is not labelled as limited."""
+    problems: tuple[Problem, ...] = ()
+    unreadable: frozenset[Direction] = frozenset()
+    """Directions that ask for a limit nobody can read."""
+    origin: str = ""
+    """Where the limit came from, for people."""
+
+    def over(self, before: Limits | None) -> Limits | None:
+        """The limits to hold: what cannot be read stays as it was ``before``."""
+        if self.limits is None or before is None or not self.unreadable:
+            return self.limits
+        held = self.limits
+        if Direction.INGRESS in self.unreadable:
+            held = replace(held, ingress=before.ingress)
+        if Direction.EGRESS in self.unreadable:
+            held = replace(held, egress=before.egress)
+        return held
+
+
+def read_asked(labels: Mapping[str, str], annotations: Mapping[str, str], namespace: str) -> Asked:
+    """Read the labels that the webhook writes (``contract.names``)."""
+    if labels.get(names.LABEL_LIMITED) != "true":
+        return Asked(None)
+    problems: list[Problem] = []
+    found: dict[Direction, Limit | None] = {}
+    unreadable: set[Direction] = set()
+    for direction in Direction:
+        limit = _read_limit(direction, labels)
+        if isinstance(limit, Problem):
+            problems.append(limit)
+            unreadable.add(direction)
+        found[direction] = None if isinstance(limit, Problem) else limit
+    mode, networks = _read_mode(labels, problems), _read_exempt(annotations, problems)
+    return Asked(
+        Limits(found[Direction.INGRESS], found[Direction.EGRESS], mode, networks),
+        tuple(problems),
+        frozenset(unreadable),
+        _origin(labels.get(names.LABEL_SOURCE), namespace),
+    )
+
+
+def _read_limit(direction: Direction, labels: Mapping[str, str]) -> Limit | Problem | None:
+    rate_text, burst_text = labels.get(_RATE[direction]), labels.get(_BURST[direction])
+    if rate_text is None:
+        return None
+    for key, text in ((_RATE[direction], rate_text), (_BURST[direction], burst_text)):
+        if text is not None and not _DECIMAL.fullmatch(text):
+            return Problem(key, text, "is not a plain decimal number", _FIX)
+    rate = parse_bits_per_second(_RATE[direction], rate_text)
+    burst = None if burst_text is None else parse_burst_bits(_BURST[direction], burst_text)
+    if isinstance(rate, Problem):
+        return rate
+    # A burst below one frame is what one second of a very low rate holds: make_limit caps there.
+    return make_limit(rate, None if isinstance(burst, Problem) else burst)
+
+
+def _read_mode(labels: Mapping[str, str], problems: list[Problem]) -> Mode:
+    text = labels.get(names.LABEL_MODE, Mode.ENFORCE)
+    try:
+        return Mode(text)
+    except ValueError:
+        problems.append(Problem(names.LABEL_MODE, text, "is no mode; enforced", _FIX))
+        return Mode.ENFORCE
+
+
+def _read_exempt(annotations: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...]:
+    networks: set[str] = set()
+    for text in filter(None, annotations.get(names.ANNOTATION_EXEMPT_CIDRS, "").split(",")):
+        network = parse_cidr(names.ANNOTATION_EXEMPT_CIDRS, text)
+        if isinstance(network, Problem):
+            problems.append(network)
+        else:
+            networks.add(network)
+    return tuple(sorted(networks))
+
+
+def _origin(source: str | None, namespace: str) -> str:
+    match source:
+        case Source.NAMESPACE:
+            return f"from namespace {namespace}"
+        case Source.CLUSTER:
+            return "from the cluster's policy"
+        case Source.POD:
+            return "from the pod"
+        case _:
+            return ""
