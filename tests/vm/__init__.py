@@ -1,0 +1,1 @@
+"""Virtual machines on other kernels, and the tests that run only there."""

@@ -1,0 +1,56 @@
+"""Run a command on another kernel: ``python -m tests.vm KERNEL [OPTIONS] -- COMMAND…``.
+
+Boots one of Debian's kernels (6.1, 6.12 or newest) in QEMU and runs the command there as root, in
+this checkout, with network namespaces, cgroup v2, a bpf file system and ``sch_fq``. What it prints
+comes out here at once, its exit code is ours. The root is this machine's; writes stay in memory and
+are gone afterwards, but for those below a ``--share``. Several machines can run at the same time.
+
+    python -m tests.vm 6.1 -- uname -a
+    python -m tests.vm 6.12 -- .venv/bin/pytest tests/kernel/test_programs.py
+    python -m tests.vm 6.1 --share /var/tmp/out -- sh -c 'dmesg >/var/tmp/out/dmesg'
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench.rig import terminating
+from tests.vm.kernels import NAMES, VmError, kernel
+from tests.vm.machine import EMULATED, Machine, call
+
+
+def main() -> int:
+    """Parse, fetch, boot, run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.vm",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kernel", choices=NAMES)
+    parser.add_argument("--root", type=Path, default=Path("/"), help="the machine's root folder")
+    parser.add_argument("--share", type=Path, action="append", default=[], help="a folder to write")
+    parser.add_argument("--memory-mib", type=int, default=2048)
+    parser.add_argument("--timeout-seconds", type=float, default=1200)
+    parser.add_argument("--kvm", action="store_true", help="a real processor: fast, where it works")
+    parser.add_argument("command", nargs="+")
+    given = parser.parse_args()
+    try:
+        machine = Machine(
+            kernel(given.kernel),
+            given.root,
+            tuple(given.share),
+            given.memory_mib,
+            given.timeout_seconds,
+            "kvm" if given.kvm else EMULATED,
+        )
+        with terminating():
+            return call(machine, given.command)
+    except KeyboardInterrupt:
+        return 130
+    except VmError as e:
+        print(f"vm: {e}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

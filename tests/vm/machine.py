@@ -1,0 +1,162 @@
+"""A virtual machine on one of Debian's kernels, its root a folder of this machine.
+
+The root is exported read-only over 9p and every write goes to memory, so a machine neither changes
+anything here nor needs an image. QEMU emulates the processor unless it is told otherwise: slow,
+but the same everywhere.
+"""
+
+import lzma
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.rig import running
+from tests.vm.kernels import Kernel, VmError, run
+
+CHECKOUT: Final = Path(__file__).parents[2]
+HERE: Final = Path(__file__).parent
+TIMED_OUT: Final = 124
+"""The exit code of a command that was ended, as timeout(1) has it."""
+EMULATED: Final = "tcg,thread=multi,tb-size=512"
+_MODULES: Final = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay")
+"""What it takes to reach the root and to talk."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What to boot."""
+
+    kernel: Kernel
+    root: Path = Path("/")
+    shares: tuple[Path, ...] = ()
+    """Folders that the machine sees, and writes, as they are here, under the same path."""
+    memory_mib: int = 2048
+    timeout_seconds: float = 1200
+    accelerator: str = EMULATED
+
+
+def call(machine: Machine, command: Sequence[str]) -> int:
+    """Run a command as root in the checkout, in a machine of its own; its exit code.
+
+    What it prints comes out here as it comes. After the timeout the machine is killed and the
+    result is ``TIMED_OUT``. Raises VmError when the machine ends without a result.
+    """
+    with tempfile.TemporaryDirectory(prefix="podpace-vm-") as folder:
+        control = Path(folder)
+        shares = {f"share{i}": path.resolve() for i, path in enumerate(machine.shares)}
+        _write_control(control, machine.kernel, command, shares)
+        initrd = control / "initrd"
+        initrd.write_bytes(_archive(_initial_files(machine.kernel)))
+        qemu = _command(machine, control, shares)
+        with running(qemu, stdin=subprocess.DEVNULL) as process:
+            try:
+                process.wait(machine.timeout_seconds)
+            except subprocess.TimeoutExpired:
+                print(f"vm: ended after {machine.timeout_seconds:.0f} s", flush=True)
+                return TIMED_OUT
+        try:
+            return int((control / "exit-code").read_text())
+        except (FileNotFoundError, ValueError) as e:
+            log = (control / "console").read_text(errors="replace")
+            raise VmError(f"the machine ended without a result:\n{log[-3000:]}") from e
+
+
+def _write_control(
+    control: Path, kernel: Kernel, command: Sequence[str], shares: dict[str, Path]
+) -> None:
+    shutil.copy(HERE / "start", control)
+    (control / "kernel").write_text(f"{kernel.folder}\n")
+    lines = [f"{tag} {path}\n" for tag, path in shares.items()]
+    (control / "shares").write_text("".join(lines))
+    environment = {
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "PATH": f"{CHECKOUT}/.venv/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PODPACE_VM": kernel.release,
+        "CI": os.environ.get("CI", ""),
+    }
+    exports = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
+    script = [*exports, f"cd {shlex.quote(str(CHECKOUT))} || exit 1\n", f"{shlex.join(command)}\n"]
+    (control / "command").write_text("".join(script))
+
+
+def _command(machine: Machine, control: Path, shares: dict[str, Path]) -> list[str]:
+    """QEMU in a mount namespace of its own, killed when we end, however we end."""
+    folders = {"root": machine.root, "control": control, **shares}
+    qemu = [
+        "qemu-system-x86_64",
+        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
+        *("-machine", "q35", "-accel", machine.accelerator),
+        # Four levels of page tables: five are slower to emulate.
+        *("-cpu", "max,la57=off", "-smp", "2", "-m", f"{machine.memory_mib}M"),
+        *("-kernel", str(machine.kernel.image), "-initrd", str(control / "initrd")),
+        *("-append", "console=ttyS0 mitigations=off panic=-1 quiet loglevel=4 audit=0"),
+        *("-serial", f"file:{control / 'console'}"),
+        *("-device", "virtio-serial-pci", "-chardev", "stdio,id=out,signal=off"),
+        *("-device", "virtconsole,chardev=out"),
+    ]
+    for tag, path in folders.items():
+        access = ",readonly=on" if tag == "root" else ""
+        qemu += [
+            "-fsdev",
+            f"local,id={tag},path={path},security_model=none,multidevs=remap{access}",
+        ]
+        qemu += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+    return [
+        *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"),
+        *("sh", "-ec", _script(machine), "sh", *qemu),
+    ]
+
+
+def _script(machine: Machine) -> str:
+    """What shows the checkout and the kernel in a root that is not this machine's."""
+    lines = []
+    if machine.root != Path("/"):
+        for path in (CHECKOUT, machine.kernel.folder):
+            inside = shlex.quote(f"{machine.root}{path}")
+            lines.append(f"mkdir -p {inside} && mount --bind {shlex.quote(str(path))} {inside}\n")
+    return "".join(lines) + 'exec nice "$@"\n'
+
+
+def _initial_files(kernel: Kernel) -> dict[str, bytes]:
+    """The initial file system: busybox, the modules in their order, and ``init``."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise VmError("busybox is missing; run: make setup")
+    files = {"init": (HERE / "init").read_bytes(), "bin/busybox": Path(busybox).read_bytes()}
+    order = []
+    for module in _MODULES:
+        shown = run(
+            *("modprobe", "--dirname", kernel.folder, "--set-version", kernel.release),
+            *("--config", "/dev/null", "--show-depends", module),
+        )
+        for line in shown.splitlines():
+            kind, _, path = line.strip().partition(" ")
+            name = Path(path).name.removesuffix(".xz")
+            if kind == "insmod" and name not in order:
+                order.append(name)
+                data = Path(path).read_bytes()
+                files[f"modules/{name}"] = lzma.decompress(data) if path.endswith(".xz") else data
+    files["modules/order"] = "".join(f"{name}\n" for name in order).encode()
+    return files
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    """These files, and the folders to mount on, in the format of initial file systems ("newc")."""
+    folders = ("bin", "dev", "lower", "modules", "root", "writes")
+    entries = [(name, 0o040755, b"") for name in folders]
+    entries += [(name, 0o100755, data) for name, data in files.items()]
+    out = bytearray()
+    for number, (name, mode, data) in enumerate([*entries, ("TRAILER!!!", 0, b"")], 1):
+        encoded = name.encode() + b"\0"
+        fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0)
+        out += b"070701" + "".join(f"{field:08x}" for field in fields).encode() + encoded
+        out += bytes(-len(out) % 4) + data
+        out += bytes(-len(out) % 4)
+    return bytes(out)
