@@ -1,4 +1,4 @@
-"""The control plane's binary: built once from ``controlplane/``, kept outside the checkout.
+"""Kubernetes' and Helm's binaries: built once from ``controlplane/``, kept outside the checkout.
 
 The cache's key is a hash of the sources, so an edit builds anew. ``python -m tests.cluster.build``
 builds ahead of the tests and shows progress: the first build compiles all of Kubernetes.
@@ -21,8 +21,12 @@ COMPONENTS: Final = (
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
     "kubectl",
 )
+"""All of them are one binary, ``controlplane``; helm is beside it, by its own name."""
+_HELM: Final = "helm.sh/helm/v4/cmd/helm"
 _VERSION_PACKAGE: Final = "k8s.io/component-base/version"
 
 
@@ -36,7 +40,7 @@ def cache_dir() -> Path:
 
 
 def bin_dir() -> Path:
-    """A folder with one link per component, after building them when they are not cached.
+    """A folder with one link per component, and helm, after building what is not cached.
 
     Raises:
         BuildError: there is no Go toolchain, or the build failed.
@@ -73,8 +77,9 @@ def _build(folder: Path) -> None:
     stamps = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor}
     flags = "-s -w " + " ".join(f"-X {_VERSION_PACKAGE}.{k}={v}" for k, v in stamps.items())
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        binary = Path(scratch) / "controlplane"
-        command = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(binary), "."]
+        # A folder to build into: one command then builds both, each named by its own package.
+        command = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", f"{scratch}/", "."]
+        command.append(_HELM)
         _run_with_progress(command)
         for name in COMPONENTS:
             (Path(scratch) / name).symlink_to("controlplane")
@@ -87,7 +92,7 @@ def _build(folder: Path) -> None:
 
 def _run_with_progress(command: list[str]) -> None:
     """Runs ``go build -v`` and says every few seconds how many packages are done."""
-    print("building the control plane; cold this takes 10 to 20 minutes", file=sys.stderr)
+    print("building Kubernetes and Helm; cold this takes 10 to 20 minutes", file=sys.stderr)
     started = reported = time.monotonic()
     environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
     tail: list[str] = []

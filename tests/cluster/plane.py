@@ -29,6 +29,21 @@ _CONTROLLERS: Final = (
     "namespace-controller",
     "garbage-collector-controller",
 )
+_NODE_CONTROLLERS: Final = (
+    "serviceaccount-controller",
+    "root-ca-certificate-publisher-controller",
+    "endpointslice-controller",
+    "disruption-controller",
+    "node-lifecycle-controller",
+)
+"""What pods that really run need besides."""
+_API_WITH_KUBELETS: Final = (
+    "--enable-admission-plugins=NodeRestriction",
+    "--kubelet-preferred-address-types=InternalIP",
+    "--allow-privileged=true",
+)
+# Pods would wait for their namespace's service account; without kubelets nothing is about those.
+_API_WITHOUT_KUBELETS: Final = ("--disable-admission-plugins=ServiceAccount",)
 READY_SECONDS: Final = 60
 DIES_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
 """Before a command: a test run that is killed leaves no process behind."""
@@ -38,19 +53,25 @@ _WARNING: Final = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
 class ControlPlane:
     """Started by :meth:`start`; :meth:`stop` ends every process. One folder holds all it writes."""
 
-    def __init__(self, folder: Path, users: Mapping[str, Sequence[str]]) -> None:
-        """``users`` are names and their groups; each gets a token and a kubeconfig."""
+    def __init__(
+        self, folder: Path, users: Mapping[str, Sequence[str]], address: str = "127.0.0.1"
+    ) -> None:
+        """``users`` are names and their groups; each gets a token and a kubeconfig.
+
+        The API server listens on ``address``.
+        """
         self.folder = folder
         self.bin = bin_dir()
         self._users = {"admin": ("system:masters",)} | dict(users)
         self._tokens = {name: secrets.token_hex(16) for name in self._users}
         self._processes: list[subprocess.Popen[bytes]] = []
         self.port = free_port()
-        self.url = f"https://127.0.0.1:{self.port}"
+        self._address = address
+        self.url = f"https://{address}:{self.port}"
         self.ca_file = folder / "certs" / "apiserver.crt"
 
-    def start(self, *, controllers: bool = True) -> None:
-        """Returns when everything answers."""
+    def start(self, *, controllers: bool = True, kubelets: bool = False) -> None:
+        """Returns when everything answers. ``kubelets``: pods will run, as service accounts."""
         (self.folder / "certs").mkdir(parents=True)
         self._write_credentials()
         client, peer = free_port(), free_port()
@@ -70,7 +91,7 @@ class ControlPlane:
             "kube-apiserver",
             f"--etcd-servers={etcd}",
             f"--secure-port={self.port}",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={self._address}",
             f"--cert-dir={self.folder / 'certs'}",
             f"--token-auth-file={self.folder / 'tokens.csv'}",
             "--authorization-mode=RBAC,Node",
@@ -78,18 +99,22 @@ class ControlPlane:
             f"--service-account-key-file={self.folder / 'sa.key'}",
             f"--service-account-signing-key-file={self.folder / 'sa.key'}",
             "--service-cluster-ip-range=10.96.0.0/16",
-            # Pods would wait for their namespace's service account; nothing here is about those.
-            "--disable-admission-plugins=ServiceAccount",
+            *(_API_WITH_KUBELETS if kubelets else _API_WITHOUT_KUBELETS),
             # Services are called by their endpoints, since there is no kube-proxy.
             "--enable-aggregator-routing=true",
         )
         self._wait_ready()
         if controllers:
             kubeconfig = self.kubeconfig("admin")
+            names = _CONTROLLERS + (_NODE_CONTROLLERS if kubelets else ())
             self._run(
                 "kube-controller-manager",
                 f"--kubeconfig={kubeconfig}",
-                f"--controllers={','.join(_CONTROLLERS)}",
+                f"--controllers={','.join(names)}",
+                f"--service-account-private-key-file={self.folder / 'sa.key'}",
+                f"--root-ca-file={self.ca_file}",
+                # Emulated machines report late when this one is busy.
+                "--node-monitor-grace-period=10m",
                 "--leader-elect=false",
                 "--secure-port=0",
                 "--concurrent-namespace-syncs=10",
@@ -132,7 +157,11 @@ class ControlPlane:
         return Client(self.url, self.ca_file, self._tokens[user])
 
     def kubectl(
-        self, *arguments: str, stdin: str | None = None, user: str = "admin"
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        user: str = "admin",
+        seconds: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Runs the real kubectl; its failure is the caller's to judge."""
         return subprocess.run(
@@ -140,7 +169,7 @@ class ControlPlane:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=seconds,
             env={"HOME": str(self.folder), "PATH": "/usr/bin:/bin"},
             check=False,
         )

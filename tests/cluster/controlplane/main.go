@@ -1,8 +1,9 @@
-// Command controlplane is a whole Kubernetes control plane in one binary, for tests: it runs the
-// component whose name it was called by (a symbolic link, or its first argument).
+// Command controlplane is a whole Kubernetes cluster in one binary, for tests: it runs the component
+// whose name it was called by (a symbolic link, or its first argument).
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,9 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 func main() {
@@ -35,11 +38,15 @@ func main() {
 		command = controllers.NewControllerManagerCommand()
 	case "kube-scheduler":
 		command = scheduler.NewSchedulerCommand()
+	case "kube-proxy":
+		command = proxy.NewProxyCommand()
+	case "kubelet":
+		command = kubelet.NewKubeletCommand(context.Background())
 	case "kubectl":
 		command = kubectl.NewDefaultKubectlCommand()
 	default:
 		fmt.Fprintf(os.Stderr, "%s: unknown component; call me as etcd, kube-apiserver, "+
-			"kube-controller-manager, kube-scheduler or kubectl\n", name)
+			"kube-controller-manager, kube-scheduler, kube-proxy, kubelet or kubectl\n", name)
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(command))

@@ -1,0 +1,41 @@
+"""``python -m tests.node``: two real nodes for work by hand, until Ctrl-C."""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.node.cluster import running
+from tests.node.rootfs import missing_programs, root_filesystem
+
+
+def main() -> None:
+    """Start, say how to use it, wait."""
+    if missing := missing_programs():
+        sys.exit(f"missing: apt-get install {' '.join(missing)}")
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:4.0f} s] {text}", file=sys.stderr, flush=True)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="podpace-nodes-") as folder,
+        running(Path(folder), root_filesystem(), say) as cluster,
+    ):
+        kubectl = cluster.plane.bin / "kubectl"
+        config = cluster.plane.kubeconfig("admin")
+        inside = f"nsenter --net=/proc/{os.getpid()}/ns/net"
+        print(f"{inside} {kubectl} --kubeconfig={config} get nodes,pods -A -o wide", flush=True)
+        for name, machine in cluster.machines.items():
+            shell = f"{inside} socat -t 3600 - TCP:{machine.place.address}:9000"
+            print(f"echo 'ip -brief address' | {shell}  # a script on {name}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    main()

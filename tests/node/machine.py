@@ -1,0 +1,126 @@
+"""One virtual machine: QEMU with KVM where there is one, else emulated."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.cluster.plane import DIES_WITH_US
+from tests.node.network import HOST, PLACES, Place
+from tests.node.rootfs import RootFilesystem
+
+_MEMORY_MIB: Final = 1024
+_SCRIPT_PORT: Final = 9000
+
+
+class Machine:
+    """A node's virtual machine."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        """``folder`` takes its logs and what it writes to its disk."""
+        self.place = place
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, root: RootFilesystem, payload: Path) -> None:
+        """Boot; returns at once. The payload is an ext4 image that all nodes may share."""
+        self._folder.mkdir(parents=True)
+        peers = ",".join(f"{p.pod_cidr}@{p.address}" for p in PLACES if p != self.place)
+        environment = {
+            "NODE": self.place.name,
+            "ADDRESS": self.place.address,
+            "POD_CIDR": self.place.pod_cidr,
+            "PEERS": peers,
+            "GATEWAY": HOST,
+        }
+        words = [f"{name}={value}" for name, value in environment.items()]
+        mac = "52:54:00:77:00:" + self.place.address.rpartition(".")[2].zfill(2)
+        command = [
+            *DIES_WITH_US,
+            "qemu-system-x86_64",
+            *("-accel", "kvm", "-accel", "tcg,thread=multi,tb-size=256"),
+            *("-machine", "q35", "-cpu", "max,la57=off", "-smp", "2", "-m", str(_MEMORY_MIB)),
+            *("-nodefaults", "-no-reboot", "-display", "none"),
+            *("-serial", f"file:{self._console}"),
+            *("-kernel", str(root.kernel), "-initrd", str(root.initrd)),
+            *("-append", f"console=ttyS0 loglevel=4 panic=-1 mitigations=off {' '.join(words)}"),
+            *("-drive", f"file={root.disk},format=raw,if=virtio,snapshot=on"),
+            *("-drive", f"file={payload},format=raw,if=virtio,readonly=on"),
+            *("-device", "virtio-rng-pci"),
+            *("-netdev", f"tap,id=net,ifname={self.place.tap},script=no,downscript=no"),
+            *("-device", f"virtio-net-pci,netdev=net,romfile=,mac={mac}"),
+        ]
+        with (self._folder / "qemu.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"TMPDIR": str(self._folder)},
+            )
+
+    def stop(self) -> None:
+        """Pull the plug."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def run(self, script: str, seconds: float = 60.0) -> "Done":
+        """Run a bash script on it, outside every pod.
+
+        Raises OSError when the machine does not answer in time.
+        """
+        address = (self.place.address, _SCRIPT_PORT)
+        with socket.create_connection(address, timeout=seconds) as connection:
+            connection.sendall(script.encode())
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            until = time.monotonic() + seconds
+            while received := connection.recv(65536):
+                answer += received
+                connection.settimeout(max(0.1, until - time.monotonic()))
+        output, _, code = answer.decode(errors="replace").rstrip("\n").rpartition("\n")
+        return Done(int(code or 255), output)
+
+    def ok(self, script: str, seconds: float = 60.0) -> str:
+        """Run a script that must work; its output without the last line break."""
+        done = self.run(script, seconds)
+        assert done.code == 0, f"{self.place.name}: {script!r} gave {done.code}:\n{done.output}"
+        return done.output.rstrip("\n")
+
+    def check_alive(self) -> None:
+        """Fails the test when QEMU has ended."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            log = (self._folder / "qemu.log").read_text(errors="replace")
+            message = f"{self.place.name}: QEMU ended with {code}:\n{log}\n{self.console()}"
+            raise AssertionError(message)
+
+    @property
+    def _console(self) -> Path:
+        return self._folder / "console.log"
+
+    def console(self) -> str:
+        """The end of what it wrote to its console."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._console.read_text(errors="replace")[-3000:]
+        return ""
+
+    def logs(self) -> str:
+        """The ends of its services' logs, as far as it answers."""
+        try:
+            return self.run("tail -n 20 /var/log/{containerd,kubelet,kube-proxy}.log", 10).output
+        except OSError as error:
+            return f"no answer: {error}"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished script."""
+
+    code: int
+    output: str
+    """Both streams."""
