@@ -1,0 +1,227 @@
+"""``kubectl podpace``. Exit codes: 0 done, 1 refused, 2 usage, 3 API server not reachable."""
+
+import contextlib
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from client.errors import ClientError, UnreachableError
+from client.kube import output
+from client.kube.api import Cluster, NotFoundError, connect
+from client.kube.explain import explain as explain_pod
+from client.kube.pods import LIMITED_SELECTOR, PodLimits, read_pod, sort_pods
+from client.kube.rates import Enforcers, Sample, make_rows
+from client.output import Format, console, print_data, print_problems
+from client.top import Row, make_view
+from contract.names import POLICY_CONFIG_MAP
+
+app = typer.Typer(
+    name="kubectl-podpace",
+    help="Shows the bandwidth limits of pods: what was asked, what is in force, and live rates.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+PodName = Annotated[str, typer.Argument(help="A pod's name.", metavar="POD")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Default: the context's namespace.")
+]
+AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")]
+Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig file.")]
+# readable=False: a file that cannot be read is our message, not typer's.
+Kubeconfig = Annotated[
+    Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config.", readable=False)
+]
+ReleaseNamespace = Annotated[
+    str,
+    typer.Option(help="Where Podpace is installed.", envvar="PODPACE_RELEASE_NAMESPACE"),
+]
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
+DEFAULT_RELEASE_NAMESPACE = "podpace-system"
+
+
+def main() -> None:
+    """Run, and print what is wrong in one line each."""
+    try:
+        app()
+    except ClientError as error:
+        print_problems(error.lines)
+        sys.exit(error.exit_code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(version("podpace"))
+        raise typer.Exit
+
+
+@app.callback()
+def kubectl_podpace(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it and exit."
+        ),
+    ] = False,
+) -> None:
+    """Shows the bandwidth limits of pods."""
+
+
+@app.command("list")
+def list_pods(
+    *,
+    namespace: Namespace = None,
+    all_namespaces: AllNamespaces = False,
+    output_format: Output = Format.TABLE,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """List limited pods: limits, where they came from, whether they are in force."""
+    cluster = connect(kubeconfig, context)
+    pods = _limited(cluster, None if all_namespaces else namespace or cluster.namespace)
+    if output_format is not Format.TABLE:
+        print_data(pods, output_format)
+    elif pods:
+        output.print_pods(pods, all_namespaces=all_namespaces)
+    else:
+        print("no pod is limited here; limit one with the annotations in docs/user/admission.md")
+
+
+@app.command()
+def show(
+    pod: PodName,
+    *,
+    namespace: Namespace = None,
+    output_format: Output = Format.TABLE,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    release_namespace: ReleaseNamespace = DEFAULT_RELEASE_NAMESPACE,
+) -> None:
+    """Show what POD asks for, what is in force and how, and its counters."""
+    cluster = connect(kubeconfig, context)
+    found = _pod(cluster, namespace or cluster.namespace, pod)
+    if output_format is not Format.TABLE:
+        print_data(found, output_format)
+        return
+    # Counters are extra here: without the right to read them the rest is worth printing.
+    sample: Sample | None = None
+    problems: tuple[str, ...] = ()
+    if found.limited and found.node:
+        try:
+            sample = Enforcers(cluster, release_namespace, frozenset({found.node})).sample()
+            problems = sample.problems
+        except ClientError as error:
+            problems = error.lines
+    output.print_pod(found, sample)
+    print_problems(f"no counters: {problem}" for problem in problems)
+
+
+@app.command()
+def explain(
+    pod: PodName,
+    *,
+    namespace: Namespace = None,
+    output_format: Output = Format.TABLE,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    release_namespace: ReleaseNamespace = DEFAULT_RELEASE_NAMESPACE,
+) -> None:
+    """Explain where the limits of POD came from: its annotations and both policies."""
+    cluster = connect(kubeconfig, context)
+    found = _pod(cluster, namespace or cluster.namespace, pod)
+    explanation = explain_pod(
+        found,
+        _policy(cluster, found.namespace),
+        _policy(cluster, release_namespace),
+        release_namespace,
+    )
+    if output_format is Format.TABLE:
+        output.print_explanation(explanation)
+        print_problems(explanation.problems)
+    else:
+        print_data(explanation, output_format)
+
+
+@app.command()
+def top(
+    *,
+    namespace: Namespace = None,
+    all_namespaces: AllNamespaces = False,
+    once: Annotated[bool, typer.Option("--once", help="Print one table and exit.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two samples.")] = 2.0,
+    output_format: Output = Format.TABLE,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    release_namespace: ReleaseNamespace = DEFAULT_RELEASE_NAMESPACE,
+) -> None:
+    """Show rates live until Ctrl-C; with --once, -o json or -o yaml one sample."""
+    cluster = connect(kubeconfig, context)
+    scope = None if all_namespaces else namespace or cluster.namespace
+    if once or output_format is not Format.TABLE:
+        _, rows = _next_rows(cluster, scope, release_namespace, interval, None)
+        if output_format is Format.TABLE:
+            console().print(make_view(rows))
+        else:
+            print_data(rows, output_format)
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        _top_live(cluster, scope, release_namespace, interval)
+
+
+def _top_live(cluster: Cluster, scope: str | None, release_namespace: str, interval: float) -> None:
+    out, last = console(), None
+    with Live(make_view(()), console=out, auto_refresh=False, screen=out.is_terminal) as live:
+        while True:
+            last, rows = _next_rows(cluster, scope, release_namespace, interval, last)
+            if out.is_terminal:
+                live.update(make_view(rows), refresh=True)
+            else:
+                out.print(make_view(rows))
+
+
+def _next_rows(
+    cluster: Cluster,
+    scope: str | None,
+    release_namespace: str,
+    interval: float,
+    before: Sample | None,
+) -> tuple[Sample, tuple[Row, ...]]:
+    """A sample ``interval`` seconds after ``before`` (None: one is taken now), and the rates."""
+    pods = _limited(cluster, scope)
+    nodes = frozenset(pod.node for pod in pods if pod.node)
+    enforcers = Enforcers(cluster, release_namespace, nodes)
+    first = before or enforcers.sample()
+    time.sleep(interval)
+    after = enforcers.sample()
+    if before is None:
+        print_problems(after.problems)
+        if after.problems and not after.values:
+            raise UnreachableError("no enforcer could be asked for rates; see the lines above")
+    return after, make_rows(first, after, (f"{pod.namespace}/{pod.name}" for pod in pods))
+
+
+def _limited(cluster: Cluster, namespace: str | None) -> tuple[PodLimits, ...]:
+    path = "/api/v1/pods" if namespace is None else f"/api/v1/namespaces/{namespace}/pods"
+    return sort_pods(map(read_pod, cluster.list(path, {"labelSelector": LIMITED_SELECTOR})))
+
+
+def _pod(cluster: Cluster, namespace: str, name: str) -> PodLimits:
+    return read_pod(cluster.get(f"/api/v1/namespaces/{namespace}/pods/{name}"))
+
+
+def _policy(cluster: Cluster, namespace: str) -> dict[str, str] | None:
+    path = f"/api/v1/namespaces/{namespace}/configmaps/{POLICY_CONFIG_MAP}"
+    try:
+        return cluster.get(path).get("data") or {}
+    except NotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    main()

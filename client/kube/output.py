@@ -1,0 +1,102 @@
+"""Tables for people."""
+
+from client.kube.explain import Explanation
+from client.kube.pods import PodLimits
+from client.kube.rates import Sample
+from client.output import console, format_bytes, make_table
+from contract.limits import BITS_PER_BYTE, Limit
+from contract.names import Direction
+from contract.quantity import format_bits_per_second
+
+_COUNTERS = (
+    ("passed", "podpace_passed_bytes_total", format_bytes),
+    ("dropped", "podpace_dropped_bytes_total", format_bytes),
+    ("marked packets", "podpace_marked_packets_total", lambda v: f"{v:.0f}"),
+    ("active flows", "podpace_active_flows", lambda v: f"{v:.0f}"),
+    ("at the limit", "podpace_limited_seconds_total", lambda v: f"{v:.1f} s"),
+)
+
+
+def print_pods(pods: tuple[PodLimits, ...], *, all_namespaces: bool) -> None:
+    """One row per pod."""
+    titles = ("POD", "INGRESS", "EGRESS", "FROM", "IN FORCE", "WHY", "NODE")
+    table = make_table(*(("NAMESPACE", *titles) if all_namespaces else titles))
+    for pod in pods:
+        status, reason = _in_force(pod)
+        cells = (
+            pod.name,
+            _rate(pod.ingress),
+            _rate(pod.egress),
+            str(pod.source) or "-",
+            status,
+            reason,
+            pod.node or "-",
+        )
+        table.add_row(*((pod.namespace, *cells) if all_namespaces else cells))
+    console().print(table)
+
+
+def print_pod(pod: PodLimits, sample: Sample | None) -> None:
+    """Everything about one."""
+    out, (status, reason) = console(), _in_force(pod)
+    since = "" if pod.condition is None else f", since {pod.condition.since}"
+    said = "" if pod.condition is None else pod.condition.message
+    for title, text in (
+        ("pod", f"{pod.namespace}/{pod.name}"),
+        ("node", pod.node or "-"),
+        ("phase", f"{pod.phase}, {'ready' if pod.ready else 'not ready'}"),
+        ("in force", f"{status} ({reason}){since}"),
+        ("", said or "-"),
+        ("from", str(pod.source) or "-"),
+        ("mode", str(pod.mode)),
+        ("exempt", ", ".join(pod.exempt_cidrs) or "-"),
+        ("readiness gate", "yes" if pod.gated else "no"),
+        ("asked", ", ".join(f'{k}: "{v}"' for k, v in pod.annotations.items()) or "nothing"),
+    ):
+        out.print(f"{title:<16}{text}", soft_wrap=True)
+    table = make_table("", "INGRESS", "EGRESS")
+    table.add_row("limit", *(_rate(pod.of(d)) for d in Direction))
+    table.add_row("burst", *(_burst(pod.of(d)) for d in Direction))
+    key = f"{pod.namespace}/{pod.name}"
+    if sample is not None and any((key, d) in sample.values for d in Direction):
+        for title, name, form in _COUNTERS:
+            values = (sample.values.get((key, d), {}).get(name) for d in Direction)
+            table.add_row(title, *("-" if v is None else form(v) for v in values))
+    out.print(table)
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """A paragraph per direction."""
+    out, pod = console(), explanation.pod
+    out.print(f"{pod.namespace}/{pod.name}", soft_wrap=True)
+    for explained in explanation.directions:
+        bits = explained.bits_per_second
+        limit = "not limited" if bits is None else format_bits_per_second(bits)
+        for text in (
+            f"{explained.direction:<8}{limit}: {explained.because}",
+            f"        the pod asks for:     {explained.asked}",
+            f"        namespace's policy:   {explained.namespace_policy}",
+            f"        cluster's policy:     {explained.cluster_policy}",
+        ):
+            out.print(text, soft_wrap=True)
+    status, reason = _in_force(pod)
+    out.print(f"in force: {status} ({reason})", soft_wrap=True)
+    if pod.condition is not None:
+        out.print(f"        {pod.condition.message}", soft_wrap=True)
+
+
+def _in_force(pod: PodLimits) -> tuple[str, str]:
+    """Status and reason; a pod without a condition has nobody who speaks of it."""
+    if pod.condition is not None:
+        return pod.condition.status, pod.condition.reason
+    if not pod.limited:
+        return "-", "no limit"
+    return "Unknown", "no enforcer has spoken" if pod.node else "not scheduled"
+
+
+def _rate(limit: Limit | None) -> str:
+    return "-" if limit is None else format_bits_per_second(limit.bits_per_second)
+
+
+def _burst(limit: Limit | None) -> str:
+    return "-" if limit is None else format_bytes(limit.burst_bits / BITS_PER_BYTE)

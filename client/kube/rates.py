@@ -1,0 +1,150 @@
+"""Live rates: the metrics of enforcers, read through the API server's proxy to their pods."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from client.errors import ClientError
+from client.kube.api import Json
+from client.top import Row
+from contract.limits import BITS_PER_BYTE
+from contract.names import Direction
+
+ENFORCER: Final = "podpace-enforcer"
+"""Service account and container of the enforcer's pods."""
+_METRICS_PORT: Final = 9464
+_AT_ONCE: Final = 16
+
+
+class Reads(Protocol):
+    """What is needed of the API server."""
+
+    def list(self, path: str, query: Mapping[str, str] | None = None) -> list[Json]:
+        """All items. Raises ``ClientError``."""
+
+    def text(self, path: str) -> str:
+        """A plain answer. Raises ``ClientError``."""
+
+
+Key = tuple[str, Direction]
+"""``NAMESPACE/NAME`` and a direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All enforcers' counters at one moment."""
+
+    at_seconds: float
+    """time.monotonic()"""
+    values: Mapping[Key, Mapping[str, float]]
+    """By the metric's name."""
+    problems: tuple[str, ...] = ()
+    """Nodes that cannot be read, and why."""
+
+
+@dataclass(frozen=True)
+class Enforcers:
+    """The enforcers of some nodes (None: all)."""
+
+    cluster: Reads
+    release_namespace: str
+    nodes: frozenset[str] | None = None
+    clock: Callable[[], float] = field(default=time.monotonic)
+
+    def sample(self) -> Sample:
+        """Every one is asked once, several at a time. Raises ``ClientError`` when none is there."""
+        query = {"fieldSelector": f"spec.serviceAccountName={ENFORCER}"}
+        if self.nodes is not None and len(self.nodes) == 1:
+            query["fieldSelector"] += f",spec.nodeName={next(iter(self.nodes))}"
+        pods = self.cluster.list(f"/api/v1/namespaces/{self.release_namespace}/pods", query)
+        by_node = {
+            pod["spec"].get("nodeName", ""): pod
+            for pod in pods
+            if self.nodes is None or pod["spec"].get("nodeName") in self.nodes
+        }
+        problems = [
+            f"node {node} has no enforcer in namespace {self.release_namespace}; where it is "
+            "elsewhere, give --release-namespace"
+            for node in sorted((self.nodes or frozenset()) - by_node.keys() - {""})
+        ]
+        values: dict[Key, dict[str, float]] = {}
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for node, found in zip(by_node, pool.map(self._read, by_node.values()), strict=True):
+                if isinstance(found, str):
+                    problems.append(f"the rates of node {node} cannot be read: {found}")
+                else:
+                    values |= found
+        return Sample(self.clock(), values, tuple(problems))
+
+    def _read(self, pod: Json) -> dict[Key, dict[str, float]] | str:
+        metadata = pod["metadata"]
+        name = f"{metadata['name']}:{metrics_port(pod)}"
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{name}/proxy/metrics"
+        try:
+            return read_metrics(self.cluster.text(path))
+        except (ClientError, ValueError) as error:
+            return str(error)
+
+
+def metrics_port(pod: Json) -> int:
+    """The port named ``metrics`` of the enforcer's container."""
+    for container in pod["spec"]["containers"]:
+        for port in container.get("ports") or ():
+            if container["name"] == ENFORCER and port.get("name") == "metrics":
+                return int(port["containerPort"])
+    return _METRICS_PORT
+
+
+def read_metrics(text: str) -> dict[Key, dict[str, float]]:
+    """Series of pods only. Raises ``ValueError`` when it is not Prometheus' text format."""
+    found: dict[Key, dict[str, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            kind, _, pod = sample.labels.get("target", "").partition(":")
+            direction = sample.labels.get("direction", "")
+            if kind == "pod" and direction in tuple(Direction):
+                key = (pod, Direction(direction))
+                found.setdefault(key, {})[sample.name] = sample.value
+    return found
+
+
+def make_rows(before: Sample, after: Sample, wanted: Iterable[str]) -> tuple[Row, ...]:
+    """What happened between two samples, for pods (``NAMESPACE/NAME``) that both have."""
+    names = set(wanted)
+    seconds = after.at_seconds - before.at_seconds
+    return tuple(
+        _row(pod, direction, before.values[pod, direction], after.values[pod, direction], seconds)
+        for pod, direction in sorted(after.values)
+        if pod in names and (pod, direction) in before.values
+        if after.values[pod, direction].get("podpace_limit_bytes_per_second")
+    )
+
+
+def _row(
+    pod: str,
+    direction: Direction,
+    was: Mapping[str, float],
+    now: Mapping[str, float],
+    seconds: float,
+) -> Row:
+    if now.get("podpace_passed_bytes_total", 0) < was.get("podpace_passed_bytes_total", 0):
+        was = now  # attached anew in between: its counters began at zero
+
+    def per_second(name: str) -> float:
+        return (now.get(name, 0.0) - was.get(name, 0.0)) / seconds
+
+    return Row(
+        target=pod,
+        direction=direction,
+        limit_bits_per_second=int(now["podpace_limit_bytes_per_second"]) * BITS_PER_BYTE,
+        rate_bits_per_second=per_second("podpace_passed_bytes_total") * BITS_PER_BYTE,
+        share_bits_per_second=int(now.get("podpace_share_bytes_per_second", 0)) * BITS_PER_BYTE,
+        active_flows=int(now.get("podpace_active_flows", 0)),
+        dropped_packets_per_second=per_second("podpace_dropped_packets_total"),
+        dropped_packets=int(now.get("podpace_dropped_packets_total", 0)),
+        limited_fraction=min(1.0, per_second("podpace_limited_seconds_total")),
+    )

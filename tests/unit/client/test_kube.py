@@ -1,0 +1,291 @@
+"""client.kube's decisions: what is read from pods, where limits came from, rates from metrics."""
+
+import pytest
+
+from client.errors import ClientError
+from client.kube.api import connect
+from client.kube.explain import explain
+from client.kube.pods import read_pod
+from client.kube.rates import Enforcers, Sample, make_rows, read_metrics
+from contract.limits import Limit
+from contract.names import Direction, Source
+
+M = 10**6
+OUR_EGRESS = "podpace.io/egress-bandwidth"
+METRICS = """# TYPE podpace_limit_bytes_per_second gauge
+podpace_limit_bytes_per_second{{target="pod:default/web",direction="egress"}} 1250000.0
+podpace_limit_bytes_per_second{{target="cgroup:/x",direction="egress"}} 5.0
+# TYPE podpace_passed_bytes counter
+podpace_passed_bytes_total{{target="pod:default/web",direction="egress"}} {passed}
+podpace_passed_bytes_total{{target="pod:default/web",direction="ingress"}} 7.0
+# TYPE podpace_dropped_packets counter
+podpace_dropped_packets_total{{target="pod:default/web",direction="egress"}} {dropped}
+# TYPE podpace_limited_seconds counter
+podpace_limited_seconds_total{{target="pod:default/web",direction="egress"}} {limited}
+# TYPE podpace_active_flows gauge
+podpace_active_flows{{target="pod:default/web",direction="egress"}} 3.0
+"""
+
+
+def _json(annotations=None, labels=None, conditions=(), node="node-a", gates=()):
+    return {
+        "metadata": {
+            "namespace": "default",
+            "name": "web",
+            "annotations": annotations,
+            "labels": {f"podpace.io/{k}": v for k, v in (labels or {}).items()},
+        },
+        "spec": {
+            "nodeName": node,
+            "containers": [{"name": "main"}],
+            "readinessGates": [{"conditionType": gate} for gate in gates],
+        },
+        "status": {"phase": "Running", "conditions": list(conditions)},
+    }
+
+
+def _limited(egress=10 * M, annotations=None, source="pod"):
+    labels = {"limited": "true", "source": source, "egress-burst-bits": "1000"}
+    return read_pod(_json(annotations, labels | {"egress-bits-per-second": str(egress)}))
+
+
+def test_a_limited_pod_is_read_whole():
+    """Labels, annotations that ask, condition, gate."""
+    labels = {
+        "limited": "true",
+        "ingress-bits-per-second": "5000000",
+        "ingress-burst-bits": "1048576",
+        "source": "namespace",
+        "mode": "observe",
+    }
+    condition = {
+        "type": "podpace.io/BandwidthEnforced",
+        "status": "False",
+        "reason": "Observing",
+        "message": "ingress 5 Mbit/s (observed)",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    annotations = {
+        "kubernetes.io/ingress-bandwidth": "5M",
+        "podpace.io/exempt-cidrs": "10.0.0.0/8,fd00::/8",
+        "example.com/a": "b",
+    }
+
+    pod = read_pod(_json(annotations, labels, [condition], gates=["podpace.io/BandwidthEnforced"]))
+
+    assert (pod.ingress, pod.egress) == (Limit(5 * M, 1048576), None)
+    assert (pod.source, pod.mode, pod.node, pod.gated) == ("namespace", "observe", "node-a", True)
+    assert pod.condition is not None
+    assert (pod.condition.status, pod.condition.reason) == ("False", "Observing")
+    assert pod.exempt_cidrs == ("10.0.0.0/8", "fd00::/8")
+    assert pod.annotations == {"kubernetes.io/ingress-bandwidth": "5M"}
+
+
+@pytest.mark.parametrize("label", ["", "-5", "5M", "1_000"])
+def test_a_label_that_the_webhook_would_not_write_is_no_limit(label):
+    """And no crash."""
+    assert _limited(label).egress is None
+
+
+def test_a_pod_without_metadata_maps_and_status_is_read():
+    """The API leaves out what is empty."""
+    pod = read_pod({"metadata": {"namespace": "a", "name": "b"}, "spec": {"containers": []}})
+
+    assert (pod.limited, pod.condition, pod.node, pod.ready) == (False, None, "", False)
+
+
+@pytest.mark.parametrize(
+    ("pod", "namespace", "cluster", "because"),
+    [
+        (
+            _limited(annotations={OUR_EGRESS: "10M"}),
+            None,
+            None,
+            f"the pod asks for it ({OUR_EGRESS})",
+        ),
+        (
+            _limited(annotations={"kubernetes.io/egress-bandwidth": "10M"}),
+            None,
+            None,
+            "the pod asks for it (kubernetes.io/egress-bandwidth)",
+        ),
+        (
+            _limited(annotations={OUR_EGRESS: "10M", "kubernetes.io/egress-bandwidth": "20M"}),
+            None,
+            None,
+            f"the pod asks for it ({OUR_EGRESS})",
+        ),
+        (
+            _limited(),
+            {"egress.default": "10M"},
+            {"egress.default": "20M"},
+            "it is the namespace's default (podpace-policy in default)",
+        ),
+        (
+            _limited(),
+            None,
+            {"egress.default": "10M"},
+            "it is the cluster's default (podpace-policy in rel)",
+        ),
+        (
+            _limited(),
+            None,
+            {"egress.max": "10M"},
+            "it is the cluster's maximum, which holds for pods that ask for nothing "
+            "(podpace-policy in rel)",
+        ),
+        (
+            _limited(annotations={OUR_EGRESS: "99M"}),
+            {"egress.max": "10M", "on-violation": "clamp"},
+            None,
+            f"{OUR_EGRESS} is above the namespace's maximum (podpace-policy in default), and was "
+            "brought down to it",
+        ),
+        (
+            _limited(annotations={OUR_EGRESS: "1M"}),
+            {"egress.min": "10M", "on-violation": "clamp"},
+            None,
+            f"{OUR_EGRESS} is below the namespace's minimum (podpace-policy in default), and was "
+            "raised to it",
+        ),
+        (
+            read_pod(_json()),
+            {"ingress.default": "1M"},
+            None,
+            "neither the pod nor a policy sets a limit",
+        ),
+    ],
+)
+def test_the_origin_of_a_limit_is_named(pod, namespace, cluster, because):
+    """Whose annotation or whose policy, and where that is."""
+    explained = explain(pod, namespace, cluster, "rel").directions[1]
+
+    assert explained.direction is Direction.EGRESS
+    assert explained.because == because
+
+
+def test_labels_that_do_not_follow_are_said_to_be_old():
+    """A policy that came after the pod."""
+    explained = explain(_limited(20 * M), {"egress.default": "10M"}, None, "rel").directions[1]
+
+    assert explained.because.startswith("annotations and policies now say 10 Mbit/s")
+    assert explained.bits_per_second == 20 * M
+
+
+def test_what_a_policy_holds_is_told_and_what_cannot_be_read_is_a_problem():
+    """Both policies are shown, whichever won."""
+    namespace = {"egress.default": "10M", "egress.max": "much"}
+
+    explanation = explain(_limited(), namespace, {"egress.min": "1M"}, "rel")
+
+    assert explanation.directions[1].namespace_policy == "default 10 Mbit/s"
+    assert explanation.directions[1].cluster_policy == "min 1 Mbit/s"
+    assert explanation.directions[0].namespace_policy == "nothing about it"
+    (problem,) = explanation.problems
+    assert problem.startswith('podpace-policy in default: egress.max: "much"')
+
+
+def test_the_source_label_is_not_needed_to_explain():
+    """Explaining compares; it does not believe labels."""
+    pod = _limited(annotations={OUR_EGRESS: "10M"}, source=Source.CLUSTER)
+
+    assert explain(pod, None, None, "rel").directions[1].because.startswith("the pod asks")
+
+
+def _sample(at, passed, dropped=0.0, limited=0.0):
+    text = METRICS.format(passed=passed, dropped=dropped, limited=limited)
+    return Sample(at, read_metrics(text))
+
+
+def test_rates_are_differences_between_two_scrapes():
+    """Series of other targets, and directions without a limit, are left out."""
+    before, after = _sample(10.0, 1e6), _sample(12.0, 3e6, dropped=4.0, limited=1.0)
+
+    (row,) = make_rows(before, after, ["default/web", "default/other"])
+
+    assert (row.target, row.direction) == ("default/web", Direction.EGRESS)
+    assert (row.limit_bits_per_second, row.rate_bits_per_second) == (10 * M, 8e6)
+    assert (row.active_flows, row.dropped_packets_per_second, row.limited_fraction) == (3, 2, 0.5)
+
+
+def test_pods_that_were_not_asked_for_are_left_out():
+    """A node's enforcer knows pods of other namespaces too."""
+    assert make_rows(_sample(1.0, 0), _sample(2.0, 1), ["other/web"]) == ()
+
+
+def test_counters_that_began_anew_give_no_negative_rate():
+    """Its cgroup was made again between the scrapes."""
+    (row,) = make_rows(_sample(1.0, 5e6, limited=9.0), _sample(2.0, 10.0), ["default/web"])
+
+    assert (row.rate_bits_per_second, row.limited_fraction) == (0, 0)
+
+
+class _Cluster:
+    """Two nodes' enforcers; the second does not answer."""
+
+    def __init__(self):
+        self.asked = []
+
+    def list(self, path, query=None):
+        self.asked.append((path, query))
+        ports = [{"name": "metrics", "containerPort": 9999}]
+        containers = [{"name": "side"}, {"name": "podpace-enforcer", "ports": ports}]
+        return [
+            {
+                "metadata": {"namespace": "rel", "name": f"e-{node}"},
+                "spec": {"nodeName": node, "containers": containers},
+            }
+            for node in ("node-a", "node-b")
+        ]
+
+    def text(self, path):
+        self.asked.append(path)
+        if "e-node-b" in path:
+            raise ClientError("HTTP status 503")
+        return METRICS.format(passed=1, dropped=0, limited=0)
+
+
+def test_a_node_that_cannot_be_read_does_not_hide_the_others():
+    """It is named, and so is one without an enforcer."""
+    cluster = _Cluster()
+    nodes = frozenset({"node-a", "node-b", "node-c"})
+
+    sample = Enforcers(cluster, "rel", nodes).sample()
+
+    assert ("default/web", Direction.EGRESS) in sample.values
+    assert [p.split(" ")[:4] for p in sample.problems] == [
+        ["node", "node-c", "has", "no"],
+        ["the", "rates", "of", "node"],
+    ]
+    assert "node-b" in sample.problems[1]
+    assert "/api/v1/namespaces/rel/pods/e-node-a:9999/proxy/metrics" in cluster.asked
+
+
+def test_one_node_is_asked_for_by_the_api_servers_own_selection():
+    """In a cluster of thousands, show reads one enforcer pod."""
+    cluster = _Cluster()
+
+    Enforcers(cluster, "rel", frozenset({"node-a"})).sample()
+
+    assert cluster.asked[0][1] == {
+        "fieldSelector": "spec.serviceAccountName=podpace-enforcer,spec.nodeName=node-a"
+    }
+    assert not any("e-node-b" in str(asked) for asked in cluster.asked)
+
+
+def test_an_answer_that_is_no_metrics_page_is_a_problem():
+    """Somebody else listens on the port."""
+    cluster = _Cluster()
+    cluster.text = lambda path: "<html>no</html>"
+
+    sample = Enforcers(cluster, "rel", frozenset({"node-a"})).sample()
+
+    assert "cannot be read" in sample.problems[0]
+
+
+def test_a_kubeconfig_that_is_not_there_is_a_usage_error(tmp_path):
+    """Exit code 2, and what to give."""
+    with pytest.raises(ClientError, match="give --kubeconfig or --context") as caught:
+        connect(tmp_path / "none", None)
+
+    assert caught.value.exit_code == 2
