@@ -26,7 +26,7 @@ from enforcer.ports import Datapath, Log
 from enforcer.serve import serve
 from enforcer.sockets import listen_tcp, listen_unix, refuse_second_daemon, remove_own
 from enforcer.store import TargetStore
-from enforcer.targets import CgroupTree, find_cgroup_root
+from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
 from enforcer.unsupported import UnsupportedDatapath
 
 BuildDatapath = Callable[[Path, Path], Datapath]
@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
         count_error,
         follows_pods=node is not None,
     )
-    registry.register(metrics.TargetCollector(daemon.counters, health))
+    of_pods = _register(registry, daemon, health, node, with_pods=options.pod_metrics)
     daemon.adopt()
     if node is not None:
         node.follow(daemon, cgroups.root)
@@ -97,7 +97,7 @@ def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
         with ThreadPoolExecutor(2, "request") as worker:
             apps = [(control.create_app(daemon, health, worker, log), listener)]
             if options.metrics_address is not None:
-                app = metrics.create_app(registry, ready, worker)
+                app = metrics.create_app(registry, of_pods, ready, worker)
                 apps.append((app, listen_tcp(*options.metrics_address)))
             log.info("started", socket=str(options.socket), cgroup_root=str(cgroups.root))
             asyncio.run(serve(apps, daemon.tend, resync, stopping))
@@ -123,6 +123,25 @@ def _node(
         metrics.RestartCounter(registry),
         options.splay_seconds,
     )
+
+
+def _register(
+    registry: CollectorRegistry,
+    daemon: Daemon,
+    health: Health,
+    node: Node | None,
+    *,
+    with_pods: bool,
+) -> CollectorRegistry:
+    """Fill ``registry``; returns another one, with the pods' series only."""
+    count_pods = node.counts if node is not None else dict[str, int]
+    registry.register(metrics.NodeCollector(daemon.counters, health, count_pods))
+    registry.register(
+        metrics.TargetCollector(lambda: daemon.counters(lambda t: with_pods or not is_pod(t)))
+    )
+    of_pods = CollectorRegistry()
+    of_pods.register(metrics.TargetCollector(lambda: daemon.counters(is_pod)))
+    return of_pods
 
 
 def _build_or_say(
@@ -185,6 +204,11 @@ def _parser() -> argparse.ArgumentParser:
         "--kubeconfig",
         metavar="PATH",
         help="how to reach the API server (default: the pod's service account)",
+    )
+    parser.add_argument(
+        "--pod-metrics",
+        action="store_true",
+        help="/metrics has the series of pods too (/metrics/pods always has)",
     )
     parser.add_argument(
         "--splay-seconds",

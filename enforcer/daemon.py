@@ -166,9 +166,11 @@ class Daemon:
         with self._lock:
             return self._with_counters(self._find(name))
 
-    def counters(self) -> Iterator[tuple[Target, TargetCounters]]:
-        """Every target that is there, with its counters; the lock is free between two."""
-        for target in self.targets():
+    def counters(
+        self, wanted: Callable[[Target], bool] = lambda _: True
+    ) -> Iterator[tuple[Target, TargetCounters]]:
+        """The targets that are there, with their counters; the lock is free between two."""
+        for target in filter(wanted, self.targets()):
             try:
                 with self._lock:
                     if self._store.get(target.cgroup_path) != target or not _alive(target):

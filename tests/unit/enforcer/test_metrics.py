@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, generate_latest
 
 from contract.api import Health, TargetRequest
-from enforcer.metrics import ErrorCounter, TargetCollector
+from enforcer.metrics import ErrorCounter, NodeCollector, TargetCollector
 
 HEALTH = Health("0.1.0", 1, "0123abcd", "/sys/fs/cgroup")
 
@@ -11,7 +11,8 @@ HEALTH = Health("0.1.0", 1, "0123abcd", "/sys/fs/cgroup")
 def _scrape(bench) -> dict[str, float]:
     registry = CollectorRegistry()
     ErrorCounter(registry)("attach")
-    registry.register(TargetCollector(bench.daemon.counters, HEALTH))
+    registry.register(NodeCollector(bench.daemon.counters, HEALTH, lambda: {"Enforced": 3}))
+    registry.register(TargetCollector(bench.daemon.counters))
     lines = generate_latest(registry).decode().splitlines()
     pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
