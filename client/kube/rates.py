@@ -83,7 +83,7 @@ class Enforcers:
     def _read(self, pod: Json) -> dict[Key, dict[str, float]] | str:
         metadata = pod["metadata"]
         name = f"{metadata['name']}:{metrics_port(pod)}"
-        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{name}/proxy/metrics"
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{name}/proxy/metrics/pods"
         try:
             return read_metrics(self.cluster.text(path))
         except (ClientError, ValueError) as error:

@@ -258,7 +258,7 @@ def test_a_node_that_cannot_be_read_does_not_hide_the_others():
         ["the", "rates", "of", "node"],
     ]
     assert "node-b" in sample.problems[1]
-    assert "/api/v1/namespaces/rel/pods/e-node-a:9999/proxy/metrics" in cluster.asked
+    assert "/api/v1/namespaces/rel/pods/e-node-a:9999/proxy/metrics/pods" in cluster.asked
 
 
 def test_one_node_is_asked_for_by_the_api_servers_own_selection():
