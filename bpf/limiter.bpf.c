@@ -281,7 +281,8 @@ int podpace_ingress(struct __sk_buff *skb)
         controller_tick(in, limit, 0, now_ns);
     bpf_spin_unlock(&state->lock);
 
-    if (congested && verdict == PASS && limits->mode == MODE_ENFORCE &&
+    /* One that arrives with CE was marked by somebody else. */
+    if (congested && verdict == PASS && limits->mode == MODE_ENFORCE && packet.ecn != ECN_CE &&
         bpf_skb_ecn_set_ce(skb) == 1)
         __sync_fetch_and_add(&in->marked_packets, 1);
     return verdict;

@@ -17,12 +17,14 @@
 #define IPV6_FRAGMENT_HEADER_BYTES 8
 #define TCP_DATA_OFFSET            12
 #define LOOPBACK_IFINDEX           1
+#define ECN_CE                     3 /* congestion experienced */
 
 struct packet {
     u32 frame_bytes;   /* of all its segments, Ethernet headers included */
     u32 payload_bytes; /* TCP: what follows the headers; else all of it */
     u8 is_tcp;
     u8 version; /* 4 or 6 */
+    u8 ecn;     /* of the IP header */
 };
 
 /* Headers beyond the linear part, or none that we know: counted as one frame, not as TCP. */
@@ -37,17 +39,20 @@ static inline __attribute__((always_inline)) void packet_read(struct __sk_buff *
     packet->payload_bytes = length;
     packet->is_tcp = 0;
     packet->version = 0;
+    packet->ecn = 0;
     if (data + IPV4_HEADER_BYTES > data_end)
         return;
     packet->version = data[0] >> 4;
     if (packet->version == 4) {
         network_bytes = (data[0] & 15) * 4;
         protocol = data[9];
+        packet->ecn = data[1] & 3;
     } else {
         if (data + IPV6_HEADER_BYTES > data_end)
             return;
         network_bytes = IPV6_HEADER_BYTES;
         protocol = data[6];
+        packet->ecn = data[1] >> 4 & 3;
     }
     header_bytes = network_bytes + UDP_HEADER_BYTES;
     if (protocol == TCP) {

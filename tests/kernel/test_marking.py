@@ -117,6 +117,14 @@ def test_congestion_is_marked_on_packets_that_can_carry_it(
         assert packets.checksum(outcome.packet[:20]) == 0
 
 
+@pytest.mark.parametrize("packet", [udp_frame(LARGE, ecn=CE), ipv6(tcp(LARGE), TCP, ecn=CE)])
+def test_what_arrives_marked_is_not_counted_as_ours(programs: Programs, packet: bytes) -> None:
+    """A router's congestion mark stays, and is no mark of this limit."""
+    outcome = programs.run(INGRESS, packet, LIMITS, still_state(INGRESS, HALF_BURST - 1))
+    assert (outcome.verdict, packets.ecn_of(outcome.packet)) == (PASS, CE)
+    assert outcome.changed(INGRESS).get("marked_packets", 0) == 0
+
+
 def test_a_dropped_packet_is_not_counted_as_marked(programs: Programs) -> None:
     """What is refused tells its sender by being lost."""
     packet = udp_frame(LARGE, ecn=ECT0)
