@@ -1,6 +1,5 @@
 """The real helm, as far as the chart's tests use it."""
 
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,15 +16,10 @@ NAMESPACE: Final = "podpace-system"
 Json = dict[str, Any]
 
 
-def binary() -> str:
-    """A helm on PATH, or the one that is built with the test control plane."""
-    return shutil.which("helm") or str(bin_dir() / "helm")
-
-
 def helm(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs it with no configuration but the arguments; its failure is the caller's to judge."""
     return subprocess.run(
-        [binary(), *arguments],
+        [str(bin_dir() / "helm"), *arguments],
         input=stdin,
         capture_output=True,
         text=True,

@@ -1,19 +1,17 @@
 """Podpace's webhook installed on the test control plane, by the chart's own manifests."""
 
-import re
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import yaml
 
+from tests.chart.helm import objects
 from tests.cluster.logged import LoggedProcess
 from tests.cluster.plane import Client, ControlPlane, Json, free_port
 
-CHART: Final = Path(__file__).parents[2] / "charts" / "podpace" / "templates"
 RELEASE_NAMESPACE: Final = "podpace-system"
 WEBHOOK_USER: Final = f"system:serviceaccount:{RELEASE_NAMESPACE}:podpace-webhook"
 KUBELET_USER: Final = "system:node:node-1"
@@ -32,19 +30,11 @@ TEMPLATES: Final = (
     "enforcer-guard.yaml",
 )
 READY_SECONDS: Final = 30
-_VALUES: Final = {
-    ".Release.Namespace": RELEASE_NAMESPACE,
-    ".Values.webhook.failurePolicy": "Ignore",
-    ".Values.liveChanges.requireVerb": "false",
-}
-_PLACEHOLDER: Final = re.compile(r"{{-?\s*(.*?)\s*-?}}")
 
 
-def render(template: str, **values: str) -> list[Json]:
-    """A chart template that only fills in values, without Helm."""
-    known = _VALUES | values
-    text = _PLACEHOLDER.sub(lambda m: known[m.group(1)], (CHART / template).read_text())
-    return [document for document in yaml.safe_load_all(text) if document]
+def render(template: str, values: Json | None = None) -> list[Json]:
+    """The objects of one of the chart's templates, by Helm."""
+    return objects(values, f"--show-only=templates/{template}")
 
 
 class Replica(LoggedProcess):

@@ -242,13 +242,13 @@ def test_it_writes_events_of_its_own_only(admin: Client, agent: Client, here: st
 @pytest.fixture
 def verb_required(installation: Installation) -> Iterator[None]:
     """A cluster that asks for the verb."""
-    _apply_guard(installation, "true")
+    _apply_guard(installation, require_verb=True)
     yield
-    _apply_guard(installation, "false")
+    _apply_guard(installation, require_verb=False)
 
 
-def _apply_guard(installation: Installation, require_verb: str) -> None:
-    documents = render("enforcer-guard.yaml", **{".Values.liveChanges.requireVerb": require_verb})
+def _apply_guard(installation: Installation, *, require_verb: bool) -> None:
+    documents = render("enforcer-guard.yaml", {"liveChanges": {"requireVerb": require_verb}})
     done = installation.plane.kubectl("apply", "-f", "-", stdin=yaml.dump_all(documents))
     assert done.returncode == 0, done.stderr
 

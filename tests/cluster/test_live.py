@@ -10,11 +10,9 @@ import yaml
 from tests.cluster.cases import Json, limits
 from tests.cluster.helpers import EGRESS, EGRESS_LABEL, ours, until
 from tests.cluster.install import (
-    CHART,
     KUBELET_USER,
     Installation,
     pod,
-    render,
 )
 from tests.cluster.plane import Client
 
@@ -200,9 +198,3 @@ def test_the_typed_python_client_sees_the_same(installation: Installation, names
         made = api.create_namespaced_pod(namespace, pod({EGRESS: "10M"}, name="typed"))
 
     assert made.metadata.labels[EGRESS_LABEL] == "10000000"
-
-
-def test_every_manifest_is_rendered_by_these_tests() -> None:
-    """A template that is never applied is never tested."""
-    for template in sorted(p.name for p in CHART.glob("webhook-*.yaml")):
-        assert all(document["kind"] for document in render(template))
