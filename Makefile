@@ -4,9 +4,9 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 DEBIAN_PACKAGES := gcc libc6-dev python3-bpfcc python3-venv linux-libc-dev iproute2 iperf3 containernetworking-plugins clang-format \
-  qemu-system-x86 busybox-static kmod
+  qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs
 
-.PHONY: help setup lint test demo bench bench-webhook
+.PHONY: help setup lint test test-node demo bench bench-webhook
 
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,12 @@ lint: setup ## Format and type checks, import contracts
 
 test: setup ## All tests, as root; the first run builds a Kubernetes control plane
 	@$(PYTHON) -m tests.cluster.build
-	.venv/bin/pytest
+	.venv/bin/pytest --ignore=tests/node
+
+test-node: setup ## Two virtual machines with kubelet and containerd; the first run makes their disk
+	@$(PYTHON) -m tests.cluster.build
+	@$(PYTHON) -m tests.node.rootfs
+	.venv/bin/pytest -v tests/node
 
 demo: setup ## A limited cgroup before your eyes, in under two minutes (root)
 	@$(PYTHON) -m bench.demo $(ARGS)

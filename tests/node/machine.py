@@ -42,8 +42,8 @@ class Machine:
         command = [
             *DIES_WITH_US,
             "qemu-system-x86_64",
-            *("-accel", "kvm", "-accel", "tcg,thread=multi,tb-size=256"),
-            *("-machine", "q35", "-cpu", "max,la57=off", "-smp", "2", "-m", str(_MEMORY_MIB)),
+            *_processor(),
+            *("-machine", "q35", "-smp", "2", "-m", str(_MEMORY_MIB)),
             *("-nodefaults", "-no-reboot", "-display", "none"),
             *("-serial", f"file:{self._console}"),
             *("-kernel", str(root.kernel), "-initrd", str(root.initrd)),
@@ -115,6 +115,14 @@ class Machine:
             return self.run("tail -n 20 /var/log/{containerd,kubelet,kube-proxy}.log", 10).output
         except OSError as error:
             return f"no answer: {error}"
+
+
+def _processor() -> tuple[str, ...]:
+    """KVM takes more than /dev/kvm: the machine's own processor has to offer it."""
+    offered = {"vmx", "svm"} & set(Path("/proc/cpuinfo").read_text().split())
+    if offered and Path("/dev/kvm").exists():
+        return ("-accel", "kvm", "-cpu", "host")
+    return ("-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off")
 
 
 @dataclass(frozen=True, slots=True)
