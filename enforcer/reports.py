@@ -112,8 +112,10 @@ class Reports:
             now_seconds = time.monotonic()
             self._written[pod.uid] = _Written(condition, now_seconds)
             self._written.move_to_end(pod.uid)
-            while next(iter(self._written.values())).at_seconds < now_seconds - _SETTLE_SECONDS:
-                self._written.popitem(last=False)
+            for uid, written in list(self._written.items()):
+                if written.at_seconds >= now_seconds - _SETTLE_SECONDS:
+                    break
+                del self._written[uid]
         self._log.info(
             "reported",
             target=pod.target_name,
