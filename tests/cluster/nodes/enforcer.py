@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -103,12 +104,26 @@ class Enforcer:
             f"--node-name={self.node.name}",
             f"--kubeconfig={self.work / 'kubeconfig'}",
             f"--metrics-address=127.0.0.1:{_METRICS_PORT}",
-            "--pod-metrics",
+            "--splay-seconds=0",
             *more,
         )
         self.process = LoggedProcess(command, self.work / f"enforcer-{self._starts}.err")
         until(lambda: self.ready() or self.process.process.poll() is not None, bool, _READY_SECONDS)
         assert self.ready(), f"{self.log[-5:]} {self.process.errors()[-3000:]}"
+
+    def said_at(self, event: str, start: int = 0) -> dict[str, float]:
+        """When (time.time()) an event was last logged from line ``start`` on, by target."""
+        return {
+            line["target"]: datetime.fromisoformat(line["timestamp"]).timestamp()
+            for line in self.log[start:]
+            if line["event"] == event
+        }
+
+    def wait_said(self, event: str, target: str, start: int = 0) -> Json:
+        """The log line that says so, waiting for it."""
+        return self.running.wait_log(
+            lambda line: line["event"] == event and line.get("target") == target, start=start
+        )
 
     def ready(self) -> bool:
         """What the kubelet's probe would see."""
