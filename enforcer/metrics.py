@@ -40,6 +40,9 @@ class ErrorCounter:
         self._errors = Counter(
             "podpace_errors", "Operations that failed.", ("operation",), registry=registry
         )
+        # A series that appears with its first event hides that event from rate() and increase().
+        for operation in ("load", "attach", "detach", "counters"):
+            self._errors.labels(operation)
 
     def __call__(self, operation: str) -> None:
         """Count one."""
@@ -56,6 +59,8 @@ class RestartCounter:
             ("reason",),
             registry=registry,
         )
+        for reason in ("expired", "error", "ended"):
+            self._restarts.labels(reason)
 
     def __call__(self, reason: str) -> None:
         """Count one."""

@@ -5,6 +5,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from contract.names import Source
+
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5)
 
 
@@ -65,3 +67,10 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        # A series that appears with its first event hides that event from rate() and increase().
+        for source in Source:
+            self.limit_source.labels(source)
+        for result in ("labelled", "failed"):
+            self.audited.labels(result)
+        for reason in ("expired", "error"):
+            self.watch_restarts.labels(reason)

@@ -123,6 +123,7 @@ def prometheus(
     admin.create("/api/v1/namespaces", {"metadata": {"name": _NAMESPACE}})
     path = f"/api/v1/namespaces/{_NAMESPACE}/pods"
     try:
+        installation.set_policy(_NAMESPACE, {"mode": "enforce"})
         _go_past_the_webhook(installation, path)
         for name, annotations in (("sender", {EGRESS: "10M"}), ("receiver", None)):
             body = pod(annotations, name=name)
