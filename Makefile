@@ -6,7 +6,12 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 DEBIAN_PACKAGES := gcc libc6-dev python3-bpfcc python3-venv linux-libc-dev iproute2 iperf3 containernetworking-plugins clang-format \
   qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs
 
-.PHONY: help setup lint test test-node demo bench bench-webhook
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+ENGINE_PACKAGES := docker.io debootstrap
+# Where no image registry is reached: BASE=an image of your own.
+IMAGE_OPTIONS = $(if $(BASE),--build-arg BASE=$(BASE))
+
+.PHONY: help setup lint test test-node test-images images dev demo bench bench-webhook
 
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,12 +38,27 @@ lint: setup ## Format and type checks, import contracts
 
 test: setup ## All tests, as root; the first run builds a Kubernetes control plane
 	@$(PYTHON) -m tests.cluster.build
-	.venv/bin/pytest --ignore=tests/node
+	.venv/bin/pytest --ignore=tests/node --ignore=tests/images
 
 test-node: setup ## Two virtual machines with kubelet and containerd; the first run makes their disk
 	@$(PYTHON) -m tests.cluster.build
 	@$(PYTHON) -m tests.node.rootfs
 	.venv/bin/pytest -v tests/node
+
+test-images: setup ## Both images and the development environment, with an engine of the test's own
+	@missing=$$(for p in $(ENGINE_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
+	@$(PYTHON) -m tests.cluster.build
+	.venv/bin/pytest -v tests/images
+
+images: ## Build podpace-webhook and podpace-enforcer with docker; BASE=… for another base image
+	docker build $(IMAGE_OPTIONS) -f webhook/Dockerfile -t podpace-webhook:$(VERSION) .
+	docker build $(IMAGE_OPTIONS) -f enforcer/Dockerfile -t podpace-enforcer:$(VERSION) .
+
+dev: setup ## API server, webhook, enforcer and a limited container, with docker compose
+	@ln -sfn "$$($(PYTHON) -m tests.cluster.build)" .controlplane
+	docker compose -f docker-compose.dev.yml up --build
 
 demo: setup ## A limited cgroup before your eyes, in under two minutes (root)
 	@$(PYTHON) -m bench.demo $(ARGS)

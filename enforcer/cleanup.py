@@ -47,6 +47,8 @@ def clean_up(
     if (
         socket_path.parent.name == "podpace"
         and socket_path.parent.is_dir()
+        # In a container it is mounted there by somebody else.
+        and not socket_path.parent.is_mount()
         and not any(socket_path.parent.iterdir())
     ):
         socket_path.parent.rmdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from uvicorn import Config
-from uvicorn.supervisors import StatReload
+from uvicorn.supervisors import ChangeReload
 
 
 def run(sockets: Any = None) -> None:
@@ -25,4 +25,4 @@ if __name__ == "__main__":
     root = Path(__file__).parents[2]
     folders = [str(root / name) for name in sys.argv[1].split(",")]
     config = Config("uvicorn:unused", reload=True, reload_dirs=folders, log_config=None)
-    StatReload(config, target=run, sockets=[]).run()
+    ChangeReload(config, target=run, sockets=[]).run()

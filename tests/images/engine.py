@@ -72,7 +72,8 @@ class Engine:
             )
         until = time.monotonic() + STARTED_SECONDS
         while self.docker("version", check=False).returncode:
-            assert self._process.poll() is None and time.monotonic() < until, self.log()
+            assert self._process.poll() is None, self.log()
+            assert time.monotonic() < until, self.log()
             time.sleep(0.2)
 
     def stop(self) -> None:
