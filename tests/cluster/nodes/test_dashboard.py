@@ -16,7 +16,7 @@ from bench.rig import TcpLoad, bulk
 from contract.names import Direction
 from tests.chart.helm import CHART
 from tests.cluster.helpers import EGRESS, until
-from tests.cluster.install import Installation, own_address, pod
+from tests.cluster.install import Installation, own_address, pod, put_policy
 from tests.cluster.nodes.enforcer import Enforcer
 from tests.cluster.nodes.traffic import Pair
 from tests.cluster.plane import DIES_WITH_US, free_port
@@ -123,7 +123,6 @@ def prometheus(
     admin.create("/api/v1/namespaces", {"metadata": {"name": _NAMESPACE}})
     path = f"/api/v1/namespaces/{_NAMESPACE}/pods"
     try:
-        installation.set_policy(_NAMESPACE, {"mode": "enforce"})
         _go_past_the_webhook(installation, path)
         for name, annotations in (("sender", {EGRESS: "10M"}), ("receiver", None)):
             body = pod(annotations, name=name)
@@ -147,7 +146,7 @@ def prometheus(
 
 
 def _go_past_the_webhook(installation: Installation, path: str) -> None:
-    """Nobody answers, and failurePolicy is Ignore: the API server then counts."""
+    """Nobody answers, and failurePolicy is Ignore: a bad policy and a bad pod get in."""
     replica = installation.replicas[0]
     installation.set_endpoint(replica, ready=False)
     until(
@@ -156,6 +155,7 @@ def _go_past_the_webhook(installation: Installation, path: str) -> None:
         ),
         lambda response: response.is_success,
     )
+    put_policy(installation.admin, _NAMESPACE, {"mode": "wrong"})
     installation.set_endpoint(replica, ready=True)
     installation.wait_called()
 
