@@ -14,7 +14,7 @@ IMAGE_OPTIONS = $(if $(BASE),--build-arg BASE=$(BASE))
 .PHONY: help setup lint test test-node test-images images dev demo bench bench-webhook
 
 help: ## Print this
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.done ## Install Debian packages (root) and make .venv with every command in .venv/bin
 
