@@ -2,8 +2,13 @@
 
 import socket
 
+import pytest
+
 from contract.api import TargetRequest
+from enforcer.__main__ import main
 from enforcer.cleanup import clean_up
+from enforcer.errors import UnsupportedError
+from tests.processes import fake_machine, options
 
 
 def _clean(bench):
@@ -71,3 +76,26 @@ def test_files_that_are_not_ours_stay(bench):
     assert not done
     assert (bench.work / "state/notes.txt").exists()
     assert f"left: {bench.work / 'state'}" in said
+
+
+@pytest.mark.parametrize(("pins", "code"), [(False, 0), (True, 1)])
+def test_a_kubernetes_node_that_cannot_limit_is_clean_unless_something_is_there(
+    tmp_path, capsys, pins, code
+):
+    """Else one old node would stop the uninstall of the whole cluster."""
+    fake_machine(tmp_path)
+    (tmp_path / "state").mkdir()
+    if pins:
+        (tmp_path / "pins").mkdir()
+
+    def build(*_):
+        raise UnsupportedError("this kernel is too old")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--cleanup", "--node-name=a", *options(tmp_path)], build, tmp_path / "proc")
+
+    assert ended.value.code == code
+    said = capsys.readouterr().out
+    assert "this kernel is too old" in said
+    assert ("nothing of ours is left" in said) is not pins
+    assert not (tmp_path / "state").exists()
