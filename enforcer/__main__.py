@@ -160,7 +160,7 @@ def _build_or_say(
 def _cleanup(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
     refuse_second_daemon(options.socket)
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
-    # A node that cannot limit has only files of ours; its pins, were there any, would be found left.
+    # A node that cannot limit has files of ours at most; pins, were there any, would be found left.
     datapath = _build_or_say(build, options, cgroups.root, make_log(options.log_level))
     done = clean_up(
         datapath,
