@@ -1,0 +1,246 @@
+"""The chart on a real API server: what it renders is taken, installed, upgraded and removed."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.chart.helm import CHART, NAMESPACE, RELEASE, objects
+from tests.chart.matrix import MATRIX
+from tests.cluster.helpers import until
+from tests.cluster.install import USERS
+from tests.cluster.plane import DIES_WITH_US, Client, ControlPlane, Json
+
+FOREIGN: Final = ("monitoring.coreos.com/", "cert-manager.io/")
+"""Kinds that other projects define."""
+NODES: Final = ("node-a", "node-b")
+UNINSTALLER: Final = f"system:serviceaccount:{NAMESPACE}:podpace-uninstall"
+TESTER: Final = f"system:serviceaccount:{NAMESPACE}:podpace-test"
+_SERVICE_ACCOUNTS: Final = ("system:serviceaccounts",)
+_DAEMON_SETS: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets"
+_PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane on which nothing is installed, with two nodes that nobody runs."""
+    users = USERS | dict.fromkeys((UNINSTALLER, TESTER), _SERVICE_ACCOUNTS)
+    plane = ControlPlane(Path(tmp_path_factory.mktemp("bare")), users)
+    try:
+        plane.start()
+        with plane.client() as admin:
+            admin.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+            for name in NODES:
+                _add_node(admin, name)
+        yield plane
+    finally:
+        plane.stop()
+
+
+def _add_node(admin: Client, name: str) -> None:
+    path = "/api/v1/nodes"
+    admin.create(path, {"metadata": {"name": name, "labels": {"kubernetes.io/os": "linux"}}})
+    room = {"cpu": "4", "memory": "8Gi", "pods": "110"}
+    ready = {"type": "Ready", "status": "True"}
+    status = {"capacity": room, "allocatable": room, "conditions": [ready]}
+    admin.patch(f"{path}/{name}/status", {"status": status})
+    # New nodes are tainted until a controller, which does not run here, has seen them.
+    admin.patch(f"{path}/{name}", {"spec": {"taints": None}})
+
+
+def helm(plane: ControlPlane, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As an administrator runs it."""
+    return subprocess.run(
+        [str(plane.bin / "helm"), *arguments, f"--namespace={NAMESPACE}"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={
+            "HOME": str(plane.folder),
+            "KUBECONFIG": str(plane.kubeconfig("admin")),
+            "PATH": "/usr/bin:/bin",
+        },
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("values", [pytest.param(v, id=k) for k, v in MATRIX.items()])
+def test_the_api_server_takes_every_object_strictly(
+    bare: ControlPlane, values: dict[str, Any]
+) -> None:
+    """Unknown fields, wrong types and CEL that does not compile are refused by it."""
+    rendered = [o for o in objects(values) if not o["apiVersion"].startswith(FOREIGN)]
+    namespaces = {o["metadata"].get("namespace", "default") for o in rendered}
+    for namespace in namespaces - {"default", NAMESPACE}:
+        bare.kubectl("create", "namespace", namespace)
+
+    done = bare.kubectl(
+        *("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"),
+        stdin=yaml.safe_dump_all(rendered),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert len(done.stdout.splitlines()) == len(rendered)
+
+
+class Kubelets:
+    """Plays the nodes: pods that are bound become ready; the uninstall Job's pod is run here."""
+
+    def __init__(self, plane: ControlPlane, dirty: str = "") -> None:
+        """``dirty`` is a node whose cleanup fails."""
+        self._plane = plane
+        self._dirty = dirty
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._jobs: dict[str, subprocess.Popen[str]] = {}
+        self.uninstall = ""
+        """What the uninstall Job printed."""
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Kubelets":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        assert self._failure is None, self._failure
+
+    def _run(self) -> None:
+        try:
+            with self._plane.client() as admin:
+                while not self._stop.wait(0.2):
+                    for pod in admin.get(_PODS)["items"]:
+                        self._tend(admin, pod)
+        except BaseException as failure:
+            self._failure = failure
+
+    def _tend(self, admin: Client, pod: Json) -> None:
+        path = f"{_PODS}/{pod['metadata']['name']}"
+        status = pod["status"]
+        if pod["metadata"].get("deletionTimestamp"):
+            admin.delete(path)
+        elif not pod["spec"].get("nodeName") or status["phase"] in ("Succeeded", "Failed"):
+            return
+        elif pod["metadata"]["labels"].get("app.kubernetes.io/component") == "uninstall":
+            self._tend_uninstall(admin, path, pod)
+        elif status["phase"] == "Pending":
+            admin.patch(f"{path}/status", {"status": self._started(pod)})
+
+    def _started(self, pod: Json) -> Json:
+        if pod["spec"].get("initContainers") and pod["spec"]["nodeName"] == self._dirty:
+            ended = {"exitCode": 1, "message": "left: /sys/fs/bpf/podpace", "reason": "Error"}
+            failed = {
+                "name": "cleanup",
+                "ready": False,
+                "restartCount": 1,
+                "image": "",
+                "imageID": "",
+            }
+            return {
+                "phase": "Pending",
+                "initContainerStatuses": [failed | {"state": {"terminated": ended}}],
+            }
+        return {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+
+    def _tend_uninstall(self, admin: Client, path: str, pod: Json) -> None:
+        """Beside the other pods, which it waits for."""
+        process = self._jobs.get(pod["metadata"]["uid"])
+        if process is None:
+            (container,) = pod["spec"]["containers"]
+            kubeconfig = self._plane.kubeconfig(UNINSTALLER)
+            self._jobs[pod["metadata"]["uid"]] = subprocess.Popen(
+                [
+                    *(*DIES_WITH_US, sys.executable, "-m", "webhook", *container["args"]),
+                    f"--kubeconfig={kubeconfig}",
+                ],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        elif process.poll() is not None:
+            self.uninstall, _ = process.communicate()
+            phase = "Failed" if process.returncode else "Succeeded"
+            admin.patch(f"{path}/status", {"status": {"phase": phase}})
+
+
+def ours(plane: ControlPlane) -> list[str]:
+    """Every object of the cluster that has to do with us, by kind and name."""
+    kinds = plane.kubectl("api-resources", "--verbs=list", "--output=name").stdout.split()
+    # Events tell what was; they expire.
+    listed = ",".join(kind for kind in kinds if not kind.startswith("events"))
+    found = json.loads(plane.kubectl("get", listed, "-A", "-o", "json").stdout)["items"]
+    return sorted(
+        f"{o['kind']}/{o['metadata']['name']}"
+        for o in found
+        if "podpace" in o["metadata"]["name"] and o["metadata"]["name"] != NAMESPACE
+    )
+
+
+def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane) -> None:
+    """With the rights that the hooks have, the real controllers, and nodes that are played."""
+    before = ours(bare)
+    with bare.client() as admin, Kubelets(bare) as kubelets:
+        installed = helm(bare, "install", RELEASE, str(CHART), "--wait", "--timeout=120s")
+        assert installed.returncode == 0, installed.stderr
+        assert "helm test podpace -n podpace-system" in installed.stdout
+        assert "pod-security.kubernetes.io/enforce=privileged" in installed.stdout
+        daemon_set = admin.get(f"{_DAEMON_SETS}/podpace-enforcer")
+        assert daemon_set["status"]["numberReady"] == len(NODES)
+
+        # What the webhook writes at run time must survive the upgrade.
+        _write_as_the_webhook_does(admin)
+        upgraded = helm(bare, "upgrade", RELEASE, str(CHART), "--set=webhook.timeoutSeconds=5")
+        assert upgraded.returncode == 0, upgraded.stderr
+        configuration = admin.get(f"{_CONFIGURATIONS}/mutatingwebhookconfigurations/podpace")
+        assert configuration["webhooks"][0]["timeoutSeconds"] == 5
+        assert configuration["webhooks"][0]["clientConfig"]["caBundle"] == _BUNDLE
+        assert admin.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/podpace-webhook-ca")["data"]
+
+        removed = helm(bare, "uninstall", RELEASE, "--wait", "--timeout=120s")
+        assert removed.returncode == 0, removed.stderr + kubelets.uninstall
+        assert "2 of 2 nodes are clean" in kubelets.uninstall
+        until(lambda: ours(bare), lambda found: found == before)
+
+
+_CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
+_BUNDLE: Final = "QUJD"
+
+
+def _write_as_the_webhook_does(admin: Client) -> None:
+    path = f"{_CONFIGURATIONS}/mutatingwebhookconfigurations/podpace"
+    bundle = {"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": _BUNDLE}
+    admin.patch(path, [bundle], "json-patch+json")
+    secret = f"/api/v1/namespaces/{NAMESPACE}/secrets/podpace-webhook-ca"
+    body = admin.get(secret) | {"data": {"tls.key": _BUNDLE}}
+    assert admin.http.put(secret, json=body).is_success
+
+
+def test_a_node_that_does_not_get_clean_keeps_the_release(bare: ControlPlane) -> None:
+    """Its name and its last words are told; a second uninstall, when it is repaired, succeeds."""
+    with bare.client() as admin:
+        with Kubelets(bare, dirty="node-b") as kubelets:
+            values = "--set=uninstall.timeoutSeconds=10"
+            installed = helm(bare, "install", RELEASE, str(CHART), values)
+            assert installed.returncode == 0, installed.stderr
+            path = f"{_DAEMON_SETS}/podpace-enforcer"
+            until(lambda: admin.get(path)["status"].get("numberReady"), lambda n: n == len(NODES))
+
+            kept = helm(bare, "uninstall", RELEASE, "--timeout=60s")
+
+            assert kept.returncode != 0
+            assert "node-b: cleanup failed: left: /sys/fs/bpf/podpace" in kubelets.uninstall
+            assert admin.get(f"{_DAEMON_SETS}/podpace-enforcer")
+        for pod in admin.get(_PODS)["items"]:
+            admin.delete(f"{_PODS}/{pod['metadata']['name']}")
+        with Kubelets(bare):
+            removed = helm(bare, "uninstall", RELEASE, "--wait", "--timeout=60s")
+            assert removed.returncode == 0, removed.stderr
+            until(lambda: ours(bare), lambda found: not any("podpace" in o for o in found))
