@@ -87,7 +87,8 @@ class Daemon:
                 self._converge(target, cause)
                 return self._datapath.counters(target)
             except (DatapathError, OSError):
-                self._count_error("attach")
+                if _alive(target):
+                    self._count_error("attach")
                 self._restore(target, before)
                 raise
 
@@ -197,7 +198,8 @@ class Daemon:
                     return None
                 done = self._converge(target, cause)
         except (DatapathError, OSError) as error:
-            self._complain(cause, str(error), target)
+            if _alive(target):  # else it was removed meanwhile, which the next look finds
+                self._complain(cause, str(error), target)
             return None
         self._complaints.pop(f"{cause} {target.cgroup_path}", None)
         return done

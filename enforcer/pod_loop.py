@@ -230,6 +230,9 @@ class PodLoop:
         try:
             counters = self._daemon.hold(target, cause)
         except (DatapathError, OSError) as error:
+            if cgroup_id(target.cgroup_path) != target.cgroup_id:
+                entry.outcome = self._pending()  # it was removed meanwhile; inotify will tell
+                return
             unsupported = isinstance(error, UnsupportedError)
             reason = Reason.UNSUPPORTED if unsupported else Reason.FAILED
             held = entry.held

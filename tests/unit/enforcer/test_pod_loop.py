@@ -1,12 +1,13 @@
 """enforcer.pod_loop with a fake kernel: pods and cgroups in any order, failures, restarts."""
 
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
 from contract.api import TargetRequest
 from contract.names import EventReason, Reason
-from enforcer.errors import RefusedError
+from enforcer.errors import DatapathError, RefusedError
 from enforcer.pod_loop import PodLoop
 from enforcer.pods.news import (
     CgroupAppeared,
@@ -395,3 +396,37 @@ def test_five_thousand_pods_leave_nothing(node):
     assert node.bench.state_files == []
     assert node.bench.datapath.calls.count("detach") == 2500
     assert node.bench.datapath.calls.count("forget") == 2500
+
+
+def test_a_cgroup_that_vanishes_while_it_is_limited_is_no_failure(node, monkeypatch):
+    """Short-lived pods do that all the time; nobody need read about it."""
+
+    def attach(target):
+        Path(target.cgroup_path).rmdir()
+        raise DatapathError("ENOENT")
+
+    monkeypatch.setattr(node.bench.datapath, "attach", attach)
+    node.loop.take(PodChanged(make_pod()))
+    path = node.cgroup()
+
+    assert not path.exists()
+    assert node.reporter.events == []
+    assert node.reporter.conditions == {}
+    assert node.bench.errors == []
+    assert node.bench.state_files == []
+
+
+def test_a_cgroup_that_vanishes_during_a_resync_is_no_failure(node, monkeypatch):
+    """The same, between looking and repairing."""
+    path = node.cgroup()
+    node.loop.take(PodChanged(make_pod()))
+    node.bench.datapath.attached.clear()
+
+    def attach(target):
+        path.rmdir()
+        raise DatapathError("ENOENT")
+
+    monkeypatch.setattr(node.bench.datapath, "attach", attach)
+
+    assert node.bench.daemon.resync() == frozenset()
+    assert node.bench.errors == []
