@@ -16,6 +16,7 @@ from tests.chart.matrix import MATRIX
 from tests.cluster.helpers import until
 from tests.cluster.install import USERS
 from tests.cluster.plane import DIES_WITH_US, Client, ControlPlane, Json
+from tests.docs.pages import ROOT, Reader
 
 FOREIGN: Final = ("monitoring.coreos.com/", "cert-manager.io/")
 """Kinds that other projects define."""
@@ -208,6 +209,15 @@ def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane) -> None
         assert removed.returncode == 0, removed.stderr + kubelets.uninstall
         assert "2 of 2 nodes are clean" in kubelets.uninstall
         until(lambda: ours(bare), lambda found: found == before)
+
+
+def test_the_page_on_installing_installs_and_upgrades(bare: ControlPlane, tmp_path: Path) -> None:
+    """Copy and paste, from the first block to the last."""
+    reader = Reader(tmp_path, {"KUBECONFIG": str(bare.kubeconfig("admin"))})
+    with Kubelets(bare) as kubelets:
+        assert reader.follow(ROOT / "docs/operator/install.md", "run=cluster") > 0
+        removed = helm(bare, "uninstall", RELEASE, "--wait", "--timeout=120s")
+        assert removed.returncode == 0, removed.stderr + kubelets.uninstall
 
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
