@@ -90,11 +90,11 @@ is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int ou
         key.address[10] = 0xff;
         key.address[11] = 0xff;
         offset = outgoing ? 16 : 12;
-        if (bpf_skb_load_bytes(skb, offset, key.address + 12, 4))
+        if (bpf_skb_load_bytes(skb, PACKET_START + offset, key.address + 12, 4))
             return 0;
     } else if (version == 6) {
         offset = outgoing ? 24 : 8;
-        if (bpf_skb_load_bytes(skb, offset, key.address, 16))
+        if (bpf_skb_load_bytes(skb, PACKET_START + offset, key.address, 16))
             return 0;
     } else {
         return 0;

@@ -19,6 +19,14 @@
 #define LOOPBACK_IFINDEX           1
 #define ECN_CE                     3 /* congestion experienced */
 
+#ifdef PODPACE_TEST_RUN
+/* Up to Linux 6.12 a test run shows a packet's bytes to traffic-control programs only, and theirs
+ * start with the Ethernet header. */
+#define PACKET_START ETHERNET_HEADER_BYTES
+#else
+#define PACKET_START 0
+#endif
+
 struct packet {
     u32 frame_bytes;   /* of all its segments, Ethernet headers included */
     u32 payload_bytes; /* TCP: what follows the headers; else all of it */
@@ -31,8 +39,8 @@ struct packet {
 static inline __attribute__((always_inline)) void packet_read(struct __sk_buff *skb,
                                                               struct packet *packet)
 {
-    u8 *data = (u8 *)(long)skb->data, *data_end = (u8 *)(long)skb->data_end;
-    u32 segments = skb->gso_segs, network_bytes, header_bytes, length = skb->len;
+    u8 *data = (u8 *)(long)skb->data + PACKET_START, *data_end = (u8 *)(long)skb->data_end;
+    u32 segments = skb->gso_segs, network_bytes, header_bytes, length = skb->len - PACKET_START;
     u8 protocol, *data_offset;
 
     packet->frame_bytes = length + ETHERNET_HEADER_BYTES;

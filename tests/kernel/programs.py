@@ -83,6 +83,10 @@ class Programs:
 
     def __init__(self) -> None:
         self.module, self.fds = compiler.load(SOURCE_DIR, "-DPODPACE_TEST_RUN")
+        # Loaded once more as the type that can be test run on every kernel: see bpf/packet.h.
+        for name in (f"podpace_{direction.value}" for direction in Direction):
+            del self.module.funcs[name.encode()]
+            self.fds[name] = self.module.load_func(name, self.module.SCHED_CLS).fd
         self._limits_fd = self.module[b"test_limits"].map_fd
         self._state_fd = self.module[b"test_state"].map_fd
         self._run = ctypes.CDLL("libbpf.so.1", use_errno=True).bpf_prog_test_run_opts
