@@ -11,7 +11,7 @@ ENGINE_PACKAGES := docker.io debootstrap
 # Where no image registry is reached: BASE=an image of your own.
 IMAGE_OPTIONS = $(if $(BASE),--build-arg BASE=$(BASE))
 
-.PHONY: help setup lint test test-node test-images images dev demo bench bench-webhook
+.PHONY: help setup lint test test-long test-node test-images images dev demo bench bench-webhook
 
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ lint: setup ## Format and type checks, import contracts
 test: setup ## All tests, as root; the first run builds a Kubernetes control plane
 	@$(PYTHON) -m tests.cluster.build
 	.venv/bin/pytest --ignore=tests/node --ignore=tests/images
+
+test-long: setup ## The cluster tests that take minutes: outages, thousands of pods (root)
+	@$(PYTHON) -m tests.cluster.build
+	PODPACE_OUTAGE_SECONDS=300 .venv/bin/pytest -s -m long tests/cluster
 
 test-node: setup ## Two virtual machines with kubelet and containerd; the first run makes their disk
 	@$(PYTHON) -m tests.cluster.build

@@ -14,9 +14,11 @@ from tests.cluster.plane import Client, ControlPlane, Json, free_port
 
 RELEASE_NAMESPACE: Final = "podpace-system"
 WEBHOOK_USER: Final = f"system:serviceaccount:{RELEASE_NAMESPACE}:podpace-webhook"
+TESTER_USER: Final = f"system:serviceaccount:{RELEASE_NAMESPACE}:podpace-test"
 KUBELET_USER: Final = "system:node:node-1"
 USERS: Final = {
     WEBHOOK_USER: ("system:serviceaccounts",),
+    TESTER_USER: ("system:serviceaccounts",),
     KUBELET_USER: ("system:nodes",),
     "dev": ("system:masters",),
     "editor": (),

@@ -22,8 +22,6 @@ FOREIGN: Final = ("monitoring.coreos.com/", "cert-manager.io/")
 """Kinds that other projects define."""
 NODES: Final = ("node-a", "node-b")
 UNINSTALLER: Final = f"system:serviceaccount:{NAMESPACE}:podpace-uninstall"
-TESTER: Final = f"system:serviceaccount:{NAMESPACE}:podpace-test"
-_SERVICE_ACCOUNTS: Final = ("system:serviceaccounts",)
 _DAEMON_SETS: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets"
 _PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
@@ -31,7 +29,7 @@ _PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane on which nothing is installed, with two nodes that nobody runs."""
-    users = USERS | dict.fromkeys((UNINSTALLER, TESTER), _SERVICE_ACCOUNTS)
+    users = USERS | {UNINSTALLER: ("system:serviceaccounts",)}
     plane = ControlPlane(Path(tmp_path_factory.mktemp("bare")), users)
     try:
         plane.start()

@@ -65,7 +65,8 @@ class Enforcer:
         """As the kubelet does before the old one expires."""
         token = self.work / "token"
         fresh = self.work / "token.new"
-        fresh.write_text(bound_token(self._admin, self.pod))
+        self.token = bound_token(self._admin, self.pod)
+        fresh.write_text(self.token)
         fresh.replace(token)
         cluster = {"server": self._plane.url, "certificate-authority": str(self._plane.ca_file)}
         content = {

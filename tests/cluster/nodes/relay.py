@@ -36,7 +36,8 @@ class Relay:
         self.sent_bytes = 0
         """To clients."""
         self._target = target
-        self._flowing = asyncio.Event()
+        self._gates: set[asyncio.Event] = set()
+        """Of the open connections; nothing passes while it is cleared."""
         self._writers: set[asyncio.StreamWriter] = set()
         self._refusing = False
 
@@ -61,9 +62,12 @@ class Relay:
         """The target is down: connections are reset, those that come at once."""
         self._do(lambda: self._refuse(refusing))
 
-    def freeze(self, frozen: bool) -> None:
-        """Half-open: connections stay and nothing passes; only keep-alives are answered."""
-        self._do(self._flowing.clear if frozen else self._flowing.set)
+    def freeze(self) -> None:
+        """The connections that are open now go half-open: they stay, and nothing passes.
+
+        The relay's end answers keep-alives, as a machine in the middle does. New ones work.
+        """
+        self._do(lambda: [gate.clear() for gate in self._gates])
 
     def close(self) -> None:
         """Ends it."""
@@ -74,7 +78,7 @@ class Relay:
         if self._connector is not None:
             self._connector.shutdown()
 
-    def _do(self, work: Callable[[], None]) -> None:
+    def _do(self, work: Callable[[], object]) -> None:
         done = threading.Event()
 
         def run() -> None:
@@ -86,7 +90,6 @@ class Relay:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._flowing.set()
         server = self._loop.run_until_complete(
             asyncio.start_server(self._accept, sock=self._listener)
         )
@@ -116,17 +119,20 @@ class Relay:
         except OSError:
             writer.transport.abort()
             return
-        both = {writer, far_writer}
+        both, gate = {writer, far_writer}, asyncio.Event()
+        gate.set()
         self._writers |= both
+        self._gates.add(gate)
         try:
             await asyncio.gather(
-                self._copy(reader, far_writer, received=True),
-                self._copy(far_reader, writer, received=False),
+                self._copy(reader, far_writer, gate, received=True),
+                self._copy(far_reader, writer, gate, received=False),
             )
         except OSError:
             pass  # one side hung up: the other learns it below
         finally:
             self._writers -= both
+            self._gates.discard(gate)
             for end in both:
                 end.transport.abort()
 
@@ -139,10 +145,15 @@ class Relay:
         return await asyncio.open_connection(sock=await make)
 
     async def _copy(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, received: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        gate: asyncio.Event,
+        *,
+        received: bool,
     ) -> None:
         while chunk := await reader.read(_CHUNK):
-            await self._flowing.wait()
+            await gate.wait()
             if received:
                 self.received_bytes += len(chunk)
             else:
