@@ -77,9 +77,9 @@ def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
         follows_pods=node is not None,
     )
     of_pods = _register(registry, daemon, health, node, with_pods=options.pod_metrics)
-    daemon.adopt()
+    adopted = daemon.adopt()
     if node is not None:
-        node.follow(daemon, cgroups.root)
+        node.follow(daemon, adopted, cgroups.root)
 
     def resync() -> None:
         repaired = daemon.resync()

@@ -44,8 +44,11 @@ class Daemon:
         self._lock = threading.Lock()
         self._complaints: dict[str, str] = {}
 
-    def adopt(self) -> None:
-        """Take over what an earlier daemon left, and repair what differs."""
+    def adopt(self) -> tuple[Target, ...]:
+        """Take over what an earlier daemon left, and repair what differs.
+
+        Returns the targets as they were left, with those whose cgroup is gone by now.
+        """
         with self._lock:
             for path, reason in self._store.load().items():
                 self._count_error("load")
@@ -60,6 +63,7 @@ class Daemon:
                     self._datapath.prune()
         except (DatapathError, OSError) as error:
             self._complain("prune", str(error))
+        return targets
 
     def resync(self) -> frozenset[str]:
         """Forget removed cgroups, and put back what someone took off.

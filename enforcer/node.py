@@ -1,7 +1,7 @@
 """The Kubernetes side of the daemon, put together: what its threads are and when they start."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -15,6 +15,7 @@ from enforcer.pods.events import EventBook
 from enforcer.pods.news import News, Resynced
 from enforcer.ports import Api, Log
 from enforcer.reports import Reports
+from enforcer.state import Target
 
 
 @dataclass
@@ -40,11 +41,11 @@ class Node:
         )
         self._start("watch pods", reflector.step, self.splay_seconds)
 
-    def follow(self, daemon: Daemon, cgroup_root: Path) -> None:
-        """Limit the pods, from now on."""
+    def follow(self, daemon: Daemon, adopted: Iterable[Target], cgroup_root: Path) -> None:
+        """Limit the pods, from now on. ``adopted`` is what an earlier daemon left."""
         reports = Reports(self.api, EventBook(self.name), self.log, self.count_error)
         self._loop = PodLoop(daemon, reports, self._news, cgroup_root, self.log)
-        self._loop.adopt()
+        self._loop.adopt(adopted)
         cgroups = CgroupWatch(cgroup_root, self._news.put, self.log)
         self._start("watch cgroups", lambda: cgroups.run(self.stopping))
         self._start("report", reports.step)

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from contract.limits import Limits
-from contract.names import EventReason, Reason
+from contract.names import EventReason, Mode, Reason
 from enforcer.daemon import Daemon
 from enforcer.errors import DatapathError, UnsupportedError
 from enforcer.pods.cgroups import pod_uid
@@ -89,12 +89,14 @@ class PodLoop:
         self.listed = False
         """Whether the API server has told all pods once."""
 
-    def adopt(self) -> None:
+    def adopt(self, targets: Iterable[Target]) -> None:
         """Know the pods that were limited before a restart, also while no API server answers."""
-        for target in self._daemon.targets():
+        held = set(self._daemon.targets())
+        for target in filter(is_pod, targets):
             uid = pod_uid(Path(target.cgroup_path).name)
-            if uid is not None and is_pod(target):
-                self._entries[uid] = _Entry(target.name, target.limits, None, target)
+            if uid is not None:
+                still = target if target in held else None
+                self._entries[uid] = _Entry(target.name, target.limits, None, still)
 
     def step(self) -> None:
         """Take the next piece of news, if one comes."""
@@ -102,7 +104,11 @@ class PodLoop:
             news = self._news.get(timeout=_IDLE_SECONDS)
         except Empty:
             return
-        self.take(news)
+        try:
+            self.take(news)
+        except Exception as error:
+            # One odd pod must not hold up the others.
+            self._log.error("fault", news=type(news).__name__, reason=repr(error))
 
     def take(self, news: News) -> None:
         """Act on one piece of news."""
@@ -155,8 +161,7 @@ class PodLoop:
             self._reporter.event(pod, EventReason.FAILED, problems)
         self._apply(entry, uid, "pod changed")
         if was_held and before != entry.limits and isinstance(entry.outcome, InForce):
-            asked = describe(entry.limits) if entry.limits else ""
-            text = f"now {asked or 'no limit'}; was {describe(before) if before else 'no limit'}"
+            text = f"now {_describe_all(entry.limits)}; was {_describe_all(before)}"
             self._reporter.event(pod, EventReason.CHANGED, text)
 
     def _gone(self, pod: Pod) -> None:
@@ -288,6 +293,17 @@ class PodLoop:
         return NotInForce(
             Reason.PENDING, f"no cgroup of this pod is below {self._cgroup_root}; see --cgroup-root"
         )
+
+
+def _describe_all(limits: Limits | None) -> str:
+    if limits is None or not limits.limits_anything:
+        return "no limit"
+    text = describe(limits)
+    if limits.mode is Mode.OBSERVE:
+        text += ", only observed"
+    if limits.exempt_cidrs:
+        text += f", without {', '.join(limits.exempt_cidrs)}"
+    return text
 
 
 def _in_force(target: Target, counters: TargetCounters) -> InForce:

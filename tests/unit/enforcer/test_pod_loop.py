@@ -54,22 +54,21 @@ class Node:
     def __init__(self, bench):
         self.bench = bench
         bench.daemon._follows_pods = True
-        self.start()
+        self.start(())
 
-    def start(self):
+    def start(self, adopted):
         """A loop that knows what the daemon knows."""
         self.reporter = FakeReporter()
         self.loop = PodLoop(
             self.bench.daemon, self.reporter, SimpleQueue(), self.bench.tree, self.bench.log
         )
-        self.loop.adopt()
+        self.loop.adopt(adopted)
 
     def restart(self):
         """The daemon and its loop."""
         self.bench.restart()
         self.bench.daemon._follows_pods = True
-        self.bench.daemon.adopt()
-        self.start()
+        self.start(self.bench.daemon.adopt())
 
     def cgroup(self, number=1, folder="kubepods"):
         """Make it and tell."""
@@ -217,6 +216,31 @@ def test_a_restart_without_an_api_server_adopts_and_follows_cgroups(node):
     assert node.reporter.wanted == []
 
 
+def test_a_cgroup_made_anew_while_nothing_ran_is_limited_again(node):
+    """Neither the daemon nor the API server; the state folder knows the pod by its cgroup."""
+    first = node.cgroup()
+    node.loop.take(PodsListed((make_pod(),)))
+    first.rmdir()
+    node.restart()
+    second = node.cgroup()
+
+    assert node.egress(second) == 5_000_000
+
+
+def test_a_fault_of_ours_on_one_pod_does_not_hold_up_the_others(node, monkeypatch):
+    """It is told, and the next piece of news is taken."""
+    monkeypatch.setattr(node.bench.daemon, "hold", None)
+    path = node.cgroup()
+    node.loop._news.put(PodChanged(make_pod()))
+    node.loop.step()
+    monkeypatch.undo()
+    node.loop._news.put(Resynced())
+    node.loop.step()
+
+    assert node.bench.log.lines[0][:2] == ("error", "fault")
+    assert node.egress(path) == 5_000_000
+
+
 def test_what_was_adopted_is_pruned_only_after_a_list(node):
     """An API server that is down must not lift limits."""
     path = node.cgroup()
@@ -282,6 +306,26 @@ def test_drift_is_repaired_and_told(node):
 
     assert node.egress(path) == 5_000_000
     assert [reason for _, reason, _ in node.reporter.events] == [EventReason.RESTORED]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"labels": labels(mode="observe")}, "now egress 5 Mbit/s, only observed; was egress 5"),
+        (
+            {"annotations": {"podpace.io/exempt-cidrs": "10.0.0.0/8"}},
+            "now egress 5 Mbit/s, without 10.0.0.0/8; was egress 5",
+        ),
+        ({"labels": {"podpace.io/limited": "true"}}, "now no limit; was egress 5"),
+    ],
+)
+def test_every_kind_of_change_is_told(node, changes, text):
+    """Not only other rates."""
+    node.cgroup()
+    node.loop.take(PodChanged(make_pod()))
+    node.loop.take(PodChanged(make_pod(**changes)))
+
+    assert node.reporter.events[0][2].startswith(text)
 
 
 def test_nothing_is_told_when_nothing_drifted(node):
