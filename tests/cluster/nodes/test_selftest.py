@@ -24,6 +24,8 @@ def arguments(installation: Installation, enforcers: list[Enforcer]) -> Iterator
     """Of the chart's test pod. The DaemonSet's pods are played: its programs run beside them."""
     hook = render("hooks/test.yaml")
     (daemon_set,) = (o for o in render("enforcer-daemonset.yaml") if o["kind"] == "DaemonSet")
+    # The simulated nodes do not say what they run.
+    del daemon_set["spec"]["template"]["spec"]["nodeSelector"]
     rights = [o for o in hook if o["kind"] != "Pod"]
     done = installation.plane.kubectl(
         "apply", "-f", "-", stdin=yaml.safe_dump_all([*rights, daemon_set])
