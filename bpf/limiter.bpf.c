@@ -31,8 +31,12 @@
 #define NOT_PACED                 0xffffffffU
 #define NO_CLAMP                  0x7fffffffU
 
-/* Two TSO-able pairs of segments: enough to keep a delayed-ACK receiver answering. */
-#define MIN_WINDOW_SEGMENTS 4
+/* A socket sends half of its window at once: a pair of segments, which keeps a delayed-ACK receiver
+ * answering. Where a segment lasts longer than an ACK is delayed, one at a time, or many sockets
+ * that started together would go on sending in step, and every pair would be a long wait. */
+#define MIN_WINDOW_SEGMENTS  4
+#define SLOW_WINDOW_SEGMENTS 2
+#define SLOW_BYTES_PER_SEC   16000
 /* A burst of one socket lasts at most this long at its share. */
 #define BURST_NS 4000000ULL
 /* Packets up to this size (ACKs, SYNs, DNS) are not dropped for a bulk flow's debt, but for a
@@ -288,6 +292,12 @@ int podpace_ingress(struct __sk_buff *skb)
     return verdict;
 }
 
+/* The window beyond what share x RTT needs. */
+static inline __attribute__((always_inline)) u32 least_window(u64 share)
+{
+    return share < SLOW_BYTES_PER_SEC ? SLOW_WINDOW_SEGMENTS : MIN_WINDOW_SEGMENTS;
+}
+
 /* Whether pace() would change nothing: it has this share, and its window is within an eighth of
  * what it should be. Without a division, for this is asked at every ACK. */
 static inline __attribute__((always_inline)) int is_paced_at(const struct bpf_sock_ops *ops,
@@ -295,7 +305,7 @@ static inline __attribute__((always_inline)) int is_paced_at(const struct bpf_so
 {
     u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448;
     u64 wanted = share * (2ULL * (ops->srtt_us >> 3) + BURST_NS / 1000);
-    u64 has = (u64)(flow->cwnd_clamp - MIN_WINDOW_SEGMENTS) * segment_bytes * 1000000;
+    u64 has = (u64)(flow->cwnd_clamp - least_window(share)) * segment_bytes * 1000000;
 
     return share == flow->share_bytes_per_sec && flow->cwnd_clamp != NO_CLAMP &&
            wanted <= has + has / 8 && wanted >= has - has / 8;
@@ -313,7 +323,7 @@ static inline __attribute__((always_inline)) void pace(struct bpf_sock_ops *ops,
     if (share) {
         pacing = pacing_of(share, segment_bytes, ops->family == 10);
         window_bytes = share * (2ULL * (ops->srtt_us >> 3) + BURST_NS / 1000) / 1000000;
-        window_bytes = window_bytes / segment_bytes + MIN_WINDOW_SEGMENTS;
+        window_bytes = window_bytes / segment_bytes + least_window(share);
         if (window_bytes < NO_CLAMP)
             clamp = window_bytes;
     }
