@@ -209,6 +209,17 @@ def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane) -> None
         until(lambda: ours(bare), lambda found: found == before)
 
 
+def test_a_wrong_value_is_refused_before_anything_is_made(bare: ControlPlane) -> None:
+    """With its path."""
+    before = ours(bare)
+
+    done = helm(bare, "install", RELEASE, str(CHART), "--set=webhook.replica=2")
+
+    assert done.returncode != 0
+    assert "'/webhook': additional properties 'replica' not allowed" in done.stderr
+    assert ours(bare) == before
+
+
 def test_the_page_on_installing_installs_and_upgrades(bare: ControlPlane, tmp_path: Path) -> None:
     """Copy and paste, from the first block to the last."""
     reader = Reader(tmp_path, {"KUBECONFIG": str(bare.kubeconfig("admin"))})

@@ -8,6 +8,7 @@ The words behind a block's language say what it is; a browser shows only the lan
     ```sh run fails       must fail
     ```text output        must be in the output of the block before
     ```sh run=cluster     must succeed with kubectl and helm against a cluster
+    ```sh run=node        must succeed as root on a node
 """
 
 import os
