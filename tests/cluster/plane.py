@@ -1,6 +1,7 @@
 """A real control plane on this machine: etcd, kube-apiserver, controllers and scheduler."""
 
 import contextlib
+import os
 import re
 import secrets
 import socket
@@ -173,6 +174,19 @@ class ControlPlane:
             env={"HOME": str(self.folder), "PATH": "/usr/bin:/bin"},
             check=False,
         )
+
+    def cpu_seconds(self, component: str) -> float:
+        """What a component has used so far."""
+        fields = self._proc(component, "stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_bytes(self, component: str) -> int:
+        """A component's memory."""
+        return int(self._proc(component, "statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def _proc(self, component: str, file: str) -> str:
+        started = next(p for p in self._processes if str(self.bin / component) in p.args)
+        return Path(f"/proc/{started.pid}/{file}").read_text()
 
     def log(self, component: str) -> str:
         """What a component has written."""
