@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 
 from tests.node.cluster import running
+from tests.node.images import image_store, missing_packages
 from tests.node.rootfs import missing_programs, root_filesystem
 
 
 def main() -> None:
     """Start, say how to use it, wait."""
-    if missing := missing_programs():
+    if missing := missing_programs() + missing_packages():
         sys.exit(f"missing: apt-get install {' '.join(missing)}")
+    root = root_filesystem()
+    images = image_store(root)
     started = time.monotonic()
 
     def say(text: str) -> None:
@@ -23,7 +26,7 @@ def main() -> None:
 
     with (
         tempfile.TemporaryDirectory(prefix="podpace-nodes-") as folder,
-        running(Path(folder), root_filesystem(), say) as cluster,
+        running(Path(folder), root, images, say) as cluster,
     ):
         kubectl = cluster.plane.bin / "kubectl"
         config = cluster.plane.kubeconfig("admin")

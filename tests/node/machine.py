@@ -13,7 +13,7 @@ from tests.cluster.plane import DIES_WITH_US
 from tests.node.network import HOST, PLACES, Place
 from tests.node.rootfs import RootFilesystem
 
-_MEMORY_MIB: Final = 1024
+_MEMORY_MIB: Final = 1536
 _SCRIPT_PORT: Final = 9000
 
 
@@ -26,8 +26,8 @@ class Machine:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, root: RootFilesystem, payload: Path) -> None:
-        """Boot; returns at once. The payload is an ext4 image that all nodes may share."""
+    def start(self, root: RootFilesystem, payload: Path, images: Path) -> None:
+        """Boot; returns at once. Both are ext4 images that all nodes share."""
         self._folder.mkdir(parents=True)
         peers = ",".join(f"{p.pod_cidr}@{p.address}" for p in PLACES if p != self.place)
         environment = {
@@ -50,6 +50,7 @@ class Machine:
             *("-append", f"console=ttyS0 loglevel=4 panic=-1 mitigations=off {' '.join(words)}"),
             *("-drive", f"file={root.disk},format=raw,if=virtio,snapshot=on"),
             *("-drive", f"file={payload},format=raw,if=virtio,readonly=on"),
+            *("-drive", f"file={images},format=raw,if=virtio,snapshot=on"),
             *("-device", "virtio-rng-pci"),
             *("-netdev", f"tap,id=net,ifname={self.place.tap},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=net,romfile=,mac={mac}"),

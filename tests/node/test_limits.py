@@ -1,0 +1,209 @@
+"""Limited pods on real nodes: kubelet, containerd, runc, CNI bridge, kernel 6.1."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from contract.names import (
+    ANNOTATION_EGRESS_BANDWIDTH,
+    ANNOTATION_INGRESS_BANDWIDTH,
+    ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH,
+    POLICY_CONFIG_MAP,
+    POLICY_TAKE_OVER,
+    Direction,
+)
+from tests.node.cluster import Cluster
+from tests.node.network import PLACES
+from tests.node.pods import (
+    NAMESPACE,
+    Pod,
+    deployment,
+    highest_second,
+    iperf,
+    listed,
+    pod,
+    utilisation,
+    wait_condition,
+    wait_ready,
+)
+from tests.node.product import enforcer_pods, metrics
+
+INGRESS_BITS_PER_SEC = 8_000_000
+EGRESS_BITS_PER_SEC = 5_000_000
+LIMITS = {ANNOTATION_INGRESS_BANDWIDTH: "8M", ANNOTATION_EGRESS_BANDWIDTH: "5M"}
+LIMIT = {Direction.INGRESS: INGRESS_BITS_PER_SEC, Direction.EGRESS: EGRESS_BITS_PER_SEC}
+LEAST = {Direction.INGRESS: 0.96, Direction.EGRESS: 0.97}
+"""Bounds of utilisation that hold on any kernel with fq."""
+MOST = 1.01
+ONE_SECOND_MOST = 1.1
+"""Of a second of its own: a burst is on top of the rate."""
+
+
+@pytest.fixture(scope="module")
+def limited(podpace: Cluster) -> list[Pod]:
+    """A Deployment of two pods, one a node, whose template is annotated; limits are in force."""
+    podpace.apply(deployment("limited", LIMITS))
+    pods = wait_ready(podpace, "limited", 2)
+    for item in pods:
+        wait_condition(podpace, item.name, "Enforced", "ingress 8 Mbit/s", "egress 5 Mbit/s")
+    return pods
+
+
+@pytest.fixture(scope="module")
+def peers(podpace: Cluster) -> dict[str, Pod]:
+    """A pod without limits on each node, with an iperf3 server."""
+    podpace.apply(*(pod(f"peer-{p.name}", p.name, {}, "iperf3", "--server") for p in PLACES))
+    return {p.name: wait_ready(podpace, f"peer-{p.name}")[0] for p in PLACES}
+
+
+def across(peers: dict[str, Pod], item: Pod) -> Pod:
+    """The peer on the other node."""
+    return next(peer for node, peer in peers.items() if node != item.node)
+
+
+def test_pods_of_both_nodes_reach_each_other(podpace: Cluster, limited: list[Pod]) -> None:
+    """Limited pods on two nodes ping each other, both ways."""
+    first, second = limited
+    assert first.node != second.node
+    for here, there in ((first, second), (second, first)):
+        podpace.kubectl("exec", here.name, "--", "ping", "-c", "2", "-w", "20", there.address)
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("node", [0, 1])
+def test_a_pod_uses_its_limit_and_no_more(
+    podpace: Cluster, limited: list[Pod], peers: dict[str, Pod], node: int, direction: Direction
+) -> None:
+    """One TCP flow across nodes gets what the limit allows, each direction, on each node."""
+    item = limited[node]
+    used = utilisation(iperf(podpace, item, across(peers, item), direction), LIMIT[direction])
+    podpace.say(f"{item.node} {direction}: {used:.3f} of the limit")
+    assert LEAST[direction] <= used <= MOST
+
+
+def test_an_annotation_changes_the_rate(
+    podpace: Cluster, limited: list[Pod], peers: dict[str, Pod]
+) -> None:
+    """``kubectl annotate`` on a running pod: the condition says the new rate, which is in force."""
+    item = limited[0]
+    change = f"{ANNOTATION_EGRESS_BANDWIDTH}=10M"
+    podpace.kubectl("annotate", "pod", item.name, change, "--overwrite")
+    wait_condition(podpace, item.name, "Enforced", "egress 10 Mbit/s")
+    used = utilisation(iperf(podpace, item, across(peers, item), Direction.EGRESS), 10_000_000)
+    podpace.say(f"egress, annotated to 10M: {used:.3f} of the limit")
+    assert LEAST[Direction.EGRESS] <= used <= MOST
+    back = f"{ANNOTATION_EGRESS_BANDWIDTH}=5M"
+    podpace.kubectl("annotate", "pod", item.name, back, "--overwrite")
+    wait_condition(podpace, item.name, "Enforced", "egress 5 Mbit/s")
+
+
+def test_a_restarted_container_is_limited(
+    podpace: Cluster, limited: list[Pod], peers: dict[str, Pod]
+) -> None:
+    """A container whose first process ends is started again by the kubelet, and limited again."""
+    item = limited[1]
+
+    def restarts() -> int:
+        (found,) = [i for i in listed(podpace, "limited") if i["metadata"]["name"] == item.name]
+        count: int = found["status"]["containerStatuses"][0]["restartCount"]
+        return count
+
+    before = restarts()
+    podpace.kubectl("exec", item.name, "--", "kill", "-TERM", "1")
+    podpace.until("the container is restarted", restarts, lambda count: count > before)
+    wait_ready(podpace, "limited", 2)
+    used = utilisation(
+        iperf(podpace, item, across(peers, item), Direction.EGRESS), EGRESS_BITS_PER_SEC
+    )
+    podpace.say(f"egress after a restart: {used:.3f} of the limit")
+    assert LEAST[Direction.EGRESS] <= used <= MOST
+
+
+def test_limits_hold_while_an_enforcer_is_killed(
+    podpace: Cluster, limited: list[Pod], peers: dict[str, Pod]
+) -> None:
+    """SIGKILL to a node's enforcer under traffic: no second is above the limit, and the kubelet
+    starts a new one, which takes over."""
+    item = limited[0]
+    machine = podpace.machines[item.node]
+    seconds = 30
+    reports: list[dict[str, Any]] = []
+    load = threading.Thread(
+        target=lambda: reports.append(
+            iperf(podpace, item, across(peers, item), Direction.EGRESS, seconds)
+        )
+    )
+    name = enforcer_pods(podpace)[item.node]["metadata"]["name"]
+    load.start()
+    machine.ok("pkill -KILL -f '[b]in/podpace-enforcer --node-name'")
+    load.join()
+
+    def started_again() -> bool:
+        status = enforcer_pods(podpace)[item.node]["status"]["containerStatuses"][0]
+        return bool(status["ready"] and status["restartCount"] >= 1)
+
+    podpace.until(f"{name} is started again", started_again, bool)
+    assert f'target="pod:{NAMESPACE}/{item.name}"' in metrics(item.node)
+    (report,) = reports
+    used = utilisation(report, EGRESS_BITS_PER_SEC)
+    fastest = highest_second(report, EGRESS_BITS_PER_SEC)
+    podpace.say(f"egress across the kill: {used:.3f}, fastest second {fastest:.3f} of the limit")
+    assert LEAST[Direction.EGRESS] <= used <= MOST
+    assert fastest <= ONE_SECOND_MOST
+
+
+def test_a_second_limiter_is_said_in_the_condition(podpace: Cluster) -> None:
+    """The CNI bandwidth plugin limits by the same annotation: the condition says so."""
+    node = PLACES[0].name
+    podpace.apply(pod("twice", node, {ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH: "5M"}))
+    (item,) = wait_ready(podpace, "twice")
+    wait_condition(podpace, item.name, "egress 5 Mbit/s", "bandwidth plugin")
+    assert "tbf" in podpace.machines[node].ok("tc qdisc show")
+    podpace.kubectl("delete", "pod", "twice", "--wait=true")
+
+
+def test_take_over_leaves_one_limiter(podpace: Cluster, peers: dict[str, Pod]) -> None:
+    """With ``take-over`` in the policy the plugin gets nothing to do, and the limit is ours."""
+    podpace.kubectl(
+        *("create", "configmap", POLICY_CONFIG_MAP, f"--from-literal={POLICY_TAKE_OVER}=true")
+    )
+    node = PLACES[0].name
+    podpace.apply(pod("once", node, {ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH: "5M"}))
+    (item,) = wait_ready(podpace, "once")
+    said = wait_condition(podpace, item.name, "Enforced", "egress 5 Mbit/s")
+    assert "bandwidth plugin" not in said["message"]
+    assert "tbf" not in podpace.machines[node].ok("tc qdisc show")
+    used = utilisation(
+        iperf(podpace, item, across(peers, item), Direction.EGRESS), EGRESS_BITS_PER_SEC
+    )
+    podpace.say(f"egress after take-over: {used:.3f} of the limit")
+    assert LEAST[Direction.EGRESS] <= used <= MOST
+    podpace.kubectl("delete", "pod", "once", "--wait=true")
+    podpace.kubectl("delete", "configmap", POLICY_CONFIG_MAP)
+
+
+def test_a_deleted_pod_leaves_nothing(podpace: Cluster) -> None:
+    """A pod is deleted: its cgroup, its programs, its records and its queues are gone."""
+    node = PLACES[1].name
+    machine = podpace.machines[node]
+    before = _traces(podpace, node)
+    podpace.apply(pod("short", node, LIMITS))
+    (item,) = wait_ready(podpace, "short")
+    wait_condition(podpace, item.name, "Enforced")
+    assert _traces(podpace, node) != before
+    podpace.kubectl("delete", "pod", "short", "--wait=true")
+    podpace.until("the pod's traces are gone", lambda: _traces(podpace, node), before.__eq__)
+    assert machine.run(f"ls {item.cgroup}").code != 0
+    assert f"/{item.name}" not in metrics(node)
+
+
+def _traces(cluster: Cluster, node: str) -> str:
+    """What a limited pod leaves on its node: programs, records in pinned maps, queues, links."""
+    return cluster.machines[node].ok(
+        "bpftool cgroup tree | grep -c podpace;"
+        "for map in $(find /sys/fs/bpf/podpace -type f); do"
+        "  bpftool -j map dump pinned $map 2>/dev/null | tr , '\\n' | grep -c '\"key\"';"
+        "done;"
+        "tc qdisc show | wc -l; ip -brief link | wc -l; true"
+    )

@@ -1,0 +1,100 @@
+"""The life of a release on real nodes: upgrade, test, uninstall. The last: they take it off."""
+
+import threading
+from typing import Any
+
+from contract.names import Direction
+from tests.chart.helm import CHART, NAMESPACE, RELEASE
+from tests.node.cluster import Cluster
+from tests.node.pods import (
+    deployment,
+    highest_second,
+    iperf,
+    pod,
+    utilisation,
+    wait_condition,
+    wait_ready,
+)
+from tests.node.product import PINS, enforcer_pods, helm
+from tests.node.test_limits import (
+    EGRESS_BITS_PER_SEC,
+    LEAST,
+    LIMITS,
+    MOST,
+    ONE_SECOND_MOST,
+)
+
+UPGRADE_SECONDS = 100
+"""Both nodes, one after the other; on emulated machines each takes 20 to 30 s."""
+
+
+def test_an_upgrade_under_traffic_has_no_gap(podpace: Cluster) -> None:
+    """``helm upgrade`` replaces every enforcer while a limited pod sends: no second is above the
+    limit, and the whole run uses it."""
+    podpace.apply(deployment("limited", LIMITS), pod("sink", "node-2", {}, "iperf3", "--server"))
+    sender = wait_ready(podpace, "limited", 2)[0]
+    (sink,) = wait_ready(podpace, "sink")
+    wait_condition(podpace, sender.name, "Enforced")
+    before = {node: item["metadata"]["uid"] for node, item in enforcer_pods(podpace).items()}
+    reports: list[dict[str, Any]] = []
+    load = threading.Thread(
+        target=lambda: reports.append(
+            iperf(podpace, sender, sink, Direction.EGRESS, UPGRADE_SECONDS)
+        )
+    )
+    load.start()
+    helm(
+        podpace,
+        *("upgrade", RELEASE, str(CHART), "--reuse-values", "--set=enforcer.logLevel=debug"),
+        *("--wait", "--timeout=6m"),
+    )
+    podpace.say("upgraded")
+    load.join()
+    after = {node: item["metadata"]["uid"] for node, item in enforcer_pods(podpace).items()}
+    assert all(after[node] != before[node] for node in before)
+    (report,) = reports
+    used = utilisation(report, EGRESS_BITS_PER_SEC)
+    fastest = highest_second(report, EGRESS_BITS_PER_SEC)
+    podpace.say(f"egress across the upgrade: {used:.3f}, fastest second {fastest:.3f} of the limit")
+    assert LEAST[Direction.EGRESS] <= used <= MOST
+    assert fastest <= ONE_SECOND_MOST
+
+
+def test_helm_test_is_green(podpace: Cluster) -> None:
+    """``helm test``: admission labels a pod, every node is ready, a pod's condition comes."""
+    assert "Succeeded" in helm(podpace, "test", RELEASE, "--timeout=5m")
+
+
+def test_uninstall_leaves_nothing(podpace: Cluster) -> None:
+    """``helm uninstall`` with limited pods running: no API object, no program, no pin, no file and
+    no queue of ours is left, and the pods' next packets are not limited."""
+    (sender, _) = wait_ready(podpace, "limited", 2)
+    (sink,) = wait_ready(podpace, "sink")
+    helm(podpace, "uninstall", RELEASE, "--wait", "--timeout=6m")
+    assert _objects(podpace) == []
+    for name, machine in podpace.machines.items():
+        left = machine.ok(
+            "bpftool prog show | grep podpace_;"
+            f"ls -d {PINS} /run/podpace 2>/dev/null;"
+            "for pid in 1 $(lsns --noheadings --type net --output PID); do"
+            "  nsenter --net=/proc/$pid/ns/net tc qdisc show | grep -E 'fq|htb|clsact';"
+            "done; true"
+        )
+        assert left == "", f"{name}: {left}"
+    report = iperf(podpace, sender, sink, Direction.EGRESS, 3)
+    assert utilisation(report, EGRESS_BITS_PER_SEC) > 2
+
+
+def _objects(cluster: Cluster) -> list[str]:
+    """Objects of the release, of every kind that can be listed, and what it made by itself."""
+    listable = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
+    kinds = ",".join(kind for kind in listable if not kind.startswith("events"))
+    labelled = cluster.kubectl(
+        *("get", kinds, "--all-namespaces", "--output=name", "--ignore-not-found"),
+        "--selector=app.kubernetes.io/name=podpace",
+    )
+    in_namespace = cluster.kubectl(
+        *("get", "configmaps,secrets,leases,pods", f"--namespace={NAMESPACE}", "--output=name")
+    )
+    known = {"configmap/kube-root-ca.crt"}
+    return sorted(set(labelled.split()) | (set(in_namespace.split()) - known))
