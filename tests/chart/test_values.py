@@ -80,9 +80,9 @@ def test_no_object_of_the_schema_takes_keys_it_does_not_name() -> None:
 
     assert open_ended == {
         "/properties/global",
-        "/$defs/labels",
+        "/definitions/labels",
         *(
-            f"/$defs/affinity/properties/{k}"
+            f"/definitions/affinity/properties/{k}"
             for k in ("nodeAffinity", "podAffinity", "podAntiAffinity")
         ),
         *(
@@ -95,7 +95,7 @@ def test_no_object_of_the_schema_takes_keys_it_does_not_name() -> None:
 def _keys(tree: Any, schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, bool]]:
     """Every path of the values, and whether the schema has it, too."""
     while "$ref" in schema:
-        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
+        schema = SCHEMA["definitions"][schema["$ref"].rpartition("/")[2]]
     known = schema.get("properties", {})
     for key in dict.fromkeys([*(tree or {}), *known]):
         here = f"{path}/{key}"
