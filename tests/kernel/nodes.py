@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.limiters import answers
 from bench.rig import Rig
 from bench.rig.process import sh
 from enforcer.datapath import headers, libbpf
@@ -56,8 +57,8 @@ class Node:
                 cwd="/",
             )
         try:
-            end = time.monotonic() + 30
-            while not self.answers():
+            end = time.monotonic() + 120
+            while not answers(self.rig.work / "enforcer.sock"):
                 assert process.poll() is None, log.read_text()[-2000:]
                 assert time.monotonic() < end, "the daemon does not answer"
                 time.sleep(0.02)
@@ -77,12 +78,6 @@ class Node:
         """Run podpace against the daemon."""
         socket = self.rig.work / "enforcer.sock"
         return sh(Path(sys.executable).with_name("podpace"), *arguments, "--socket", socket)
-
-    def answers(self) -> bool:
-        """Whether a daemon is there."""
-        command = [str(Path(sys.executable).with_name("podpace")), "list", "--socket"]
-        command.append(str(self.rig.work / "enforcer.sock"))
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def passed_bytes(self) -> int:
         """What the kernel counted as sent."""

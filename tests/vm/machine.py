@@ -1,12 +1,11 @@
 """A virtual machine on one of Debian's kernels, its root a folder of this machine.
 
 The root is exported read-only over 9p and every write goes to memory, so a machine neither changes
-anything here nor needs an image. QEMU emulates the processor unless it is told otherwise: slow,
-but the same everywhere.
+anything here nor needs an image. QEMU emulates the processor unless it is told otherwise, which is
+slow, but the same everywhere.
 """
 
 import lzma
-import os
 import shlex
 import shutil
 import subprocess
@@ -79,7 +78,7 @@ def _write_control(
         "LANG": "C.UTF-8",
         "PATH": f"{CHECKOUT}/.venv/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PODPACE_VM": kernel.release,
-        "CI": os.environ.get("CI", ""),
+        "CI": "true",  # nothing is missing here: a test that finds something missing must fail
     }
     exports = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
     script = [*exports, f"cd {shlex.quote(str(CHECKOUT))} || exit 1\n", f"{shlex.join(command)}\n"]
