@@ -13,8 +13,8 @@ import yaml
 
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, objects
 from tests.chart.matrix import MATRIX
-from tests.cluster.helpers import until
-from tests.cluster.install import USERS
+from tests.cluster.helpers import PODS, until
+from tests.cluster.install import USERS, pod
 from tests.cluster.plane import DIES_WITH_US, Client, ControlPlane, Json
 from tests.docs.pages import ROOT, Reader
 
@@ -203,9 +203,13 @@ def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane) -> None
         assert configuration["webhooks"][0]["clientConfig"]["caBundle"] == _BUNDLE
         assert admin.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/podpace-webhook-ca")["data"]
 
+        labels = {"podpace.io/limited": "true", "podpace.io/source": "pod", "app": "web"}
+        web = admin.create(PODS, pod(name="web", labels=labels))
+        assert web["metadata"]["labels"] == labels
         removed = helm(bare, "uninstall", RELEASE, "--wait", "--timeout=120s")
         assert removed.returncode == 0, removed.stderr + kubelets.uninstall
         assert "2 of 2 nodes are clean" in kubelets.uninstall
+        assert admin.get(f"{PODS}/web")["metadata"]["labels"] == {"app": "web"}
         until(lambda: ours(bare), lambda found: found == before)
 
 

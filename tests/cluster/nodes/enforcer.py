@@ -32,7 +32,7 @@ class Enforcer:
         self.work.mkdir()
         self._plane = plane
         self._admin = plane.client()
-        self._pin_root = bpffs / node.name
+        self.pin_root = bpffs / node.name
         self.port = free_port()
         """Its metrics, on this machine's address: what the API server's pod proxy calls."""
         self.api = Relay(("127.0.0.1", plane.port), ("127.0.0.1", plane.port), node.network.name)
@@ -92,7 +92,7 @@ class Enforcer:
         """What it is told, and what cleaning up is told."""
         return [
             f"--cgroup-root={self.node.cgroup_root}",
-            f"--pin-root={self._pin_root}",
+            f"--pin-root={self.pin_root}",
             f"--state-dir={self.work / 'targets'}",
             f"--socket={self.work / 'enforcer.sock'}",
         ]
@@ -146,6 +146,12 @@ class Enforcer:
         socket = self.work / "enforcer.sock"
         content: Json = json.loads(sh(podpace, "show", target, "-o", "json", "--socket", socket))
         return content
+
+    def targets(self) -> list[str]:
+        """Names of everything that it holds."""
+        podpace = Path(sys.executable).with_name("podpace")
+        said = sh(podpace, "list", "-o", "json", "--socket", self.work / "enforcer.sock")
+        return [target["target"] for target in json.loads(said)["targets"]]
 
     def stop(self) -> None:
         """SIGTERM; limits stay in force."""

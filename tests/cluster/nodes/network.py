@@ -7,6 +7,7 @@ no interface of ours.
 """
 
 import ctypes
+import itertools
 import os
 import secrets
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from bench.rig.process import sh, shielded
 
 T = TypeVar("T")
 _CLONE_NEWNET: Final = 0x40000000
-_PODS_PER_NODE: Final = 4000
+_ADDRESSES: Final = 3900
+"""Of each node; the first is its own."""
 
 
 class Switch:
@@ -45,8 +47,7 @@ class NodeNetwork:
         self.name = f"{switch.name}-n{number}"
         self._switch = switch
         self._number = number
-        self._next = 2
-        self._free: list[int] = []
+        self._pods = itertools.count(2)
 
     @property
     def place(self) -> Place:
@@ -71,16 +72,15 @@ class NodeNetwork:
         batch(self._switch.name, [f"link set {port} master hub up"])
 
     def remove(self) -> None:
-        """Its end of every link goes with it."""
+        """Its end of every link goes with it, and so do pods that were never removed."""
         with shielded():
+            for left in Path("/run/netns").glob(f"{self.name}-p*"):
+                sh("ip", "netns", "del", left.name)
             sh("ip", "netns", "del", self.name)
 
     def add_pod(self) -> "PodNetwork":
         """A namespace with eth0, wired to the bridge."""
-        number = self._free.pop() if self._free else self._next
-        if number == self._next:
-            self._next += 1
-        assert number < _PODS_PER_NODE
+        number = next(self._pods)
         name, port = f"{self.name}-p{number}", f"veth{number}"
         sh("ip", "netns", "add", name)
         commands = [
@@ -96,15 +96,17 @@ class NodeNetwork:
             f"addr add {v6}/64 dev eth0 nodad",
         ]
         batch(name, commands)
-        return PodNetwork(name, port, {4: v4, 6: v6}, number)
+        return PodNetwork(name, port, {4: v4, 6: v6})
 
     def remove_pod(self, pod: "PodNetwork") -> None:
-        """Its link goes with its namespace."""
+        """The link first, as CNI plugins do: with its namespace it would go at some later time."""
         with shielded():
+            sh("ip", "-n", self.name, "link", "del", pod.port)
             sh("ip", "netns", "del", pod.name)
-        self._free.append(pod.number)
 
     def _addresses(self, number: int) -> tuple[str, str]:
+        # Names are used once; addresses come round again after more pods than there are at a time.
+        number = 2 + (number - 2) % _ADDRESSES if number > 1 else number
         return (
             f"10.244.{self._number * 16 + number // 250}.{number % 250 + 1}",
             f"fd00:244::{self._number:x}:{number:x}",
@@ -114,12 +116,11 @@ class NodeNetwork:
 class PodNetwork:
     """Where a pod's processes have their sockets."""
 
-    def __init__(self, name: str, port: str, addresses: dict[int, str], number: int) -> None:
+    def __init__(self, name: str, port: str, addresses: dict[int, str]) -> None:
         self.name = name
         self.port = port
         """The host side of its link, in the node's namespace."""
         self.addresses = addresses
-        self.number = number
 
 
 def batch(namespace: str, commands: list[str]) -> None:

@@ -16,7 +16,7 @@ def conditions(found: Json) -> dict[str, Json]:
     return {c["type"]: c for c in found["status"].get("conditions", [])}
 
 
-def wait_enforced(admin: Client, namespace: str, count: int) -> list[Json]:
+def wait_enforced(admin: Client, namespace: str, count: int, seconds: float = 60) -> list[Json]:
     """The limited pods of a namespace, when all have their condition."""
     path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=podpace.io/limited%3Dtrue"
     return until(
@@ -28,4 +28,5 @@ def wait_enforced(admin: Client, namespace: str, count: int) -> list[Json]:
             )
             == count
         ),
+        seconds,
     )

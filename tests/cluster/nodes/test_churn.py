@@ -1,0 +1,108 @@
+"""Pods come and go by the thousand on one node: nothing is left, and memory stays flat."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from enforcer.datapath import libbpf
+from tests.cluster.helpers import EGRESS, until
+from tests.cluster.install import Installation, pod
+from tests.cluster.nodes.enforcer import Enforcer
+from tests.cluster.nodes.placing import on, wait_enforced
+
+MANY = 500
+CHURNED = int(os.environ.get("PODPACE_CHURNED_PODS", "5000"))
+PER_SECOND = 20
+ALIVE = 60
+"""At most so many at a time."""
+
+
+def _open_files(enforcer: Enforcer) -> int:
+    return len(list(Path(f"/proc/{enforcer.pid}/fd").iterdir()))
+
+
+def _left(enforcer: Enforcer) -> dict[str, int]:
+    """What pods could leave on a node."""
+    return {
+        "targets": len(enforcer.targets()),
+        "state files": len(list((enforcer.work / "targets").iterdir())),
+        "records": sum(map(_records, enforcer.pin_root.rglob("target_*"))),
+        "shaper records": sum(map(_records, enforcer.pin_root.rglob("shapers"))),
+        "links": enforcer.node.network.place.run("ip", "-br", "link").count("\n"),
+    }
+
+
+def _records(pinned_map: Path) -> int:
+    """By cgroup id, which is a u64."""
+    with libbpf.pinned(str(pinned_map)) as fd:
+        return sum(1 for _ in libbpf.map_keys(fd, 8))
+
+
+@pytest.mark.long
+def test_five_hundred_pods_on_one_node(
+    installation: Installation, enforcers: list[Enforcer], namespace: str
+) -> None:
+    """More than any kubelet takes: all in force, at little cost."""
+    enforcer, path = enforcers[0], f"/api/v1/namespaces/{namespace}/pods"
+    both = {EGRESS: "10M", "podpace.io/ingress-bandwidth": "10M"}
+
+    def create(n: int) -> None:
+        installation.admin.create(path, on(enforcer.node, pod(both, name=f"m{n}")))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(create, range(MANY)))
+    enforcer.node.wait_pods(MANY + 1, 600)  # its own is the one
+    wait_enforced(installation.admin, namespace, MANY, 600)
+
+    cpu, begin = enforcer.cpu_seconds(), time.monotonic()
+    time.sleep(30)
+    used = (enforcer.cpu_seconds() - cpu) / (time.monotonic() - begin)
+    print(f"{MANY} pods: {enforcer.rss_bytes() / 1e6:.0f} MB, {used:.2%} of a core when idle")
+    assert len(enforcer.targets()) == MANY
+    assert enforcer.rss_bytes() < 90e6
+
+
+@pytest.mark.long
+def test_thousands_of_pods_leave_nothing(
+    installation: Installation, enforcers: list[Enforcer], namespace: str
+) -> None:
+    """Created and deleted as fast as a busy node's scheduler and kubelet would."""
+    enforcer, admin = enforcers[2], installation.admin
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    until(enforcer.targets, lambda found: not found, 120)
+    before = _left(enforcer)
+    samples: list[tuple[int, float, int]] = []
+    begin = time.monotonic()
+
+    def create(n: int) -> None:
+        both = {EGRESS: "10M", "podpace.io/ingress-bandwidth": "10M"}
+        admin.create(path, on(enforcer.node, pod(both, name=f"c{n}")))
+
+    def delete(n: int) -> None:
+        admin.http.request("DELETE", f"{path}/c{n}", json={"gracePeriodSeconds": 1})
+
+    with ThreadPoolExecutor(8) as pool:
+        for n in range(CHURNED + ALIVE):
+            time.sleep(max(0.0, begin + n / PER_SECOND - time.monotonic()))
+            if n < CHURNED:
+                pool.submit(create, n)
+            if n >= ALIVE:
+                pool.submit(delete, n - ALIVE)
+            if n % 500 == 499:
+                samples.append((n + 1, enforcer.rss_bytes() / 1e6, _open_files(enforcer)))
+                print(f"{n + 1} pods: {samples[-1][1]:.1f} MB, {samples[-1][2]} open files")
+    rate = CHURNED / (time.monotonic() - begin)
+    attached = len(enforcer.said_at("attached"))
+    enforcer.node.wait_pods(1, 300)
+    until(enforcer.targets, lambda found: not found, 120)
+    after = _left(enforcer)
+
+    print(f"{CHURNED} pods at {rate:.1f}/s, {attached} limited; left: {after}")
+    assert after == before
+    assert attached >= 0.95 * CHURNED
+    grown = samples[-1][1] - samples[len(samples) // 2][1]
+    assert grown < 3, samples
+    assert samples[-1][2] <= samples[0][2] + 5
