@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * What the shaper and user space share. enforcer/datapath/shaper_abi.py is user space's view;
+ * tests/kernel/test_layout.py compares the two.
+ */
+#ifndef PODPACE_SHAPE_H
+#define PODPACE_SHAPE_H
+
+/* link.queue: what stands behind the program on the interface. */
+#define QUEUE_HTB 0 /* skb->priority names the class */
+#define QUEUE_FQ  1 /* skb->tstamp is the departure time */
+
+/* link.flags */
+#define LINK_EXEMPT_CIDRS 1 /* look sources up in shaper_exempt */
+#define LINK_OBSERVE      2 /* count, decide, and let all pass */
+
+/* One interface of a target. Written by user space only. All zero: not shaped, pass. */
+struct link {
+    u64 cgroup_id; /* whose traffic this is */
+    u64 rate_bytes_per_sec;
+    u64 burst_ns; /* credit after idleness, as time at the rate */
+    /* Time for bytes: bytes * multiplier >> shift. */
+    u64 cost_multiplier;
+    u64 cost_shift;
+    u32 queue;
+    u32 flags;
+    u32 sparse_class; /* of QUEUE_HTB */
+    u32 bulk_class;
+    u32 direct_class; /* what is exempt */
+    u32 reserved;
+};
+
+/* One per target, whatever the number of its interfaces. Made by user space, written by the
+ * program. */
+struct shaper {
+    struct bpf_spin_lock lock;
+    u32 reserved;
+    u64 departs_at_ns;   /* when all that was let through has left, at the limit */
+    u64 sparse_until_ns; /* the same for what passed the backlog */
+    u64 window_started_at_ns;
+    u64 window; /* number of the running window */
+    u64 window_flows;
+    u64 active_flows; /* in the window before */
+    u64 delay_ns;     /* that the last packet met */
+    u64 passed_bytes;
+    u64 passed_packets;
+    u64 sparse_packets; /* of the passed */
+    u64 dropped_bytes;
+    u64 dropped_packets;
+    u64 marked_packets;
+};
+
+struct shaped_flow_key {
+    u64 cgroup_id;
+    u32 hash;
+    u32 reserved;
+};
+
+/* One per flow, the oldest are forgotten first. Written under the shaper's lock. */
+struct shaped_flow {
+    u64 own_until_ns;  /* when what it sent would have left, at its fair share */
+    u64 bulk_until_ns; /* when its last queued packet has left */
+    u64 next_signal_at_ns;
+    u64 signals; /* in a row */
+    u64 window;  /* the last in which it sent data */
+};
+
+#endif

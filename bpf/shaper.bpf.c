@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * The shaper: one program at the tc egress of a target's interface on the host, where the target's
+ * incoming traffic passes, in front of a queue that lets sparse flows go first.
+ * No record for the interface means not shaped: whatever follows decides.
+ *
+ * Every map access is here; the arithmetic is in aqm.h.
+ */
+#include <uapi/linux/bpf.h>
+
+#include "aqm.h"
+#include "limit.h"
+#include "shape.h"
+
+#define NEXT -1 /* TC_ACT_UNSPEC, TCX_NEXT: neighbours' programs run too */
+#define SHOT 2  /* TC_ACT_SHOT, TCX_DROP */
+
+#define ETHERNET_BYTES 14
+#define PROTOCOL_IPV4  0x0800
+#define PROTOCOL_IPV6  0x86dd
+#define IPV4_PROTOCOL  9
+#define IPV6_PROTOCOL  6
+#define TRANSPORT_TCP  6
+#define SHAPED_FLOWS   65536
+#define SHAPED_TARGETS 4096
+#define SHAPED_LINKS   8192
+
+/* Interface on the host -> whose it is and what holds there. User space writes. */
+BPF_F_TABLE("hash", u32, struct link, links, SHAPED_LINKS, BPF_F_NO_PREALLOC);
+
+/* cgroup id -> clocks and counters. User space makes and removes them; the program writes. */
+BPF_F_TABLE("hash", u64, struct shaper, shapers, SHAPED_TARGETS, BPF_F_NO_PREALLOC);
+
+/* (cgroup id, hash of the flow) -> the flow's clocks. The program writes. */
+BPF_TABLE("lru_hash", struct shaped_flow_key, struct shaped_flow, shaped_flows, SHAPED_FLOWS);
+
+/* (cgroup id, CIDR) -> 1. User space writes; the program reads. */
+BPF_F_TABLE("lpm_trie", struct exempt_key, u32, shaper_exempt, 16384, BPF_F_NO_PREALLOC);
+
+static inline __attribute__((always_inline)) int is_exempt(struct __sk_buff *skb,
+                                                           const struct link *link)
+{
+    struct exempt_key key = {};
+
+    if (!(link->flags & LINK_EXEMPT_CIDRS))
+        return 0;
+    key.prefix_bits = 64 + 128;
+    key.cgroup_id_high = link->cgroup_id >> 32;
+    key.cgroup_id_low = link->cgroup_id;
+    if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV4)) {
+        key.address[10] = 0xff;
+        key.address[11] = 0xff;
+        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + 12, key.address + 12, 4))
+            return 0;
+    } else if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV6)) {
+        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + 8, key.address, 16))
+            return 0;
+    } else {
+        return 0;
+    }
+    return shaper_exempt.lookup(&key) != 0;
+}
+
+static inline __attribute__((always_inline)) int is_tcp(struct __sk_buff *skb)
+{
+    u8 protocol = 0;
+
+    if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV4))
+        bpf_skb_load_bytes(skb, ETHERNET_BYTES + IPV4_PROTOCOL, &protocol, 1);
+    else if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV6))
+        bpf_skb_load_bytes(skb, ETHERNET_BYTES + IPV6_PROTOCOL, &protocol, 1);
+    return protocol == TRANSPORT_TCP;
+}
+
+int podpace_shape(struct __sk_buff *skb)
+{
+    struct shaped_flow_key key = {};
+    struct shaped_flow *flow, fresh = {};
+    struct shaper *shaper;
+    struct link *link;
+    u64 now_ns, departs_at_ns;
+    u32 ifindex = skb->ifindex, frame_bytes = skb->wire_len;
+    int verdict, tcp, marked;
+
+    link = links.lookup(&ifindex);
+    if (!link || !link->rate_bytes_per_sec)
+        return NEXT;
+    key.cgroup_id = link->cgroup_id;
+    shaper = shapers.lookup(&key.cgroup_id);
+    if (!shaper)
+        return NEXT;
+    if (is_exempt(skb, link)) {
+        if (link->queue == QUEUE_HTB)
+            skb->priority = link->direct_class;
+        return NEXT;
+    }
+    key.hash = bpf_get_hash_recalc(skb);
+    flow = shaped_flows.lookup_or_try_init(&key, &fresh);
+    if (!flow)
+        return NEXT;
+    tcp = is_tcp(skb);
+    now_ns = bpf_ktime_get_ns();
+
+    bpf_spin_lock(&shaper->lock);
+    departs_at_ns = shaper->departs_at_ns;
+    verdict = aqm_admit(shaper, flow, link, frame_bytes, tcp, now_ns);
+    bpf_spin_unlock(&shaper->lock);
+
+    if (link->flags & LINK_OBSERVE)
+        return NEXT;
+    if (verdict == AQM_MARK || verdict == AQM_SIGNAL) {
+        marked = bpf_skb_ecn_set_ce(skb) == 1;
+        bpf_spin_lock(&shaper->lock);
+        if (marked)
+            shaper->marked_packets++;
+        else if (verdict == AQM_SIGNAL)
+            aqm_take_back(shaper, link, frame_bytes);
+        if (marked || verdict == AQM_SIGNAL)
+            aqm_signalled(shaper, flow, now_ns);
+        bpf_spin_unlock(&shaper->lock);
+        if (!marked && verdict == AQM_SIGNAL)
+            verdict = AQM_DROP;
+    }
+    if (verdict == AQM_DROP)
+        return SHOT;
+    if (link->queue == QUEUE_HTB)
+        skb->priority = verdict == AQM_SPARSE ? link->sparse_class : link->bulk_class;
+    else
+        skb->tstamp = verdict == AQM_SPARSE || departs_at_ns < now_ns ? 0 : departs_at_ns;
+    return NEXT;
+}
