@@ -1,4 +1,7 @@
-"""What happens before ``helm uninstall`` removes anything: admission stops, every node is cleaned.
+"""What happens before ``helm uninstall`` removes anything: pods are released, nodes are cleaned.
+
+Admission stops, then the webhook, whose audit would label pods again; labels go off the pods, and
+the enforcers take limits and conditions off in answer.
 
 The enforcer's DaemonSet is changed so that each of its pods first runs the enforcer with
 ``--cleanup`` and then does nothing. The kubelet ends the daemon before that pod starts, and the
@@ -6,6 +9,7 @@ pod is ready only when the cleanup has looked again and found nothing of ours. S
 whose pods are all new and ready is the proof, node by node.
 """
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Sequence
@@ -15,19 +19,20 @@ from typing import Final, Protocol
 from webhook.errors import ApiError, ConflictError, NotFoundError
 from webhook.kube.authority import KINDS
 from webhook.kube.ports import Json
+from webhook.kube.unlimit import Pods, Unlimit
 
 DAEMON_SET: Final = "podpace-enforcer"
+DEPLOYMENT: Final = "podpace-webhook"
 _CONTAINER: Final = "podpace-enforcer"
 _RUN_VOLUME: Final = "run"
+_WEBHOOK_LABEL: Final = ("app.kubernetes.io/component", "webhook")
 _POLL_SECONDS: Final = 2.0
+_RELEASE_PART: Final = 0.3
+"""Of the time, for enforcers to take conditions off; one that is not there never does."""
 
 
-class Cluster(Protocol):
+class Cluster(Pods, Protocol):
     """The part of the API that is needed; ``api.KubeApi`` is the real one."""
-
-    def get(self, path: str) -> Json:
-        """Read one object."""
-        ...
 
     def replace(self, path: str, body: Json) -> Json:
         """Write an object; its resourceVersion is the precondition."""
@@ -35,10 +40,6 @@ class Cluster(Protocol):
 
     def delete(self, path: str) -> None:
         """Delete one object."""
-        ...
-
-    def list(self, path: str) -> tuple[list[Json], str]:
-        """All items, and the resource version."""
         ...
 
 
@@ -50,6 +51,12 @@ class Progress:
     nodes: int
     waiting: tuple[str, ...]
     """One line for each node that is not clean."""
+
+    @property
+    def line(self) -> str:
+        """For people; before nodes are looked at there is nothing to count."""
+        counted = f"{self.clean} of {self.nodes} nodes are clean"
+        return counted if self.nodes or not self.waiting else "waiting"
 
     @property
     def done(self) -> bool:
@@ -160,22 +167,22 @@ class Uninstall:
 
         Failure contract: once admission has stopped, nothing is put back.
         """
-        until = self.monotonic() + self.timeout_seconds
-        path = f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{DAEMON_SET}"
+        start = self.monotonic()
+        unlimit = Unlimit(self.cluster, self.say)
         said: tuple[str, ...] = ()
         while True:
+            elapsed = self.monotonic() - start
+            patient = elapsed < self.timeout_seconds * _RELEASE_PART
             try:
-                self._stop_admission()
-                progress = self._step(path)
+                progress = self._step(unlimit, patient=patient)
             except ApiError as e:
                 progress = Progress(0, 0, (f"the API server: {e}",))
-            line = f"{progress.clean} of {progress.nodes} nodes are clean"
-            if (line, *progress.waiting) != said:
-                said = (line, *progress.waiting)
+            if (progress.line, *progress.waiting) != said:
+                said = (progress.line, *progress.waiting)
                 self.say("\n  ".join(said))
             if progress.done:
                 return True
-            if self.monotonic() >= until:
+            if elapsed >= self.timeout_seconds:
                 break
             self.pause(_POLL_SECONDS)
         self.say(
@@ -184,6 +191,19 @@ class Uninstall:
             "gone for good, `helm uninstall --no-hooks` skips this step."
         )
         return False
+
+    def _step(self, unlimit: Unlimit, *, patient: bool) -> Progress:
+        """One look at everything; each part is done when it is due, and harmless when repeated."""
+        self._stop_admission()
+        if left := self._stop_webhook():
+            return Progress(0, 0, left)
+        claiming = unlimit.step()
+        if claiming and patient:
+            some = ", ".join(claiming[:5])
+            return Progress(
+                0, 0, (f"the conditions of {len(claiming)} pods are still there: {some}",)
+            )
+        return self._clean()
 
     def _stop_admission(self) -> None:
         """First: a pod that got a readiness gate now would never be ready."""
@@ -196,7 +216,23 @@ class Uninstall:
                 continue
             self.say(f"removed {kind}/{self.configuration}: pods are admitted without us")
 
-    def _step(self, path: str) -> Progress:
+    def _stop_webhook(self) -> tuple[str, ...]:
+        """Its audit would give pods their labels back; returns its pods that are left."""
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{DEPLOYMENT}/scale"
+        with contextlib.suppress(NotFoundError):
+            scale = self.cluster.get(path)
+            if scale["spec"].get("replicas"):
+                scale["spec"]["replicas"] = 0
+                self.cluster.replace(path, scale)
+        key, value = _WEBHOOK_LABEL
+        return tuple(
+            f"the webhook still runs: {pod['metadata']['name']}"
+            for pod in self._pods()
+            if (pod["metadata"].get("labels") or {}).get(key) == value
+        )
+
+    def _clean(self) -> Progress:
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{DAEMON_SET}"
         try:
             daemon_set = self.cluster.get(path)
         except NotFoundError:
@@ -209,5 +245,8 @@ class Uninstall:
             except ConflictError:
                 return Progress(0, 0, ("the DaemonSet changed meanwhile",))
             self.say("the enforcers are replaced by their cleanup")
+        return judge(daemon_set, self._pods())
+
+    def _pods(self) -> list[Json]:
         pods, _ = self.cluster.list(f"/api/v1/namespaces/{self.namespace}/pods")
-        return judge(daemon_set, pods)
+        return pods

@@ -70,9 +70,14 @@ class FakeApi:
         """See the Protocol; every object below ``path``, in any namespace."""
         self._maybe_fail()
         kind = path.rpartition("/")[2]
-        return [copy.deepcopy(o) for p, o in self.objects.items() if p.split("/")[-2] == kind], str(
-            self._version
-        )
+        key, _, value = (query or {}).get("labelSelector", "").partition("=")
+        found = [
+            copy.deepcopy(o)
+            for p, o in self.objects.items()
+            if p.split("/")[-2] == kind
+            and (not key or (o["metadata"].get("labels") or {}).get(key) == value)
+        ]
+        return found, str(self._version)
 
     def watch(self, path: str, query: Mapping[str, str]) -> Iterator[Json]:
         """See the Protocol; plays the next of ``watches``."""

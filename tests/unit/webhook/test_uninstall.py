@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
+from contract import names
 from tests.unit.webhook.fake_api import FakeApi
 from webhook.errors import ApiError
 from webhook.kube.ports import Json
 from webhook.kube.uninstall import Uninstall, judge, make_cleanup
+from webhook.kube.unlimit import Unlimit
 
 NAMESPACE = "podpace-system"
+COMPONENT = "app.kubernetes.io/component"
 DAEMON_SET = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/podpace-enforcer"
 CONFIGURATIONS = [
     f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/podpace"
@@ -166,6 +169,97 @@ def test_admission_stops_before_the_first_node_is_cleaned_and_all_nodes_are_wait
 
     assert done
     assert said[-1] == "2 of 2 nodes are clean"
+
+
+def test_the_webhook_ends_before_pods_lose_their_labels() -> None:
+    """Its audit would put them back."""
+    cluster = Nodes(clean_at_most=2)
+    scale = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/podpace-webhook/scale"
+    webhook = f"/api/v1/namespaces/{NAMESPACE}/pods/podpace-webhook-1"
+    limited = "/api/v1/namespaces/shop/pods/web"
+    cluster.put(scale, {"spec": {"replicas": 2}})
+    cluster.put(webhook, {"metadata": {"name": "1", "labels": {COMPONENT: "webhook"}}})
+    cluster.put(limited, limited_pod())
+    seen: list[bool] = []
+
+    def end_the_webhook(_seconds: float) -> None:
+        seen.append(names.LABEL_LIMITED in cluster.objects[limited]["metadata"]["labels"])
+        if cluster.objects[scale]["spec"]["replicas"] == 0:
+            cluster.objects.pop(webhook, None)
+
+    done, _ = run(cluster, end_the_webhook)
+
+    assert done
+    assert seen[0]
+    assert names.LABEL_LIMITED not in cluster.objects[limited]["metadata"]["labels"]
+
+
+def limited_pod() -> Json:
+    """As the webhook and the enforcer have left it; labels of others on it."""
+    claim = {"type": names.CONDITION_BANDWIDTH_ENFORCED, "status": "True"}
+    return {
+        "metadata": {
+            "name": "web",
+            "namespace": "shop",
+            "uid": "u",
+            "labels": {names.LABEL_LIMITED: "true", names.LABEL_SOURCE: "pod", "app": "web"},
+            "annotations": {
+                names.ANNOTATION_EGRESS_BANDWIDTH: "1M",
+                names.ANNOTATION_EXEMPT_CIDRS: "10.0.0.0/8",
+            },
+        },
+        "spec": {"nodeName": "a"},
+        "status": {"phase": "Running", "conditions": [claim]},
+    }
+
+
+def test_what_the_webhook_wrote_goes_and_what_people_wrote_stays() -> None:
+    """Nothing else is touched."""
+    cluster = FakeApi()
+    path = "/api/v1/namespaces/shop/pods/web"
+    cluster.put(path, limited_pod())
+
+    waiting = Unlimit(cluster, lambda _: None).step()
+
+    assert waiting == ["shop/web"]
+    metadata = cluster.get(path)["metadata"]
+    assert metadata["labels"] == {"app": "web"}
+    assert metadata["annotations"] == {names.ANNOTATION_EGRESS_BANDWIDTH: "1M"}
+
+
+def _gated(pod: Json) -> None:
+    gate = {"conditionType": names.CONDITION_BANDWIDTH_ENFORCED}
+    pod["spec"]["readinessGates"] = [gate]
+
+
+RELEASED: list[tuple[str, Callable[[Json], Any]]] = [
+    ("no condition", lambda pod: pod["status"]["conditions"].clear()),
+    ("ready by its gate", _gated),
+    ("ended", lambda pod: pod["status"].update(phase="Succeeded")),
+    ("on no node", lambda pod: pod["spec"].pop("nodeName")),
+]
+
+
+@pytest.mark.parametrize("change", [c for _, c in RELEASED], ids=[n for n, _ in RELEASED])
+def test_a_pod_is_released_when_nothing_claims_a_limit(change: Callable[[Json], Any]) -> None:
+    """A pod that waits for its gate must stay ready."""
+    cluster = FakeApi()
+    released = limited_pod()
+    change(released)
+    cluster.put("/api/v1/namespaces/shop/pods/web", released)
+
+    assert Unlimit(cluster, lambda _: None).step() == []
+
+
+def test_a_condition_that_stays_is_waited_for_but_not_for_ever() -> None:
+    """Its node's enforcer may be gone."""
+    cluster = Nodes(clean_at_most=2)
+    cluster.put("/api/v1/namespaces/shop/pods/web", limited_pod())
+
+    done, said = run(cluster)
+
+    assert done
+    assert any("the conditions of 1 pods are still there: shop/web" in line for line in said)
 
 
 def test_a_node_that_does_not_get_clean_fails_the_uninstall() -> None:

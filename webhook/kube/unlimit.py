@@ -1,0 +1,104 @@
+"""Takes our labels off running pods, so that their enforcers take off limits and conditions.
+
+Done while the enforcers still run: they alone write conditions, and they know what a pod that waits
+for our readiness gate must be told.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from contract import names
+from webhook.errors import ApiError, NotFoundError
+from webhook.kube.ports import METADATA_ONLY, Json
+
+_QUERY: Final = {"labelSelector": f"{names.LABEL_LIMITED}=true"}
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
+_SAID_EVERY: Final = 500
+
+
+class Pods(Protocol):
+    """The part of the API that is needed; ``api.KubeApi`` is the real one."""
+
+    def get(self, path: str) -> Json:
+        """Read one object."""
+        ...
+
+    def json_patch(self, path: str, operations: list[Json]) -> Json:
+        """Apply a JSON Patch."""
+        ...
+
+    def list(
+        self, path: str, query: dict[str, str] | None = None, accept: str = "application/json"
+    ) -> tuple[list[Json], str]:
+        """All items, and the resource version."""
+        ...
+
+
+def unlabel(metadata: Json) -> list[Json]:
+    """The JSON Patch that removes what the webhook wrote; it fails on another pod of that name."""
+    labels = [k for k in metadata.get("labels") or {} if k.startswith(f"{names.DOMAIN}/")]
+    annotations = metadata.get("annotations") or {}
+    written = [k for k in annotations if k == names.ANNOTATION_EXEMPT_CIDRS]
+    removed = [("labels", key) for key in labels] + [("annotations", key) for key in written]
+    guard: Json = {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]}
+    return [
+        guard,
+        *(
+            {"op": "remove", "path": f"/metadata/{kind}/{key.replace('/', '~1')}"}
+            for kind, key in removed
+        ),
+    ]
+
+
+def is_released(pod: Json) -> bool:
+    """Whether no condition claims a limit any more, or nobody is there to take it back."""
+    status = pod.get("status") or {}
+    kind = names.CONDITION_BANDWIDTH_ENFORCED
+    if status.get("phase") in _ENDED or not pod["spec"].get("nodeName"):
+        return True
+    gates = pod["spec"].get("readinessGates") or []
+    gated = any(gate["conditionType"] == kind for gate in gates)
+    found = [c for c in status.get("conditions") or [] if c["type"] == kind]
+    return not found or (gated and found[0]["status"] == "True")
+
+
+@dataclass
+class Unlimit:
+    """:meth:`step` until it is empty; it remembers the pods it has unlabelled."""
+
+    pods: Pods
+    say: Callable[[str], None]
+    _waiting: dict[str, None] = field(default_factory=dict)
+
+    def step(self) -> list[str]:
+        """The pods, as ``namespace/name``, whose condition still claims a limit.
+
+        Raises:
+            ApiError: the pods could not be listed.
+        """
+        limited, _ = self.pods.list("/api/v1/pods", _QUERY, METADATA_ONLY)
+        for number, pod in enumerate(limited, start=1):
+            self._unlabel(pod["metadata"])
+            if number % _SAID_EVERY == 0 or number == len(limited):
+                self.say(f"labels are off {number} of {len(limited)} limited pods")
+        for path in list(self._waiting):
+            try:
+                if is_released(self.pods.get(path)):
+                    del self._waiting[path]
+            except NotFoundError:
+                del self._waiting[path]
+        return [
+            path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/")
+            for path in self._waiting
+        ]
+
+    def _unlabel(self, metadata: Json) -> None:
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        try:
+            self.pods.json_patch(path, unlabel(metadata))
+        except ApiError as e:
+            # It is gone, or changed meanwhile; then the next step sees it again.
+            self.say(f"{metadata['namespace']}/{metadata['name']}: {str(e)[:200]}")
+            return
+        self._waiting[path] = None
