@@ -42,7 +42,7 @@ test: setup ## All tests, as root; the first run builds a Kubernetes control pla
 
 test-long: setup ## The cluster tests that take minutes: outages, thousands of pods (root)
 	@$(PYTHON) -m tests.cluster.build
-	PODPACE_OUTAGE_SECONDS=300 .venv/bin/pytest -s -m long tests/cluster
+	.venv/bin/pytest -s -m long tests/cluster
 
 test-node: setup ## Two virtual machines with kubelet and containerd; the first run makes their disk
 	@$(PYTHON) -m tests.cluster.build

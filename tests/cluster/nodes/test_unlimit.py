@@ -46,7 +46,9 @@ def test_enforcers_take_off_limits_and_conditions_when_labels_go(
         admin.create(path, pod({EGRESS: "10M"} | more, name=name))
         until(
             lambda name=name: conditions(admin.get(f"{path}/{name}")),
-            lambda found: found.get(CONDITION, {}).get("status") == "True",
+            lambda found: all(
+                found.get(c, {}).get("status") == "True" for c in (CONDITION, "Ready")
+            ),
         )
     admin.delete(_CONFIGURATIONS)
     # The API servers honour that after a moment; until then labels would come back.
