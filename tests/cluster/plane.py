@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 import yaml
@@ -185,8 +185,11 @@ class ControlPlane:
         return int(self._proc(component, "statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def _proc(self, component: str, file: str) -> str:
-        started = next(p for p in self._processes if str(self.bin / component) in p.args)
-        return Path(f"/proc/{started.pid}/{file}").read_text()
+        return Path(f"/proc/{self._started(component).pid}/{file}").read_text()
+
+    def _started(self, component: str) -> subprocess.Popen[bytes]:
+        command = str(self.bin / component)
+        return next(p for p in self._processes if command in cast(list[str], p.args))
 
     def log(self, component: str) -> str:
         """What a component has written."""
@@ -207,8 +210,21 @@ class ControlPlane:
         ]
         (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
 
+    def kill(self, component: str) -> None:
+        """A component's machine loses its power."""
+        victim = self._started(component)
+        victim.kill()
+        victim.wait()
+
+    def start_again(self, component: str) -> None:
+        """A killed one, as it was started before; returns when the API server answers."""
+        dead = self._started(component)
+        self._processes.remove(dead)
+        self._run(component, *cast(list[str], dead.args)[len(DIES_WITH_US) + 1 :])
+        self._wait_ready()
+
     def _run(self, component: str, *arguments: str) -> None:
-        with (self.folder / f"{component}.log").open("wb") as log:
+        with (self.folder / f"{component}.log").open("ab") as log:
             process = subprocess.Popen(
                 [*DIES_WITH_US, str(self.bin / component), *arguments],
                 cwd=self.folder,

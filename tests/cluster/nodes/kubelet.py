@@ -141,6 +141,9 @@ class SimulatedNode:
         while not self._stopping:
             try:
                 version = self._watch_once(version)
+            except httpx.HTTPStatusError:
+                version = ""
+                time.sleep(0.2)
             except (httpx.HTTPError, OSError):
                 time.sleep(0.2)  # the API server is away; a kubelet waits too
             except BaseException as error:

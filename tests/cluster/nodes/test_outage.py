@@ -150,3 +150,42 @@ def test_a_half_open_watch_is_given_up(
 
     wait_in_force(enforcer, f"pod:{namespace}/a", 8_000_000, mark)
     print(f"recovered {time.monotonic() - begin:.0f} s after the connection went silent")
+
+
+@pytest.mark.long
+def test_a_new_api_server_is_not_stormed(
+    installation: Installation,
+    enforcers: list[Enforcer],
+    two: tuple[Enforcer, Pair, Pair],
+    namespace: str,
+) -> None:
+    """It is killed, and another one starts, which has forgotten every version: each lists once."""
+    plane, admin = installation.plane, installation.admin
+    marks = [len(e.log) for e in enforcers]
+    plane.kill("kube-apiserver")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(utilisation, two[1], 20)
+        two[2].pod_sandbox.recreate()
+        two[0].wait_said("attached", f"pod:{namespace}/b", marks[0])
+        held = running.result()
+    connections = [e.api.connections for e in enforcers]
+    plane.start_again("kube-apiserver")
+    begin = time.monotonic()
+
+    for enforcer, mark in zip(enforcers, marks, strict=True):
+        enforcer.running.wait_log(lambda line: line["event"] == "listed", 90, mark)
+    took = time.monotonic() - begin
+    change(admin, f"/api/v1/namespaces/{namespace}/pods/a", "9M")
+    wait_in_force(enforcers[0], f"pod:{namespace}/a", 9_000_000, marks[0])
+
+    listed = [
+        sum(line["event"] == "listed" for line in e.log[mark:])
+        for e, mark in zip(enforcers, marks, strict=True)
+    ]
+    tries = [e.api.connections - c for e, c in zip(enforcers, connections, strict=True)]
+    print(
+        f"held {held:.3f}; lists {listed}, connections {tries} since; all back after {took:.0f} s"
+    )
+    assert 0.8 <= held <= 1.06
+    assert listed == [1, 1, 1]
+    assert max(tries) <= 8

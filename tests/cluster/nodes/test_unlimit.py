@@ -68,4 +68,4 @@ def test_enforcers_take_off_limits_and_conditions_when_labels_go(
     assert conditions(gated)[CONDITION]["message"] == "no limit is asked for"
     assert conditions(gated)["Ready"]["status"] == "True"
     for enforcer in enforcers:
-        assert f"pod:{namespace}/" not in enforcer.metrics()
+        until(enforcer.metrics, lambda text: "podpace_targets 0.0" in text)
