@@ -52,8 +52,9 @@ class FakeDatapath:
         self.attached.pop(cgroup_path, None)
 
     def forget(self, cgroup_id: int) -> None:
-        """Nothing is kept beside the programs."""
+        """The kernel took the programs with the cgroup."""
         self._call("forget")
+        self.attached = {p: t for p, t in self.attached.items() if t.cgroup_id != cgroup_id}
 
     def counters(self, target: Target) -> TargetCounters:
         """Distinct numbers, so that a mix-up shows."""
