@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.helm import CHART, refusal
+from tests.chart.helm import CHART, RELEASE, helm, refusal
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = (CHART / "values.yaml").read_text()
@@ -62,6 +62,13 @@ def test_an_unknown_or_wrong_value_is_refused_with_its_path(
 ) -> None:
     """Helm does not install then."""
     assert said in refusal(values(path, value))
+
+
+def test_a_cluster_that_lacks_what_is_needed_is_refused() -> None:
+    """Match conditions would be dropped in silence by an older one."""
+    done = helm("template", RELEASE, str(CHART), "--kube-version=1.29.9")
+
+    assert "incompatible with Kubernetes v1.29.9" in done.stderr
 
 
 def _objects(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
