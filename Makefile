@@ -11,7 +11,7 @@ ENGINE_PACKAGES := docker.io debootstrap
 # Where no image registry is reached: BASE=an image of your own.
 IMAGE_OPTIONS = $(if $(BASE),--build-arg BASE=$(BASE))
 
-.PHONY: help setup lint test test-long test-node test-images images dev demo bench bench-webhook
+.PHONY: help setup lint test test-vm test-long test-node test-images images dev demo bench bench-webhook
 
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: setup ## Format and type checks, import contracts
 test: setup ## All tests, as root; the first run builds a Kubernetes control plane
 	@$(PYTHON) -m tests.cluster.build
 	.venv/bin/pytest --ignore=tests/node --ignore=tests/images
+
+test-vm: setup ## Kernel tests in QEMU: KERNEL=6.1|6.12|newest|all, FULL=1 for more, BCC=newest (root)
+	@$(PYTHON) -m tests.vm.layer $(or $(KERNEL),6.1) $(if $(FULL),--full) $(if $(BCC),--bcc $(BCC))
 
 test-long: setup ## The cluster tests that take minutes: outages, thousands of pods (root)
 	@$(PYTHON) -m tests.cluster.build

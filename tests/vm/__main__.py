@@ -5,8 +5,12 @@ this checkout, with network namespaces, cgroup v2, a bpf file system and ``sch_f
 comes out here at once, its exit code is ours. The root is this machine's; writes stay in memory and
 are gone afterwards, but for those below a ``--share``. Several machines can run at the same time.
 
+``--bcc newest`` takes a root with the newest Debian's bcc and Python instead; with it KERNEL may be
+``host``, this machine's own, and nothing is booted.
+
     python -m tests.vm 6.1 -- uname -a
-    python -m tests.vm 6.12 -- .venv/bin/pytest tests/kernel/test_programs.py
+    python -m tests.vm 6.12 -- pytest tests/kernel/test_programs.py
+    python -m tests.vm host --bcc newest -- pytest tests/kernel
     python -m tests.vm 6.1 --share /var/tmp/out -- sh -c 'dmesg >/var/tmp/out/dmesg'
 """
 
@@ -15,8 +19,11 @@ import sys
 from pathlib import Path
 
 from bench.rig import terminating
+from tests.vm import roots
 from tests.vm.kernels import NAMES, VmError, kernel
 from tests.vm.machine import EMULATED, Machine, call
+
+HOST = "host"
 
 
 def main() -> int:
@@ -26,24 +33,29 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("kernel", choices=NAMES)
-    parser.add_argument("--root", type=Path, default=Path("/"), help="the machine's root folder")
+    parser.add_argument("kernel", choices=(*NAMES, HOST))
+    parser.add_argument("--bcc", choices=("installed", "newest"), default="installed")
     parser.add_argument("--share", type=Path, action="append", default=[], help="a folder to write")
     parser.add_argument("--memory-mib", type=int, default=2048)
     parser.add_argument("--timeout-seconds", type=float, default=1200)
     parser.add_argument("--kvm", action="store_true", help="a real processor: fast, where it works")
     parser.add_argument("command", nargs="+")
     given = parser.parse_args()
+    if given.kernel == HOST and given.bcc == "installed":
+        parser.error("on this machine's kernel with this machine's bcc: run the command itself")
     try:
-        machine = Machine(
-            kernel(given.kernel),
-            given.root,
-            tuple(given.share),
-            given.memory_mib,
-            given.timeout_seconds,
-            "kvm" if given.kvm else EMULATED,
-        )
         with terminating():
+            root = roots.newest() if given.bcc == "newest" else Path("/")
+            if given.kernel == HOST:
+                return roots.call(root, given.command)
+            machine = Machine(
+                kernel(given.kernel),
+                root,
+                tuple(given.share),
+                given.memory_mib,
+                given.timeout_seconds,
+                "kvm" if given.kvm else EMULATED,
+            )
             return call(machine, given.command)
     except KeyboardInterrupt:
         return 130

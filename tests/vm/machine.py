@@ -17,8 +17,8 @@ from typing import Final
 
 from bench.rig import running
 from tests.vm.kernels import Kernel, VmError, run
+from tests.vm.roots import CHECKOUT, VENV
 
-CHECKOUT: Final = Path(__file__).parents[2]
 HERE: Final = Path(__file__).parent
 TIMED_OUT: Final = 124
 """The exit code of a command that was ended, as timeout(1) has it."""
@@ -49,7 +49,7 @@ def call(machine: Machine, command: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="podpace-vm-") as folder:
         control = Path(folder)
         shares = {f"share{i}": path.resolve() for i, path in enumerate(machine.shares)}
-        _write_control(control, machine.kernel, command, shares)
+        _write_control(control, machine, command, shares)
         initrd = control / "initrd"
         initrd.write_bytes(_archive(_initial_files(machine.kernel)))
         qemu = _command(machine, control, shares)
@@ -67,17 +67,18 @@ def call(machine: Machine, command: Sequence[str]) -> int:
 
 
 def _write_control(
-    control: Path, kernel: Kernel, command: Sequence[str], shares: dict[str, Path]
+    control: Path, machine: Machine, command: Sequence[str], shares: dict[str, Path]
 ) -> None:
     shutil.copy(HERE / "start", control)
-    (control / "kernel").write_text(f"{kernel.folder}\n")
+    (control / "kernel").write_text(f"{machine.kernel.folder}\n")
     lines = [f"{tag} {path}\n" for tag, path in shares.items()]
     (control / "shares").write_text("".join(lines))
+    venv = CHECKOUT / ".venv" if machine.root == Path("/") else VENV
     environment = {
         "HOME": "/root",
         "LANG": "C.UTF-8",
-        "PATH": f"{CHECKOUT}/.venv/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "PODPACE_VM": kernel.release,
+        "PATH": f"{venv}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PODPACE_VM": machine.kernel.release,
         "CI": "true",  # nothing is missing here: a test that finds something missing must fail
     }
     exports = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
