@@ -29,12 +29,14 @@ from enforcer.store import TargetStore
 from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
 from enforcer.unsupported import UnsupportedDatapath
 
-BuildDatapath = Callable[[Path, Path], Datapath]
-"""(pin root, cgroup root) to the datapath; raises ``UnsupportedError``."""
+BuildDatapath = Callable[[Path, Path, bool], Datapath]
+"""(pin root, cgroup root, compile what is missing) to the datapath; raises ``UnsupportedError``."""
 
 
-def _kernel_datapath(pin_root: Path, cgroup_root: Path) -> Datapath:
-    return build_datapath(pin_root, cgroup_root, keeps_departure_times)
+def _kernel_datapath(pin_root: Path, cgroup_root: Path, compile_missing: bool) -> Datapath:
+    return build_datapath(
+        pin_root, cgroup_root, keeps_departure_times, compile_missing=compile_missing
+    )
 
 
 def main(
@@ -149,7 +151,7 @@ def _build_or_say(
 ) -> Datapath:
     """On a node, the pods' conditions say what is missing; elsewhere the daemon does not start."""
     try:
-        return build(options.pin_root, cgroup_root)
+        return build(options.pin_root, cgroup_root, not options.cleanup)
     except UnsupportedError as error:
         if options.node_name is None:
             raise

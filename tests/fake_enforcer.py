@@ -14,4 +14,4 @@ from tests.fakes import FakeDatapath
 if __name__ == "__main__":
     datapath = FakeDatapath()
     signal.signal(signal.SIGUSR1, lambda *_: datapath.fail.update(attach="the kernel said EINVAL"))
-    main(sys.argv[2:], build=lambda _pins, _root: datapath, proc=Path(sys.argv[1]))
+    main(sys.argv[2:], build=lambda _pins, _root, _compile: datapath, proc=Path(sys.argv[1]))

@@ -12,9 +12,14 @@ def build(
     cgroup_root: Path,
     keeps_departure_times: Callable[[str], bool],
     source_dir: Path = SOURCE_DIR,
+    *,
+    compile_missing: bool = True,
 ) -> KernelDatapath:
     """The datapath of this machine; compiles only when today's programs are not pinned.
 
+    Without ``compile_missing`` never: then it can observe and detach, no more.
     Raises UnsupportedError where something is missing, DatapathError where the kernel refuses.
     """
-    return KernelDatapath(pin_root, cgroup_root, source_dir, keeps_departure_times)
+    return KernelDatapath(
+        pin_root, cgroup_root, source_dir, keeps_departure_times, compile_missing=compile_missing
+    )

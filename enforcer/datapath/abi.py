@@ -2,6 +2,7 @@
 
 import ipaddress
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,8 @@ from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 
 ABI_VERSION: Final = 1
-"""Of the records in bpf/limit.h. Programs of another version are replaced, their state unread."""
+"""Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
+number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
 PROGRAMS: Final = ("podpace_ingress", "podpace_egress", "podpace_sockops")
 ITERATOR: Final = "bpf_iter__tcp"
@@ -51,11 +53,13 @@ _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII8Q8Q")
 _DIRECTION: Final = struct.Struct("=q18Q")
 _STATE: Final = struct.Struct(f"=IIQ{_DIRECTION.size}s{_DIRECTION.size}s")
+_FLOW: Final = struct.Struct("=3Q4I")
 _COUNT: Final = struct.Struct("=Q")
 EXEMPT_KEY: Final = struct.Struct("=III16s")
 _CIDR_OFFSET_BITS: Final = 64
 _V4_OFFSET_BITS: Final = 96
 STATE_BYTES: Final = _STATE.size
+FLOW_BYTES: Final = _FLOW.size
 LIMITS_BYTES: Final = _LIMITS.size
 
 
@@ -181,6 +185,42 @@ def encode_state(state: PodState) -> bytes:
         for side in (state.ingress, state.egress)
     ]
     return _STATE.pack(0, 0, state.rtt_ns, *directions)
+
+
+def take_over_state(value: bytes, numbers: Mapping[str, slice]) -> PodState:
+    """What a record of any ABI holds of a state; 0 where it has no number of that name."""
+
+    def number(name: str) -> int:
+        signed = name.endswith("tokens_bytes")
+        return int.from_bytes(value[numbers.get(name, slice(0))], "little", signed=signed)
+
+    def direction(side: Direction) -> DirectionState:
+        return DirectionState(*(number(f"{side}.{name}") for name in DirectionState.__slots__))
+
+    return PodState(number("rtt_ns"), direction(Direction.INGRESS), direction(Direction.EGRESS))
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """struct flow."""
+
+    cgroup_id: int
+    window: int
+    share_bytes_per_sec: int
+    pacing_bytes_per_sec: int
+    app_pacing_bytes_per_sec: int
+    cwnd_clamp: int
+    paced: int
+
+
+def decode_flow(value: bytes) -> Flow:
+    """A value of flows."""
+    return Flow(*_FLOW.unpack(value))
+
+
+def encode_flow(flow: Flow) -> bytes:
+    """The inverse of :func:`decode_flow`."""
+    return _FLOW.pack(*(getattr(flow, name) for name in Flow.__slots__))
 
 
 def exempt_key(cgroup_id: int, cidr: str) -> bytes:

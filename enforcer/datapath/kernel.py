@@ -32,16 +32,20 @@ class KernelDatapath:
         cgroup_root: Path,
         source_dir: Path,
         keeps_departure_times: Callable[[str], bool],
+        *,
+        compile_missing: bool = True,
     ) -> None:
         """Adopt or make the pins. Raises UnsupportedError, DatapathError.
 
         ``keeps_departure_times`` answers for a cgroup's path whether its interfaces carry fq.
+        Without ``compile_missing``, what is there can be observed and taken off, no more: that
+        needs no compiler.
         """
         probes.require(pin_root, cgroup_root)
         self._pin_root = pin_root
         self._source_hash = pins.source_hash(source_dir)
         directory = pins.generation_dir(pin_root, self._source_hash)
-        if not directory.exists():
+        if compile_missing and not directory.exists():
             pins.compile_generation(source_dir, directory)
         try:
             pins.remove_unfinished(pin_root)
@@ -78,7 +82,7 @@ class KernelDatapath:
             raise DatapathError(f"cannot look at {cgroup_path}: {error}") from error
         if not any(ours.values()):
             return None
-        current = all(ids == [self._current.program_ids[name]] for name, ids in ours.items())
+        current = all(ids == [self._current.program_ids.get(name)] for name, ids in ours.items())
         limits = None
         for generation in (self._current, *self._older):
             if limits is None and generation.same_abi:
@@ -103,7 +107,9 @@ class KernelDatapath:
                             libbpf.attach(self._current.fds[name], cgroup_fd, hook)
                             done.append(name)
                     if len(done) == len(_HOOKS):
-                        records.start_state(self._current, target.cgroup_id, self._older)
+                        records.start_state(
+                            self._current, target.cgroup_id, self._older_last_attached(ours)
+                        )
                     self._write_limits(target)
                 except OSError:
                     for name in done:
@@ -133,9 +139,10 @@ class KernelDatapath:
                 cgroup_id = os.fstat(cgroup_fd).st_ino
                 ours = self._ours(cgroup_fd)
                 for generation in (self._current, *self._older):
-                    with contextlib.suppress(OSError):  # no record there
-                        records.put_limits(generation, cgroup_id, abi.NO_LIMITS)
-                records.put_exempt(self._current, cgroup_id, ())
+                    if generation.same_abi:
+                        with contextlib.suppress(OSError):  # no record there
+                            records.put_limits(generation, cgroup_id, abi.NO_LIMITS)
+                        records.put_exempt(generation, cgroup_id, ())
                 self._release_sockets(cgroup_path, cgroup_id)
                 for name, ids in ours.items():
                     for number in ids:
@@ -187,9 +194,16 @@ class KernelDatapath:
         """Remove every pin: the end of ``--cleanup``."""
         self.prune()
         self._current.unpin()
-        for directory in sorted(self._pin_root.glob("v*")):
-            directory.rmdir()
-        self._pin_root.rmdir()
+        for directory in (*sorted(self._pin_root.glob("v*")), self._pin_root):
+            with contextlib.suppress(FileNotFoundError):
+                directory.rmdir()
+
+    def _older_last_attached(self, ours: Mapping[str, list[int]]) -> list[pins.Generation]:
+        """Older generations, oldest first, but what is attached here comes last."""
+        attached = {number for ids in ours.values() for number in ids}
+        return sorted(
+            self._older, key=lambda older: not attached.isdisjoint(older.program_ids.values())
+        )
 
     def _ours(self, cgroup_fd: int) -> dict[str, list[int]]:
         """Our programs on this cgroup by hook: pinned, and by name those whose pin is lost."""
@@ -241,11 +255,6 @@ class KernelDatapath:
         )
         records.put_limits(self._current, target.cgroup_id, record)
 
-    def _iterate(self, namespaces: dict[int, str]) -> None:
-        for path in namespaces.values():
-            with contextlib.suppress(FileNotFoundError):  # its last process has just ended
-                in_namespace(path, lambda: libbpf.run_iterator(self._current.fds[abi.ITERATOR]))
-
     def _pace_earlier(self, targets: Iterable[Target]) -> None:
         paced = [
             target
@@ -254,24 +263,33 @@ class KernelDatapath:
         ]
         try:
             if abi.ITERATOR in self._current.fds:
-                self._iterate(network_namespaces(target.cgroup_path for target in paced))
+                _iterate(network_namespaces(target.cgroup_path for target in paced), self._current)
                 return
             for target in paced:
                 share = self.counters(target).egress.share_bytes_per_sec
-                sockets.pace_from_user_space(target.cgroup_path, share * 1448 // 1514)
+                sockets.pace(self._current.fds["flows"], target.cgroup_path, share * 1448 // 1514)
         except OSError as error:
             raise DatapathError(f"cannot pace sockets older than their limit: {error}") from error
 
     def _release_sockets(self, cgroup_path: str, cgroup_id: int) -> None:
-        if abi.ITERATOR not in self._current.fds:
-            sockets.pace_from_user_space(cgroup_path, sockets.NOT_PACED)
-            return
-        release = self._current.fds["iterator_release"]
-        libbpf.map_update(release, bytes(4), abi.encode_count(cgroup_id))
-        try:
-            self._iterate(network_namespaces([cgroup_path]))
-        finally:
-            libbpf.map_update(release, bytes(4), abi.encode_count(0))
+        # The older first: they know what the application had asked for itself.
+        for generation in (*self._older, self._current):
+            if abi.ITERATOR not in generation.fds:
+                if generation.same_abi:
+                    sockets.release(generation.fds["flows"], cgroup_path)
+                continue
+            release = generation.fds["iterator_release"]
+            libbpf.map_update(release, bytes(4), abi.encode_count(cgroup_id))
+            try:
+                _iterate(network_namespaces([cgroup_path]), generation)
+            finally:
+                libbpf.map_update(release, bytes(4), abi.encode_count(0))
+
+
+def _iterate(namespaces: dict[int, str], generation: pins.Generation) -> None:
+    for path in namespaces.values():
+        with contextlib.suppress(FileNotFoundError):  # its last process has just ended
+            in_namespace(path, lambda: libbpf.run_iterator(generation.fds[abi.ITERATOR]))
 
 
 @contextmanager

@@ -45,8 +45,8 @@ class Generation:
 
     @property
     def same_abi(self) -> bool:
-        """Whether its records can be read by this daemon."""
-        return self.directory.parent.name == f"v{abi.ABI_VERSION}"
+        """Whether its limits can be read and written by this daemon."""
+        return bool(self.fds) and self.directory.parent.name == f"v{abi.ABI_VERSION}"
 
     def close(self) -> None:
         """Close the descriptors; the pins stay."""
@@ -56,11 +56,12 @@ class Generation:
     def unpin(self) -> None:
         """Remove the pins: what is attached nowhere is then gone from the kernel."""
         self.close()
-        shutil.rmtree(self.directory)
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
 
 
 def open_generation(directory: Path) -> Generation:
-    """Open what is pinned in ``directory``. Raises OSError."""
+    """Open what is pinned in ``directory``, which may be nothing. Raises OSError."""
     fds: dict[str, int] = {}
     try:
         for name in (*abi.PROGRAMS, abi.ITERATOR, *abi.MAPS):
@@ -78,8 +79,9 @@ def open_generation(directory: Path) -> Generation:
 
 
 def generation_dirs(pin_root: Path) -> Iterator[Path]:
-    """Every whole set of pins of ours."""
-    yield from (path for path in sorted(pin_root.glob("v*/*")) if not _is_unfinished(path))
+    """Every whole set of pins of ours, the newest last."""
+    whole = [path for path in pin_root.glob("v*/*") if not _is_unfinished(path)]
+    yield from sorted(whole, key=lambda path: path.stat().st_mtime_ns)
 
 
 def remove_unfinished(pin_root: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 from contract.limits import Limits
 from contract.names import Direction, Mode
 from enforcer.datapath import abi, libbpf
+from enforcer.datapath.layout import layout_of
 from enforcer.datapath.pins import Generation
 from enforcer.state import Counters
 
@@ -59,13 +60,30 @@ def read_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:
 
 
 def start_state(generation: Generation, cgroup_id: int, older: Iterable[Generation]) -> None:
-    """Fresh state, or what an older generation of the same ABI had counted."""
+    """Fresh state, or what an older generation, of any ABI, had counted; the last one's counts."""
     value = bytes(abi.STATE_BYTES)
     for other in older:
-        state = read_state(other, cgroup_id) if other.same_abi else None
+        state = _older_state(other, cgroup_id)
         if state is not None:
             value = abi.encode_state(state)
     libbpf.map_update(generation.fds["target_state"], abi.map_key(cgroup_id), value, locked=True)
+
+
+def _older_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:
+    if "target_state" not in generation.fds:
+        return None
+    map_fd = generation.fds["target_state"]
+    try:
+        layout = layout_of(map_fd)
+    except OSError:  # a kernel that keeps no type info: counters and share start anew
+        return None
+    value = libbpf.map_lookup(
+        map_fd,
+        abi.map_key(cgroup_id),
+        layout.value_bytes,
+        locked=any(name.startswith("lock") for name in layout.numbers),
+    )
+    return None if value is None else abi.take_over_state(value, layout.numbers)
 
 
 def counters(direction: Direction, state: abi.DirectionState, limits: Limits) -> Counters:

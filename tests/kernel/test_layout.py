@@ -4,6 +4,7 @@ import ctypes
 import itertools
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 from enforcer.datapath import abi
+from enforcer.datapath.layout import layout_of
 from tests.kernel.programs import Programs, constant, load
 
 CGROUP_ID = 0x1122_3344_5566_7788
@@ -108,6 +110,34 @@ def test_user_space_reads_every_field_of_the_state(programs: Programs) -> None:
     }
 
 
+def test_the_state_of_another_abi_is_read_by_its_names(programs: Programs) -> None:
+    """Wherever a field has gone to, its number is taken over; what was not there before is 0."""
+    layout = layout_of(programs.fds["target_state"])
+    record = bytearray(range(256)) + bytearray(layout.value_bytes - 256)
+    state = abi.decode_state(bytes(record))
+    assert abi.take_over_state(bytes(record), layout.numbers) == state
+
+    moved = {
+        name: slice(place.start + 24, place.stop + 24)
+        for name, place in layout.numbers.items()
+        if name != "egress.epoch"
+    }
+    taken = abi.take_over_state(bytes(24) + bytes(record), moved)
+    assert taken == replace(state, egress=replace(state.egress, epoch=0))
+
+
+def test_user_space_reads_and_writes_every_field_of_a_flow(programs: Programs) -> None:
+    """decode_flow gives each number of struct flow its own name, and encode_flow puts it back."""
+    layout = layout_of(programs.fds["flows"])
+    places = {
+        name: (place.start, place.stop - place.start) for name, place in layout.numbers.items()
+    }
+    record, numbers = numbered(places, layout.value_bytes)
+    flow = abi.decode_flow(record)
+    assert {name: getattr(flow, name) for name in abi.Flow.__slots__} == numbers
+    assert abi.encode_flow(flow) == record
+
+
 def test_debt_is_read_with_its_sign(programs: Programs) -> None:
     """A record whose tokens are below zero decodes to a number below zero."""
     layout = fields(programs.module[b"test_state"].Leaf)
@@ -143,10 +173,11 @@ def test_the_programs_read_a_cidr_as_it_is_written(
 
 
 def test_maps_take_the_keys_and_values_that_user_space_writes(programs: Programs) -> None:
-    """Key and value sizes, as the kernel knows them; flows is the programs' own."""
+    """Key and value sizes, as the kernel knows them."""
     expected = {
         "target_limits": (len(abi.map_key(1)), abi.LIMITS_BYTES),
         "target_state": (len(abi.map_key(1)), abi.STATE_BYTES),
+        "flows": (4, abi.FLOW_BYTES),
         "exempt_cidrs": (abi.EXEMPT_KEY.size, 4),
         "earlier_sockets": (4, len(abi.encode_count(0))),
         "iterator_release": (4, len(abi.encode_count(0))),

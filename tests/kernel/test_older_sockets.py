@@ -109,10 +109,11 @@ def test_an_older_socket_is_held_followed_and_let_go(wired: Rig, iterator: bool,
     assert max(result.bits_per_sec_by_interval()[-8:]) > 10 * LIMIT
 
 
+@pytest.mark.parametrize("iterator", [True, False], ids=["iterator", "pidfd"])
 @pytest.mark.parametrize("older", [True, False], ids=["older socket", "new socket"])
-def test_an_applications_own_smaller_pace_stays(wired: Rig, older: bool) -> None:
+def test_an_applications_own_smaller_pace_stays(wired: Rig, older: bool, iterator: bool) -> None:
     """An application that asked for less than its share keeps that, also after detach."""
-    datapath = make_datapath(wired, iterator=True)
+    datapath = make_datapath(wired, iterator=iterator)
     target = target_of(wired, LIMIT)
     sink = "import socket\ns = socket.create_server(('', 7788))\nprint('ready', flush=True)\n"
     sink += "c = s.accept()[0]\nwhile c.recv(65536): pass\n"
