@@ -64,6 +64,13 @@ def test_an_unknown_or_wrong_value_is_refused_with_its_path(
     assert said in refusal(values(path, value))
 
 
+def test_the_test_s_namespace_must_be_one_with_admission() -> None:
+    """A schema cannot compare two values."""
+    exempt = {"webhook": {"exemptNamespaces": ["default"]}}
+
+    assert 'test.namespace "default" is exempt from admission' in refusal(exempt)
+
+
 def test_a_cluster_that_lacks_what_is_needed_is_refused() -> None:
     """Match conditions would be dropped in silence by an older one."""
     done = helm("template", RELEASE, str(CHART), "--kube-version=1.29.9")
