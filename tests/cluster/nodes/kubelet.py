@@ -109,7 +109,7 @@ class SimulatedNode:
     def wait_pods(self, count: int, seconds: float = _POD_SECONDS) -> None:
         """Returns when exactly this many pods run here."""
         self._wait(
-            lambda: sum(w.running for w in self._workers.values()) == count or None,
+            lambda: sum(w.running for w in list(self._workers.values())) == count or None,
             f"not {count} pods on {self.name}",
             seconds,
         )
@@ -221,6 +221,9 @@ class SimulatedNode:
             response = self._http.request("DELETE", path, json=body)
             assert response.status_code in (200, 404, 409), response.text
         self._workers.pop(metadata["uid"], None)
+        key = f"{metadata['namespace']}/{metadata['name']}"
+        if self._by_name.get(key) is worker:
+            del self._by_name[key]
 
     def _report(self, worker: _Worker, pod: Json) -> None:
         network = worker.sandbox.network
