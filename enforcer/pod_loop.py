@@ -4,19 +4,29 @@ One thread takes one piece of news at a time, so nothing here needs a lock: pods
 reflector, cgroups from inotify, and a tick after each resync.
 """
 
+import contextlib
+import heapq
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Final, Protocol
+from typing import Final
 
 from contract.limits import Limits
-from contract.names import EventReason, Mode, Reason
+from contract.names import EventReason, Reason
 from enforcer.daemon import Daemon
 from enforcer.errors import DatapathError, UnsupportedError
 from enforcer.pods.cgroups import pod_uid
-from enforcer.pods.condition import Held, InForce, NotInForce, Outcome, describe, judge, released
+from enforcer.pods.condition import (
+    Held,
+    InForce,
+    NotInForce,
+    Outcome,
+    describe_all,
+    judge,
+    released,
+)
 from enforcer.pods.news import (
     CgroupAppeared,
     CgroupPopulated,
@@ -27,30 +37,16 @@ from enforcer.pods.news import (
     PodsListed,
     Resynced,
 )
-from enforcer.pods.pod import Condition, Pod
-from enforcer.ports import Log
+from enforcer.pods.pod import Pod
+from enforcer.ports import Log, Reporter
 from enforcer.state import Target, TargetCounters
 from enforcer.targets import cgroup_id, is_pod
 
 PENDING_SECONDS: Final = 10.0
 """How long a running pod's cgroup may be missing before its condition says so."""
+LOOK_AGAIN_SECONDS: Final = (0.0, 0.3, 1.0, 3.0)
+"""After a pod's first process. Its interface is there then, or on some nodes a little later."""
 _IDLE_SECONDS: Final = 1.0
-
-
-class Reporter(Protocol):
-    """Where conditions and Events go; ``reports.Reports`` is the real one."""
-
-    def want(self, pod: Pod, condition: Condition | None) -> None:
-        """The condition that is true of ``pod`` now; None: it should have none."""
-        ...
-
-    def event(self, pod: Pod, reason: EventReason, text: str) -> None:
-        """Something happened to ``pod`` that people may ask about."""
-        ...
-
-    def forget(self, pod: Pod) -> None:
-        """The pod is gone, or not limited any more."""
-        ...
 
 
 @dataclass(slots=True)
@@ -86,6 +82,8 @@ class PodLoop:
         self._log = log
         self._entries: dict[str, _Entry] = {}
         self._paths: dict[str, str] = {}
+        self._looks: list[tuple[float, str]] = []
+        """A heap of when to look at which pod's interfaces again."""
         self.listed = False
         """Whether the API server has told all pods once."""
 
@@ -99,13 +97,15 @@ class PodLoop:
                 self._entries[uid] = _Entry(target.name, target.limits, None, still)
 
     def step(self) -> None:
-        """Take the next piece of news, if one comes."""
+        """Take the next piece of news, if one comes, and look again at what is due."""
+        due_in = self._looks[0][0] - time.monotonic() if self._looks else _IDLE_SECONDS
+        news: News | None = None
+        with contextlib.suppress(Empty):
+            news = self._news.get(timeout=min(max(due_in, 0.0), _IDLE_SECONDS))
         try:
-            news = self._news.get(timeout=_IDLE_SECONDS)
-        except Empty:
-            return
-        try:
-            self.take(news)
+            if news is not None:
+                self.take(news)
+            self.look_again(time.monotonic())
         except Exception as error:
             # One odd pod must not hold up the others.
             self._log.error("fault", news=type(news).__name__, reason=repr(error))
@@ -126,7 +126,10 @@ class PodLoop:
             case CgroupVanished(uid, path):
                 self._vanished(uid, path)
             case CgroupPopulated(uid, _):
-                self._look_again(uid, "first process")
+                now = time.monotonic()
+                for seconds in LOOK_AGAIN_SECONDS:
+                    heapq.heappush(self._looks, (now + seconds, uid))
+                self.look_again(now)
             case Resynced(repaired):
                 self._resynced(repaired)
 
@@ -161,7 +164,7 @@ class PodLoop:
             self._reporter.event(pod, EventReason.FAILED, problems)
         self._apply(entry, uid, "pod changed")
         if was_held and before != entry.limits and isinstance(entry.outcome, InForce):
-            text = f"now {_describe_all(entry.limits)}; was {_describe_all(before)}"
+            text = f"now {describe_all(entry.limits)}; was {describe_all(before)}"
             self._reporter.event(pod, EventReason.CHANGED, text)
 
     def _gone(self, pod: Pod) -> None:
@@ -196,11 +199,13 @@ class PodLoop:
         if entry is not None and entry.leaving:
             self._remove(uid, entry)
 
-    def _look_again(self, uid: str, cause: str) -> None:
-        entry = self._entries.get(uid)
-        if entry is not None and entry.held is not None:
-            self._daemon.refresh(entry.held, cause)
-            self._observe(entry)
+    def look_again(self, now: float) -> None:
+        """Look at the interfaces of pods that started lately. ``now`` is time.monotonic()."""
+        while self._looks and self._looks[0][0] <= now:
+            entry = self._entries.get(heapq.heappop(self._looks)[1])
+            if entry is not None and entry.held is not None:
+                self._daemon.refresh(entry.held, "first process")
+                self._observe(entry)
 
     def _resynced(self, repaired: frozenset[str]) -> None:
         for uid, entry in list(self._entries.items()):
@@ -293,17 +298,6 @@ class PodLoop:
         return NotInForce(
             Reason.PENDING, f"no cgroup of this pod is below {self._cgroup_root}; see --cgroup-root"
         )
-
-
-def _describe_all(limits: Limits | None) -> str:
-    if limits is None or not limits.limits_anything:
-        return "no limit"
-    text = describe(limits)
-    if limits.mode is Mode.OBSERVE:
-        text += ", only observed"
-    if limits.exempt_cidrs:
-        text += f", without {', '.join(limits.exempt_cidrs)}"
-    return text
 
 
 def _in_force(target: Target, counters: TargetCounters) -> InForce:

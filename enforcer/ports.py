@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from contract.names import EventReason
+from enforcer.pods.pod import Condition, Pod
 from enforcer.state import Attachment, Target, TargetCounters
 
 
@@ -94,6 +96,22 @@ class Api(Protocol):
 
     def patch(self, path: str, body: JsonBody, content_type: str) -> None:
         """Change one object."""
+        ...
+
+
+class Reporter(Protocol):
+    """Where conditions and Events go; ``reports.Reports`` is the real one."""
+
+    def want(self, pod: Pod, condition: Condition | None) -> None:
+        """The condition that is true of ``pod`` now; None: it should have none."""
+        ...
+
+    def event(self, pod: Pod, reason: EventReason, text: str) -> None:
+        """Something happened to ``pod`` that people may ask about."""
+        ...
+
+    def forget(self, pod: Pod) -> None:
+        """The pod is gone, or not limited any more."""
         ...
 
 

@@ -102,6 +102,18 @@ def describe(limits: Limits) -> str:
     )
 
 
+def describe_all(limits: Limits | None) -> str:
+    """For Events: the limits, and what else makes a difference."""
+    if limits is None or not limits.limits_anything:
+        return "no limit"
+    text = describe(limits)
+    if limits.mode is Mode.OBSERVE:
+        text += ", only observed"
+    if limits.exempt_cidrs:
+        text += f", without {', '.join(limits.exempt_cidrs)}"
+    return text
+
+
 def _rate(limit: Limit) -> str:
     return format_bits_per_second(limit.bits_per_second)
 

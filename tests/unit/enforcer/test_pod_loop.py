@@ -1,5 +1,6 @@
 """enforcer.pod_loop with a fake kernel: pods and cgroups in any order, failures, restarts."""
 
+import time
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -8,7 +9,7 @@ import pytest
 from contract.api import TargetRequest
 from contract.names import EventReason, Reason
 from enforcer.errors import DatapathError, RefusedError
-from enforcer.pod_loop import PodLoop
+from enforcer.pod_loop import LOOK_AGAIN_SECONDS, PodLoop
 from enforcer.pods.news import (
     CgroupAppeared,
     CgroupPopulated,
@@ -352,14 +353,19 @@ def test_a_pod_that_ended_holds_nothing_and_is_told_nothing(node):
     assert node.reporter.wanted == []
 
 
-def test_the_first_process_makes_the_daemon_look_again(node):
-    """The pod's interface is there only then."""
+def test_the_first_process_makes_the_daemon_look_again_and_again(node):
+    """The pod's interface is there then, or a little later; after that only the resync looks."""
     path = node.cgroup()
     node.loop.take(PodChanged(make_pod()))
     node.bench.datapath.calls.clear()
     node.loop.take(CgroupPopulated(UID.format(1), str(path)))
+    at_once = node.bench.datapath.calls.count("observe")
+    node.loop.look_again(time.monotonic() + 10)
+    in_the_end = node.bench.datapath.calls.count("observe")
+    node.loop.look_again(time.monotonic() + 1000)
 
-    assert "observe" in node.bench.datapath.calls
+    assert (at_once, in_the_end) == (1, len(LOOK_AGAIN_SECONDS))
+    assert node.bench.datapath.calls.count("observe") == in_the_end
 
 
 def test_a_running_pod_without_a_cgroup_is_pending_only_when_that_lasts(node, monkeypatch):
