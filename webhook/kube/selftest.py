@@ -10,7 +10,7 @@ from webhook.errors import ApiError, NotFoundError
 from webhook.kube.ports import Json
 from webhook.kube.uninstall import DAEMON_SET
 
-POD: Final = "podpace-test"
+POD: Final = "podpace-selftest"
 _EGRESS: Final = "10M"
 _EGRESS_LABEL: Final = "10000000"
 _POLL_SECONDS: Final = 1.0

@@ -90,4 +90,4 @@ def test_a_webhook_that_is_not_called_is_found(
 
 def _names(installation: Installation) -> set[str]:
     found = installation.admin.get("/api/v1/namespaces/default/pods")["items"]
-    return {p["metadata"]["name"] for p in found} & {"podpace-test"}
+    return {p["metadata"]["name"] for p in found} & {"podpace-selftest"}

@@ -10,7 +10,7 @@ from webhook.errors import ApiError
 from webhook.kube.ports import Json
 from webhook.kube.selftest import ProbeImage, SelfTest
 
-POD = "/api/v1/namespaces/default/pods/podpace-test"
+POD = "/api/v1/namespaces/default/pods/podpace-selftest"
 DAEMON_SET = "/apis/apps/v1/namespaces/podpace-system/daemonsets/podpace-enforcer"
 
 
