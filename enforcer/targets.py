@@ -190,12 +190,16 @@ class CgroupTree:
 
 
 def find_cgroup_root(given: Path | None, proc: Path = Path("/proc")) -> Path:
-    """The mount point of cgroup v2, or ``given`` if it is in one. Raises ``UnsupportedError``."""
+    """The mount point of cgroup v2, or ``given`` if it is in one. Raises ``UnsupportedError``.
+
+    On a hybrid host, ``given`` may also be the folder of all hierarchies (/sys/fs/cgroup).
+    """
     mounts = _read_mounts(proc)
     if given is not None:
-        path = Path(os.path.realpath(given))
-        if path.is_dir() and _mount_of(path, mounts)[0] == "cgroup2":
-            return path
+        real = Path(os.path.realpath(given))
+        for path in (real, real / "unified"):
+            if path.is_dir() and _mount_of(path, mounts)[0] == "cgroup2":
+                return path
         raise UnsupportedError(
             f"--cgroup-root {given} is not a folder of cgroup v2; see: grep cgroup2 /proc/mounts"
         )

@@ -8,6 +8,7 @@ import pytest
 from contract.problems import Problem
 from enforcer.errors import UnsupportedError
 from enforcer.targets import CgroupTree, Resolved, find_cgroup_root
+from tests.fakes import make_proc
 from tests.processes import fake_machine
 
 ID = "0123456789abcdef" * 4
@@ -228,6 +229,15 @@ def test_a_given_cgroup_root_must_be_cgroup_v2(tmp_path):
     for wrong in (tmp_path, tmp_path / "v1", root / "missing"):
         with pytest.raises(UnsupportedError, match="is not a folder of cgroup v2"):
             find_cgroup_root(wrong, tmp_path / "proc")
+
+
+def test_on_a_hybrid_host_the_folder_of_all_hierarchies_is_enough(tmp_path):
+    """A chart names one folder for all nodes."""
+    unified = tmp_path / "cgroup/unified"
+    unified.mkdir(parents=True)
+    make_proc(tmp_path / "proc", unified, tmp_path / "cgroup/cpu")
+
+    assert find_cgroup_root(tmp_path / "cgroup", tmp_path / "proc") == unified
 
 
 def test_without_cgroup_v2_the_message_says_how_to_mount_it(tmp_path):
