@@ -14,7 +14,7 @@ from tests.node.network import PLACES
 
 VALUES: Final[dict[str, Any]] = {
     "image": {"pullPolicy": "Never"},
-    "webhook": {"image": {"tag": TAG}, "drainSeconds": 2},
+    "webhook": {"image": {"tag": TAG}, "drainSeconds": 2, "replicas": 1},
     "enforcer": {"image": {"tag": TAG}},
 }
 METRICS_PORT: Final = 9464

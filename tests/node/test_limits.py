@@ -41,20 +41,27 @@ ONE_SECOND_MOST = 1.1
 
 
 @pytest.fixture(scope="module")
-def limited(podpace: Cluster) -> list[Pod]:
-    """A Deployment of two pods, one a node, whose template is annotated; limits are in force."""
-    podpace.apply(deployment("limited", LIMITS))
-    pods = wait_ready(podpace, "limited", 2)
+def applied(podpace: Cluster) -> Cluster:
+    """A Deployment of two pods, one a node, whose template is annotated; and on each node a pod
+    without limits, with an iperf3 server."""
+    servers = (pod(f"peer-{p.name}", p.name, {}, "iperf3", "--server") for p in PLACES)
+    podpace.apply(deployment("limited", LIMITS), *servers)
+    return podpace
+
+
+@pytest.fixture(scope="module")
+def limited(applied: Cluster) -> list[Pod]:
+    """The Deployment's pods; their limits are in force."""
+    pods = wait_ready(applied, "limited", 2)
     for item in pods:
-        wait_condition(podpace, item.name, "Enforced", "ingress 8 Mbit/s", "egress 5 Mbit/s")
+        wait_condition(applied, item.name, "Enforced", "ingress 8 Mbit/s", "egress 5 Mbit/s")
     return pods
 
 
 @pytest.fixture(scope="module")
-def peers(podpace: Cluster) -> dict[str, Pod]:
-    """A pod without limits on each node, with an iperf3 server."""
-    podpace.apply(*(pod(f"peer-{p.name}", p.name, {}, "iperf3", "--server") for p in PLACES))
-    return {p.name: wait_ready(podpace, f"peer-{p.name}")[0] for p in PLACES}
+def peers(applied: Cluster) -> dict[str, Pod]:
+    """The pods without limits, by node."""
+    return {p.name: wait_ready(applied, f"peer-{p.name}")[0] for p in PLACES}
 
 
 def across(peers: dict[str, Pod], item: Pod) -> Pod:

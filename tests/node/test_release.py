@@ -31,7 +31,8 @@ UPGRADE_SECONDS = 100
 def test_an_upgrade_under_traffic_has_no_gap(podpace: Cluster) -> None:
     """``helm upgrade`` replaces every enforcer while a limited pod sends: no second is above the
     limit, and the whole run uses it."""
-    podpace.apply(deployment("limited", LIMITS), pod("sink", "node-2", {}, "iperf3", "--server"))
+    servers = pod("sink", "node-2", {}, "iperf3", "--server")
+    podpace.apply(deployment("limited", LIMITS), servers)
     sender = wait_ready(podpace, "limited", 2)[0]
     (sink,) = wait_ready(podpace, "sink")
     wait_condition(podpace, sender.name, "Enforced")
