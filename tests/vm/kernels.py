@@ -98,6 +98,7 @@ class _Apt:
             'Dir::State::Status "/dev/null";\n'
             f'Dir::Cache "{scratch}/cache";\n'
             'Acquire::Languages "none";\n'
+            'Acquire::Check-Valid-Until "false";\n'  # the mirror may be a snapshot
             'APT::Sandbox::User "root";\n'
         )
         self._environment = {**os.environ, "APT_CONFIG": str(scratch / "apt.conf")}

@@ -56,7 +56,9 @@ def call(root: Path, command: Sequence[str]) -> int:
 
 def _make(root: Path, requirements: list[str]) -> None:
     print(f"making a root with Debian {_SUITE}", flush=True)
-    options = ("--mode=root", "--variant=minbase", f"--include={','.join(_PACKAGES)}")
+    options = ["--mode=root", "--variant=minbase", f"--include={','.join(_PACKAGES)}"]
+    # The mirror may be a snapshot.
+    options += ['--aptopt=Acquire::Check-Valid-Until "false"']
     run("mmdebstrap", *options, _SUITE, root, mirror(_SUITE))
     # What this machine trusts and asks, so that pip reaches what it reaches here.
     shutil.copy(f"/{_CERTIFICATES}", root / _CERTIFICATES)
