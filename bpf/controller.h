@@ -92,6 +92,7 @@ controller_plan(struct direction_state *state, const struct direction_limit *lim
     state->epoch_enough_bytes = 2 * (limit->rate_bytes_per_sec * (epoch_ns / 1000) / 1000000);
     state->epoch_rate_bytes_per_sec = limit->rate_bytes_per_sec;
     state->epoch_bytes = 0;
+    state->epoch_unpaced_bytes = 0;
 }
 
 static inline __attribute__((always_inline)) int
@@ -135,6 +136,7 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
 {
     u64 elapsed_ns = now_ns > state->epoch_started_at_ns ? now_ns - state->epoch_started_at_ns : 0;
     u64 epoch_ns = state->epoch_length_ns, slowest = state->share_bytes_per_sec, achieved;
+    u64 unpaced = 0, wanted;
     int refused;
 
     /* A limit that was changed is followed at once, however long the epoch was to be. */
@@ -150,7 +152,9 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
         state->greedy_flows_q8 = Q8;
     } else {
         achieved = state->epoch_bytes * 1000000 / (elapsed_ns / 1000 + 1);
-        state->greedy_flows_q8 = greedy_flows_q8(state, achieved, refused);
+        unpaced = state->epoch_unpaced_bytes * 1000000 / (elapsed_ns / 1000 + 1);
+        state->greedy_flows_q8 =
+            greedy_flows_q8(state, achieved > unpaced ? achieved - unpaced : 0, refused);
         if (8 * achieved >= 7 * limit->rate_bytes_per_sec)
             state->limited_ns += elapsed_ns;
     }
@@ -158,8 +162,10 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
      */
     epoch_ns =
         epoch_length_ns(limit, share_of(limit->rate_bytes_per_sec, state->greedy_flows_q8), rtt_ns);
-    state->share_bytes_per_sec = share_of(
-        wanted_bytes_per_sec(limit, state->tokens_bytes, epoch_ns), state->greedy_flows_q8);
+    wanted = wanted_bytes_per_sec(limit, state->tokens_bytes, epoch_ns);
+    /* What cannot be paced goes first, up to half. */
+    wanted -= unpaced < wanted / 2 ? unpaced : wanted / 2;
+    state->share_bytes_per_sec = share_of(wanted, state->greedy_flows_q8);
     if (!slowest || slowest > state->share_bytes_per_sec)
         slowest = state->share_bytes_per_sec;
     controller_plan(state, limit, slowest, rtt_ns, now_ns);

@@ -12,6 +12,7 @@
  */
 #include <uapi/linux/bpf.h>
 
+#include "ack.h"
 #include "bucket.h"
 #include "controller.h"
 #include "limit.h"
@@ -28,8 +29,20 @@
 #define TCP_OPTION_INITIAL_WINDOW 1001 /* TCP_BPF_IW */
 #define TCP_OPTION_CWND_CLAMP     1002 /* TCP_BPF_SNDCWND_CLAMP */
 #define TCP_OPTION_CALLBACK_FLAGS 1008 /* TCP_BPF_SOCK_OPS_CB_FLAGS, Linux 6.12 */
-#define NOT_PACED                 0xffffffffU
-#define NO_CLAMP                  0x7fffffffU
+#define TCP_OPTION_WINDOW_CLAMP   10   /* from BPF: Linux 5.11 */
+#define OPTION_RECEIVE_BUFFER     8
+#define NO_WINDOW_CLAMP           0x3fffffffU
+/* The kernel's first window is 64 KiB at most: no more than that many standard segments. */
+#define FIRST_WINDOW_SEGMENTS 44
+#define FIRST_SEGMENT_BYTES   1460
+#define FIRST_WINDOW_FLOWS    8
+/* Traffic after which a socket is judged a sender or a receiver. */
+#define JUDGED_BYTES 65536
+/* With timestamps, without SACK blocks. */
+#define PLAIN_TCP_HEADER_BYTES 32
+#define CURRENT_MSS            1 /* BPF_WRITE_HDR_TCP_CURRENT_MSS: no packet */
+#define NOT_PACED              0xffffffffU
+#define NO_CLAMP               0x7fffffffU
 
 /* A socket sends half of its window at once: a pair of segments, which keeps a delayed-ACK receiver
  * answering. Where a segment lasts longer than an ACK is delayed, one at a time, or many sockets
@@ -54,6 +67,9 @@
  * records here instead. */
 BPF_ARRAY(test_limits, struct limits, 1);
 BPF_ARRAY(test_state, struct pod_state, 1);
+/* A test run's socket is no TCP socket. */
+BPF_ARRAY(test_flow, struct flow, 1);
+BPF_ARRAY(test_receipt, struct receipt, 1);
 #endif
 
 /* Never 0, except to the verifier in a test run. */
@@ -132,13 +148,13 @@ static inline __attribute__((always_inline)) int flow_matters(const struct direc
 
 /* Counts the flow once per window. Two CPUs may race for the last flow of a window: harmless. */
 static inline __attribute__((always_inline)) void count_flow(struct direction_state *state,
-                                                             struct flow *flow)
+                                                             u64 *last_window)
 {
     u64 window = state->epoch / EPOCHS_PER_WINDOW + 1;
 
-    if (flow->window == window)
+    if (*last_window == window)
         return;
-    flow->window = window;
+    *last_window = window;
     __sync_fetch_and_add(&state->window_flows, 1);
 }
 
@@ -165,6 +181,147 @@ static inline __attribute__((always_inline)) void note_earlier_socket(struct flo
         __sync_fetch_and_add(count, 1);
 }
 
+/* A value that rises at once and falls slowly. Racing writers lose a sample: harmless. */
+static inline __attribute__((always_inline)) void slow_maximum(u64 *maximum, u64 sample)
+{
+    if (sample > *maximum)
+        *maximum = sample;
+    else
+        *maximum -= (*maximum - sample) >> 6;
+}
+
+static inline __attribute__((always_inline)) int acks_pace(const struct limits *limits)
+{
+    return limits->flags & FLAG_INGRESS_ACK && limits->ingress.rate_bytes_per_sec &&
+           limits->mode == MODE_ENFORCE;
+}
+
+static inline __attribute__((always_inline)) u64 waiting_flows(const struct pod_state *state)
+{
+    return state->waiting_flows > state->waited_flows ? state->waiting_flows : state->waited_flows;
+}
+
+/* The flow that an ACK belongs to, and what it acknowledges. */
+static inline __attribute__((always_inline)) struct flow *receiver_of(struct __sk_buff *skb,
+                                                                      struct receipt *receipt)
+{
+#ifdef PODPACE_TEST_RUN
+    int zero = 0;
+    struct receipt *known = test_receipt.lookup(&zero);
+
+    if (!known)
+        return 0;
+    *receipt = *known;
+    return test_flow.lookup(&zero);
+#else
+    struct bpf_sock *sk = skb->sk;
+    struct bpf_tcp_sock *tcp;
+
+    if (!sk)
+        return 0;
+    sk = bpf_sk_fullsock(sk);
+    if (!sk)
+        return 0;
+    tcp = bpf_tcp_sock(sk);
+    if (!tcp)
+        return 0;
+    receipt->sequence = tcp->rcv_nxt;
+    receipt->segments = tcp->segs_in;
+    receipt->rtt_us = tcp->rtt_min;
+    return flows.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+#endif
+}
+
+/* A socket whose window sock_ops does not bound, with a window that does not fit its share: tell
+ * the daemon. */
+static inline __attribute__((always_inline)) void note_earlier_window(struct flow *flow, u64 wanted,
+                                                                      u64 now_ns)
+{
+    u64 known = flow->window_bytes, *count;
+    int zero = 0;
+
+    if (known && wanted < known + known / 4 && wanted > known - known / 4 &&
+        (!flow->ack_late_since_ns || now_ns < flow->ack_late_since_ns + MAX_ACK_WAIT_NS))
+        return;
+    flow->window_bytes = wanted;
+    count = earlier_sockets.lookup(&zero);
+    if (count)
+        __sync_fetch_and_add(count, 1);
+}
+
+/* Gives an ACK its departure time. What repairs a loss never waits: an ACK that tells of a hole, or
+ * that says the same as the one before. One that only opens the window, or tells of data that came
+ * twice, takes its turn: it acknowledges what the ACKs that wait before it do. */
+static inline __attribute__((always_inline)) void pace_ack(struct __sk_buff *skb,
+                                                           const struct packet *packet,
+                                                           const struct limits *limits,
+                                                           struct pod_state *state)
+{
+    u64 now_ns, share, frame_bytes, turn_ns, departs_at_ns, wanted;
+    struct direction_state *in;
+    struct receipt receipt;
+    struct flow *flow;
+    struct ack ack;
+    int newcomer, is_duplicate;
+    u32 window;
+
+    if (!ack_read(skb, packet, &ack))
+        return;
+    flow = receiver_of(skb, &receipt);
+    if (!flow)
+        return;
+    now_ns = bpf_ktime_get_ns();
+    if (!flow->is_known) {
+        flow->cgroup_id = limits->cgroup_id;
+        flow->is_known = 1;
+        flow->acked_sequence = receipt.sequence;
+        flow->acked_segments = receipt.segments;
+        flow->acked_window = ack.window;
+        return;
+    }
+    frame_bytes = take_received_bytes(flow, &receipt, ack.header_bytes);
+    window = flow->acked_window;
+    flow->acked_window = ack.window;
+    is_duplicate = packet->tcp_header_bytes <= PLAIN_TCP_HEADER_BYTES && ack.window <= window;
+    if (!frame_bytes && (ack.has_hole || is_duplicate))
+        return;
+    in = &state->ingress;
+    if (frame_bytes) {
+        if (flow->received_window < in->epoch / EPOCHS_PER_WINDOW)
+            flow->joined_epoch = in->epoch + 1;
+        count_flow(in, &flow->received_window);
+    }
+    newcomer = is_newcomer(flow, in->epoch) && is_strained(in, &limits->ingress);
+    if ((newcomer || flow->ack_due_ns > now_ns) && flow->waited_epoch != in->epoch + 1) {
+        flow->waited_epoch = in->epoch + 1;
+        __sync_fetch_and_add(&state->waiting_flows, 1);
+        if (newcomer)
+            __sync_fetch_and_add(&state->newcomers, 1);
+    }
+    share = receive_share(in, &limits->ingress, waiting_flows(state));
+    if (ack.has_hole) {
+        charge_ack(flow, frame_bytes, share, now_ns);
+        return;
+    }
+    turn_ns = newcomer ? newcomer_turn_ns(state, frame_bytes, share, now_ns) : now_ns;
+    departs_at_ns = ack_departure_ns(flow, frame_bytes, share, turn_ns, now_ns);
+    slow_maximum(&state->ack_wait_ns, departs_at_ns - now_ns);
+    slow_maximum(&state->ack_lag_ns, departs_at_ns - now_ns + path_rtt_us(receipt.rtt_us) * 1000);
+    if (has_outgrown(flow, now_ns)) {
+        flow->outgrown = 1;
+        state->outgrown_until_ns = now_ns + OUTGROWN_AFTER_NS;
+    }
+    if (!flow->window_callbacks) {
+        wanted = receive_window_bytes(share, path_rtt_us(receipt.rtt_us), 1448);
+        note_earlier_window(flow, wanted, now_ns);
+    }
+    if (departs_at_ns == now_ns)
+        return;
+    skb->tstamp = departs_at_ns;
+    skb->priority = ACK_CLASS;
+    __sync_fetch_and_add(&state->waiting_acks, 1);
+}
+
 int podpace_egress(struct __sk_buff *skb)
 {
     struct limits *limits;
@@ -183,17 +340,21 @@ int podpace_egress(struct __sk_buff *skb)
     if (!limits || !state)
         return PASS;
     limit = &limits->egress;
-    if (!limit->rate_bytes_per_sec)
+    if (!limit->rate_bytes_per_sec && !acks_pace(limits))
         return PASS;
     packet_read(skb, &packet);
     if (is_exempt(skb, limits, packet.version, 1))
+        return PASS;
+    if (packet.is_tcp && !packet.payload_bytes && acks_pace(limits))
+        pace_ack(skb, &packet, limits, state);
+    if (!limit->rate_bytes_per_sec)
         return PASS;
     out = &state->egress;
     now_ns = bucket_needs_no_clock(out, limit, packet.frame_bytes) ? 0 : bpf_ktime_get_ns();
     flow = now_ns && flow_matters(out, &packet) ? flow_of(skb) : 0;
     if (flow) {
         flow->cgroup_id = limits->cgroup_id;
-        count_flow(out, flow);
+        count_flow(out, &flow->window);
     }
 
     bpf_spin_lock(&state->lock);
@@ -236,6 +397,24 @@ int podpace_egress(struct __sk_buff *skb)
     return verdict;
 }
 
+/* Whether this is the packet to answer a window that has outgrown us with. */
+static inline __attribute__((always_inline)) int must_answer(struct __sk_buff *skb,
+                                                             const struct packet *packet,
+                                                             const struct pod_state *state,
+                                                             u64 now_ns)
+{
+    struct flow *flow;
+
+    if (state->outgrown_until_ns < now_ns || !packet->is_tcp || !packet->payload_bytes)
+        return 0;
+    flow = flow_of(skb);
+    if (!flow || !flow->outgrown)
+        return 0;
+    flow->outgrown = 0;
+    flow->ack_late_since_ns = now_ns;
+    return 1;
+}
+
 int podpace_ingress(struct __sk_buff *skb)
 {
     struct limits *limits;
@@ -243,8 +422,8 @@ int podpace_ingress(struct __sk_buff *skb)
     struct direction_state *in;
     struct direction_limit *limit;
     struct packet packet;
-    u64 now_ns;
-    int verdict = PASS, late, congested;
+    u64 now_ns, epoch;
+    int verdict = PASS, late, congested, paced, answer = 0;
 
     if (skb->ifindex == LOOPBACK_IFINDEX)
         return PASS;
@@ -260,6 +439,12 @@ int podpace_ingress(struct __sk_buff *skb)
         return PASS;
     in = &state->ingress;
     now_ns = bucket_needs_no_clock(in, limit, packet.frame_bytes) ? 0 : bpf_ktime_get_ns();
+    paced = now_ns && acks_pace(limits);
+    if (paced && must_answer(skb, &packet, state, now_ns)) {
+        answer = bpf_skb_ecn_set_ce(skb) != 1;
+        if (!answer)
+            __sync_fetch_and_add(&in->marked_packets, 1);
+    }
 
     bpf_spin_lock(&state->lock);
     if (now_ns)
@@ -267,7 +452,11 @@ int podpace_ingress(struct __sk_buff *skb)
     late = in->tokens_bytes <
            -(s64)(limit->debt_bytes +
                   (packet.frame_bytes > SMALL_PACKET_BYTES ? 0 : SMALL_RESERVE_BYTES));
-    congested = in->tokens_bytes < (s64)(limit->burst_bytes / 2);
+    /* Where ACKs pace, the credit is near zero all the time. */
+    congested =
+        in->tokens_bytes < (paced ? -(s64)(limit->debt_bytes / 2) : (s64)(limit->burst_bytes / 2));
+    if (paced && !late)
+        late = answer || exceeds_second(state, limit, packet.frame_bytes, now_ns);
     if (late && limits->mode == MODE_ENFORCE) {
         verdict = DROP;
     } else {
@@ -277,12 +466,23 @@ int podpace_ingress(struct __sk_buff *skb)
     if (late) {
         in->dropped_bytes += packet.frame_bytes;
         in->dropped_packets++;
+        if (packet.is_tcp)
+            in->dropped_at_ns = now_ns;
     } else {
         in->tokens_bytes -= packet.frame_bytes;
         in->epoch_bytes += packet.frame_bytes;
+        if (paced && !packet.is_tcp)
+            in->epoch_unpaced_bytes += packet.frame_bytes;
     }
+    epoch = in->epoch;
     if (now_ns)
-        controller_tick(in, limit, 0, now_ns);
+        controller_tick(in, limit, paced ? state->ack_lag_ns : 0, now_ns);
+    if (in->epoch != epoch) {
+        learn_waiting(in, limit, state->waiting_flows);
+        state->waited_flows = state->waiting_flows;
+        state->waiting_flows = 0;
+        state->newcomers = 0;
+    }
     bpf_spin_unlock(&state->lock);
 
     /* One that arrives with CE was marked by somebody else. */
@@ -350,6 +550,106 @@ static inline __attribute__((always_inline)) void pace(struct bpf_sock_ops *ops,
     }
 }
 
+/* A new connection's first window, in segments, as if it opened with seven others; 0: the kernel's
+ * own. What it is told once cannot be taken back. */
+static inline __attribute__((always_inline)) u32
+first_window_segments(const struct limits *limits, const struct pod_state *state)
+{
+    u64 share = receive_share(&state->ingress, &limits->ingress, waiting_flows(state));
+    u64 segments = receive_window_bytes(share / FIRST_WINDOW_FLOWS, 0, FIRST_SEGMENT_BYTES) /
+                   FIRST_SEGMENT_BYTES;
+
+    return segments < FIRST_WINDOW_SEGMENTS ? segments : 0;
+}
+
+/* Bounds the socket's receive window; `wanted_bytes` NO_WINDOW_CLAMP gives it back. The kernel
+ * raises the bound whenever it grows the socket's buffer: hence once in every epoch, too. */
+static inline __attribute__((always_inline)) void
+bound_window(struct bpf_sock_ops *ops, struct flow *flow, u32 wanted_bytes, u32 epoch)
+{
+    u32 has_bytes = flow->window_bytes, step = has_bytes / 8, set_bytes = 0, buffer_bytes = 0;
+
+    if (flow->app_window_bytes && flow->app_window_bytes < wanted_bytes)
+        wanted_bytes = flow->app_window_bytes;
+    if (flow->window_epoch == epoch && wanted_bytes <= has_bytes + step &&
+        wanted_bytes + step >= has_bytes)
+        return;
+    flow->window_epoch = epoch;
+    flow->window_received = ops->bytes_received;
+    if (!bpf_getsockopt(ops, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &set_bytes,
+                        sizeof(set_bytes)) &&
+        !bpf_getsockopt(ops, SOL_SOCKET_LEVEL, OPTION_RECEIVE_BUFFER, &buffer_bytes,
+                        sizeof(buffer_bytes))) {
+        /* Changed, and not by us nor with the buffer: the application's own choice. */
+        if (has_bytes && set_bytes != has_bytes && buffer_bytes == flow->receive_buffer_bytes) {
+            flow->app_window_bytes = set_bytes;
+            if (set_bytes < wanted_bytes)
+                wanted_bytes = set_bytes;
+        }
+        flow->receive_buffer_bytes = buffer_bytes;
+    }
+    if (set_bytes != wanted_bytes)
+        bpf_setsockopt(ops, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &wanted_bytes,
+                       sizeof(wanted_bytes));
+    flow->window_bytes = wanted_bytes;
+}
+
+/* Whether the socket has sent much more than it received: then its packets need not call us. Asked
+ * at its round trips; with nothing in flight it may become a receiver unheard. */
+static inline __attribute__((always_inline)) int mostly_sends(const struct bpf_sock_ops *ops,
+                                                              struct flow *flow)
+{
+    u64 sent_bytes = ops->bytes_acked - flow->bytes_acked;
+    u64 received_bytes = ops->bytes_received - flow->bytes_received;
+
+    if (!ops->packets_out)
+        return 0;
+    if (sent_bytes + received_bytes < JUDGED_BYTES)
+        return !flow->window_callbacks;
+    flow->bytes_acked = ops->bytes_acked;
+    flow->bytes_received = ops->bytes_received;
+    return sent_bytes > 8 * received_bytes;
+}
+
+/* The receive side of a socket: its window, and whether its packets call us. */
+static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *ops,
+                                                          struct flow *flow,
+                                                          const struct limits *limits,
+                                                          const struct pod_state *state)
+{
+    u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448, callbacks = 0, own = 0;
+    int established = ops->op != BPF_SOCK_OPS_RTT_CB && ops->op != BPF_SOCK_OPS_HDR_OPT_LEN_CB;
+    u32 epoch = state->ingress.epoch;
+    u64 share, window;
+
+    if (acks_pace(limits)) {
+        share = receive_share(&state->ingress, &limits->ingress, waiting_flows(state));
+        window = receive_window_bytes(share, path_rtt_us(ops->rtt_min), segment_bytes);
+        if (established) {
+            flow->window_bytes = 0;
+            flow->window_received = ops->bytes_received;
+            if (!bpf_getsockopt(ops, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &own, sizeof(own)))
+                flow->app_window_bytes = own;
+            own = first_window_segments(limits, state) * segment_bytes;
+            if (own && own < window)
+                window = own;
+        } else if (flow->window_bytes) {
+            window = next_window_bytes(window, flow->window_bytes,
+                                       ops->bytes_received - flow->window_received);
+        }
+        bound_window(ops, flow, window, epoch);
+        callbacks = ops->op != BPF_SOCK_OPS_RTT_CB || !mostly_sends(ops, flow);
+    } else if (flow->window_bytes) {
+        bound_window(ops, flow, NO_WINDOW_CLAMP, epoch);
+        flow->window_bytes = 0;
+    }
+    if (callbacks == flow->window_callbacks)
+        return;
+    flow->window_callbacks = callbacks;
+    bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RTT_CB_FLAG |
+                                       (callbacks ? BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG : 0));
+}
+
 int podpace_sockops(struct bpf_sock_ops *ops)
 {
     struct limits *limits = limits_here();
@@ -363,8 +663,18 @@ int podpace_sockops(struct bpf_sock_ops *ops)
 
     if (!limits || !state)
         return PASS;
-    if (!established && ops->op != BPF_SOCK_OPS_RTT_CB)
+    if (ops->op == BPF_SOCK_OPS_RWND_INIT) {
+        if (acks_pace(limits))
+            ops->reply = first_window_segments(limits, state);
         return PASS;
+    }
+    if (ops->op == BPF_SOCK_OPS_HDR_OPT_LEN_CB) {
+        /* Called for every packet that leaves; an ACK is where a window is told. */
+        if (ops->args[0] == CURRENT_MSS || ops->skb_len)
+            return PASS;
+    } else if (!established && ops->op != BPF_SOCK_OPS_RTT_CB) {
+        return PASS;
+    }
     sk = ops->sk;
     if (!sk)
         return PASS;
@@ -372,6 +682,10 @@ int podpace_sockops(struct bpf_sock_ops *ops)
     if (!flow)
         return PASS;
     flow->cgroup_id = limits->cgroup_id;
+    if (ops->op == BPF_SOCK_OPS_HDR_OPT_LEN_CB) {
+        receive(ops, flow, limits, state);
+        return PASS;
+    }
     if (established) {
         bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RTT_CB_FLAG);
         flow->pacing_bytes_per_sec = NOT_PACED;
@@ -380,12 +694,13 @@ int podpace_sockops(struct bpf_sock_ops *ops)
             flow->app_pacing_bytes_per_sec = own == NOT_PACED ? 0 : own;
     }
     flow->paced = 1;
+    receive(ops, flow, limits, state);
     if (!limits->egress.rate_bytes_per_sec || limits->mode != MODE_ENFORCE) {
         pace(ops, flow, 0);
         return PASS;
     }
     if (!established)
-        count_flow(&state->egress, flow);
+        count_flow(&state->egress, &flow->window);
     share = state->egress.share_bytes_per_sec;
     if (!share)
         share = limits->egress.rate_bytes_per_sec;
@@ -420,6 +735,7 @@ int bpf_iter__tcp(struct tcp_iterator *ctx)
 {
     struct sock_common *sk = ctx->sk_common;
     u32 pacing = NOT_PACED, no_clamp = NO_CLAMP, callbacks = BPF_SOCK_OPS_RTT_CB_FLAG;
+    u32 window = NO_WINDOW_CLAMP;
     struct flow *flow;
     u64 *release;
     int zero = 0;
@@ -443,7 +759,20 @@ int bpf_iter__tcp(struct tcp_iterator *ctx)
         }
         bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CWND_CLAMP, &no_clamp,
                        sizeof(no_clamp));
+        if (flow->app_window_bytes)
+            window = flow->app_window_bytes;
+        if (flow->window_bytes)
+            bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &window,
+                           sizeof(window));
         return 0;
+    }
+    if (flow->window_bytes && !flow->window_callbacks) {
+        window = flow->window_bytes;
+        bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &window, sizeof(window));
+        callbacks |= BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+        if (!bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CALLBACK_FLAGS, &callbacks,
+                            sizeof(callbacks)))
+            flow->window_callbacks = 1;
     }
     if (flow->paced || !flow->share_bytes_per_sec)
         return 0;
@@ -456,6 +785,8 @@ int bpf_iter__tcp(struct tcp_iterator *ctx)
         pacing = flow->app_pacing_bytes_per_sec;
     bpf_setsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing, sizeof(pacing));
     flow->pacing_bytes_per_sec = pacing;
+    if (flow->window_callbacks)
+        callbacks |= BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
     if (!bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CALLBACK_FLAGS, &callbacks,
                         sizeof(callbacks)))
         flow->paced = 1;

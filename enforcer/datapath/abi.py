@@ -9,7 +9,7 @@ from typing import Final
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 
-ABI_VERSION: Final = 1
+ABI_VERSION: Final = 2
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
@@ -27,6 +27,7 @@ MAPS: Final = (
 NSEC_PER_SEC: Final = 10**9
 FLAG_EXEMPT_CIDRS: Final = 1
 FLAG_EGRESS_FQ: Final = 2
+FLAG_INGRESS_ACK: Final = 8
 _MODES: Final = {Mode.ENFORCE: 0, Mode.OBSERVE: 1}
 
 _MIN_EPOCH_NS: Final = 10_000_000
@@ -43,6 +44,9 @@ _INGRESS_SWING_PERCENT: Final = 18
 """Burst and debt together, in percent of a second: a quarter of a second lets TCP sit a
 retransmission timeout out without losing credit, 20 % is what 1.01 x limit over 20 s allows."""
 _INGRESS_DEBT_FLOOR_BYTES: Final = 65536
+_ACK_DEBT_DIVISOR: Final = 4
+_ACK_DEBT_BYTES: Final = 200_000
+"""Where ACKs pace: fifty first windows at once; the programs bound each second besides."""
 
 MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
 """1 Tbit/s: beyond any interface, and what keeps the programs' products below 2^64."""
@@ -51,9 +55,9 @@ _DIRECTION_WORDS: Final = 8
 
 _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII8Q8Q")
-_DIRECTION: Final = struct.Struct("=q18Q")
-_STATE: Final = struct.Struct(f"=IIQ{_DIRECTION.size}s{_DIRECTION.size}s")
-_FLOW: Final = struct.Struct("=3Q4I")
+_DIRECTION: Final = struct.Struct("=q19Q")
+_STATE: Final = struct.Struct(f"=II11Q{_DIRECTION.size}s{_DIRECTION.size}s")
+_FLOW: Final = struct.Struct("=3Q4I10Q10I")
 _COUNT: Final = struct.Struct("=Q")
 EXEMPT_KEY: Final = struct.Struct("=III16s")
 _CIDR_OFFSET_BITS: Final = 64
@@ -93,9 +97,11 @@ def credit_factor(rate_bytes_per_sec: int) -> tuple[int, int]:
     return scaled >> surplus_bits, 63 - surplus_bits
 
 
-def debt_bytes(direction: Direction, limit: Limit) -> int:
+def debt_bytes(direction: Direction, limit: Limit, *, ingress_ack: bool = False) -> int:
     """How far a direction may overrun before packets are dropped."""
     rate = limit.rate_bytes_per_sec
+    if direction is Direction.INGRESS and ingress_ack:
+        return rate // _ACK_DEBT_DIVISOR + _ACK_DEBT_BYTES
     if direction is Direction.EGRESS:
         return min(
             rate // _EGRESS_DEBT_DIVISOR + 2 * FULL_FRAME_BYTES,
@@ -105,9 +111,12 @@ def debt_bytes(direction: Direction, limit: Limit) -> int:
     return max(swing_bytes - limit.burst_bytes, min(_INGRESS_DEBT_FLOOR_BYTES, rate // 8))
 
 
-def encode_limits(cgroup_id: int, limits: Limits, *, egress_fq: bool = False) -> bytes:
+def encode_limits(
+    cgroup_id: int, limits: Limits, *, egress_fq: bool = False, ingress_ack: bool = False
+) -> bytes:
     """One CPU's struct limits."""
     flags = (FLAG_EXEMPT_CIDRS if limits.exempt_cidrs else 0) | (FLAG_EGRESS_FQ if egress_fq else 0)
+    flags |= FLAG_INGRESS_ACK if ingress_ack else 0
     words: list[int] = []
     for direction in Direction:
         limit = limits.of(direction)
@@ -115,7 +124,8 @@ def encode_limits(cgroup_id: int, limits: Limits, *, egress_fq: bool = False) ->
             words += [0] * _DIRECTION_WORDS
         else:
             rate = min(limit.rate_bytes_per_sec, MAX_RATE_BYTES_PER_SEC)
-            words += [rate, limit.burst_bytes, debt_bytes(direction, limit), *credit_factor(rate)]
+            debt = debt_bytes(direction, limit, ingress_ack=ingress_ack)
+            words += [rate, limit.burst_bytes, debt, *credit_factor(rate)]
             words += [epoch_ns(rate), limit.bits_per_second, limit.burst_bits]
     return _LIMITS.pack(cgroup_id, _MODES[limits.mode], flags, *words)
 
@@ -157,6 +167,7 @@ class DirectionState:
     dropped_packets: int
     marked_packets: int
     limited_ns: int
+    epoch_unpaced_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +175,25 @@ class PodState:
     """struct pod_state."""
 
     rtt_ns: int
+    ack_lag_ns: int
+    ack_wait_ns: int
+    waiting_acks: int
+    waiting_flows: int
+    waited_flows: int
+    newcomers: int
+    newcomers_due_ns: int
+    second_started_at_ns: int
+    second_bytes: int
+    outgrown_until_ns: int
     ingress: DirectionState
     egress: DirectionState
 
 
 def decode_state(value: bytes) -> PodState:
     """A value of target_state."""
-    _lock, _reserved, rtt_ns, ingress, egress = _STATE.unpack(value)
+    _lock, _reserved, *words, ingress, egress = _STATE.unpack(value)
     return PodState(
-        rtt_ns,
+        *words,
         DirectionState(*_DIRECTION.unpack(ingress)),
         DirectionState(*_DIRECTION.unpack(egress)),
     )
@@ -184,7 +205,8 @@ def encode_state(state: PodState) -> bytes:
         _DIRECTION.pack(*(getattr(side, name) for name in DirectionState.__slots__))
         for side in (state.ingress, state.egress)
     ]
-    return _STATE.pack(0, 0, state.rtt_ns, *directions)
+    words = [getattr(state, name) for name in PodState.__slots__[:-2]]
+    return _STATE.pack(0, 0, *words, *directions)
 
 
 def take_over_state(value: bytes, numbers: Mapping[str, slice]) -> PodState:
@@ -197,20 +219,41 @@ def take_over_state(value: bytes, numbers: Mapping[str, slice]) -> PodState:
     def direction(side: Direction) -> DirectionState:
         return DirectionState(*(number(f"{side}.{name}") for name in DirectionState.__slots__))
 
-    return PodState(number("rtt_ns"), direction(Direction.INGRESS), direction(Direction.EGRESS))
+    words = map(number, PodState.__slots__[:-2])
+    return PodState(*words, direction(Direction.INGRESS), direction(Direction.EGRESS))
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
     """struct flow."""
 
-    cgroup_id: int
-    window: int
-    share_bytes_per_sec: int
-    pacing_bytes_per_sec: int
-    app_pacing_bytes_per_sec: int
-    cwnd_clamp: int
-    paced: int
+    cgroup_id: int = 0
+    window: int = 0
+    share_bytes_per_sec: int = 0
+    pacing_bytes_per_sec: int = 0
+    app_pacing_bytes_per_sec: int = 0
+    cwnd_clamp: int = 0
+    paced: int = 0
+    ack_due_ns: int = 0
+    ack_left_ns: int = 0
+    ack_wait_ns: int = 0
+    ack_late_since_ns: int = 0
+    joined_epoch: int = 0
+    waited_epoch: int = 0
+    received_window: int = 0
+    window_received: int = 0
+    bytes_received: int = 0
+    bytes_acked: int = 0
+    acked_sequence: int = 0
+    acked_segments: int = 0
+    acked_window: int = 0
+    is_known: int = 0
+    outgrown: int = 0
+    window_epoch: int = 0
+    window_bytes: int = 0
+    app_window_bytes: int = 0
+    receive_buffer_bytes: int = 0
+    window_callbacks: int = 0
 
 
 def decode_flow(value: bytes) -> Flow:

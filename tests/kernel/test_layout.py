@@ -94,7 +94,8 @@ def test_user_space_reads_every_field_of_the_state(programs: Programs) -> None:
     layout = fields(leaf)
     record, numbers = numbered(layout, ctypes.sizeof(leaf))
     state = abi.decode_state(record)
-    decoded = {"rtt_ns": state.rtt_ns} | {
+    words = (name for name in abi.PodState.__slots__ if name not in list(Direction))
+    decoded = {name: getattr(state, name) for name in words} | {
         f"{direction.value}.{name}": getattr(getattr(state, direction.value), name)
         for direction in Direction
         for name in abi.DirectionState.__slots__
@@ -190,6 +191,7 @@ def test_constants_agree() -> None:
     assert constant("NSEC_PER_SEC") == abi.NSEC_PER_SEC
     assert constant("FLAG_EXEMPT_CIDRS") == abi.FLAG_EXEMPT_CIDRS
     assert constant("FLAG_EGRESS_FQ") == abi.FLAG_EGRESS_FQ
+    assert constant("FLAG_INGRESS_ACK") == abi.FLAG_INGRESS_ACK
 
 
 def map_sizes(fd: int) -> tuple[int, int]:
