@@ -20,6 +20,9 @@
 /* Credit is led back over this time, or two epochs where those are longer: slower than the loop's
  * own delay, or it would swing. */
 #define CREDIT_HORIZON_NS 128000000ULL
+/* Where an epoch is longer than any limit asks for, flows wait for each single packet: credit is
+ * led back half as fast, or it would overshoot by as much as it lacked. */
+#define LONG_EPOCH_NS 500000000ULL
 /* 8 ms and a frame of credit are kept for what is not paced. */
 #define RESERVE_DIVISOR  512
 #define FULL_FRAME_BYTES 1514
@@ -45,7 +48,8 @@ static inline __attribute__((always_inline)) u64
 wanted_bytes_per_sec(const struct direction_limit *limit, s64 tokens_bytes, u64 epoch_ns)
 {
     u64 rate = limit->rate_bytes_per_sec;
-    u64 horizon_ns = 2 * epoch_ns > CREDIT_HORIZON_NS ? 2 * epoch_ns : CREDIT_HORIZON_NS;
+    u64 epochs = epoch_ns > LONG_EPOCH_NS ? 4 : 2;
+    u64 horizon_ns = epochs * epoch_ns > CREDIT_HORIZON_NS ? epochs * epoch_ns : CREDIT_HORIZON_NS;
     s64 surplus_bytes = tokens_bytes - reserve_bytes(limit);
     u64 magnitude = (u64)(surplus_bytes < 0 ? -surplus_bytes : surplus_bytes);
     u64 correction = magnitude * 1000000 / (horizon_ns / 1000);

@@ -27,6 +27,8 @@ MAPS: Final = (
 NSEC_PER_SEC: Final = 10**9
 FLAG_EXEMPT_CIDRS: Final = 1
 FLAG_EGRESS_FQ: Final = 2
+FLAG_INGRESS_SHAPED: Final = 4
+"""For user space to read back: the record's ingress bounds only what passes the shaper by."""
 FLAG_INGRESS_ACK: Final = 8
 _MODES: Final = {Mode.ENFORCE: 0, Mode.OBSERVE: 1}
 
@@ -36,7 +38,10 @@ FULL_FRAME_BYTES: Final = 1514
 _EPOCH_BYTES: Final = 8 * 4 * FULL_FRAME_BYTES
 """An epoch holds at least eight bursts of four full frames, or its average would be noise."""
 _EGRESS_DEBT_DIVISOR: Final = 4
-"""A quarter of a second, so that the first segments of many connections fit..."""
+_SLOW_DEBT_DIVISOR: Final = 8
+_SLOW_DEBT_BYTES: Final = 10 * FULL_FRAME_BYTES
+"""A quarter of a second, so that the first segments of many connections fit, but where that is only
+some ten frames an eighth: at such a rate debt is repaid for seconds..."""
 _FIRST_SECOND_DIVISOR: Final = 10
 _FIRST_SECOND_BYTES: Final = 150_000
 """... but never so much that a second could exceed 1.1 s of the rate and 150 kB."""
@@ -47,6 +52,12 @@ _INGRESS_DEBT_FLOOR_BYTES: Final = 65536
 _ACK_DEBT_DIVISOR: Final = 4
 _ACK_DEBT_BYTES: Final = 200_000
 """Where ACKs pace: fifty first windows at once; the programs bound each second besides."""
+
+_SHAPED_RATE_PERCENT: Final = 102
+_SHAPED_BURST_DIVISOR: Final = 4
+_SHAPED_DEBT_DIVISOR: Final = 4
+"""Shaped traffic comes at the limit, give or take its burst: this bound never meets it, and holds
+at once what comes another way."""
 
 MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
 """1 Tbit/s: beyond any interface, and what keeps the programs' products below 2^64."""
@@ -103,19 +114,33 @@ def debt_bytes(direction: Direction, limit: Limit, *, ingress_ack: bool = False)
     if direction is Direction.INGRESS and ingress_ack:
         return rate // _ACK_DEBT_DIVISOR + _ACK_DEBT_BYTES
     if direction is Direction.EGRESS:
+        slow = max(rate // _SLOW_DEBT_DIVISOR, rate // _EGRESS_DEBT_DIVISOR - _SLOW_DEBT_BYTES)
         return min(
-            rate // _EGRESS_DEBT_DIVISOR + 2 * FULL_FRAME_BYTES,
+            slow + 2 * FULL_FRAME_BYTES,
             rate // _FIRST_SECOND_DIVISOR + _FIRST_SECOND_BYTES,
         )
     swing_bytes = rate * _INGRESS_SWING_PERCENT // 100
     return max(swing_bytes - limit.burst_bytes, min(_INGRESS_DEBT_FLOOR_BYTES, rate // 8))
 
 
+def _backstop(limit: Limit) -> tuple[int, int, int]:
+    """(rate, burst, debt) in bytes of a bound behind the shaper."""
+    rate = limit.rate_bytes_per_sec
+    burst = 2 * max(limit.burst_bytes, rate // _SHAPED_BURST_DIVISOR, _INGRESS_DEBT_FLOOR_BYTES)
+    return rate * _SHAPED_RATE_PERCENT // 100 + 1, burst, rate // _SHAPED_DEBT_DIVISOR
+
+
 def encode_limits(
-    cgroup_id: int, limits: Limits, *, egress_fq: bool = False, ingress_ack: bool = False
+    cgroup_id: int,
+    limits: Limits,
+    *,
+    egress_fq: bool = False,
+    ingress_shaped: bool = False,
+    ingress_ack: bool = False,
 ) -> bytes:
     """One CPU's struct limits."""
     flags = (FLAG_EXEMPT_CIDRS if limits.exempt_cidrs else 0) | (FLAG_EGRESS_FQ if egress_fq else 0)
+    flags |= FLAG_INGRESS_SHAPED if ingress_shaped else 0
     flags |= FLAG_INGRESS_ACK if ingress_ack else 0
     words: list[int] = []
     for direction in Direction:
@@ -123,9 +148,13 @@ def encode_limits(
         if limit is None:
             words += [0] * _DIRECTION_WORDS
         else:
-            rate = min(limit.rate_bytes_per_sec, MAX_RATE_BYTES_PER_SEC)
+            rate, burst = limit.rate_bytes_per_sec, limit.burst_bytes
             debt = debt_bytes(direction, limit, ingress_ack=ingress_ack)
-            words += [rate, limit.burst_bytes, debt, *credit_factor(rate)]
+            # Where ACKs pace too, they pace at the limit itself.
+            if ingress_shaped and not ingress_ack and direction is Direction.INGRESS:
+                rate, burst, debt = _backstop(limit)
+            rate = min(rate, MAX_RATE_BYTES_PER_SEC)
+            words += [rate, burst, debt, *credit_factor(rate)]
             words += [epoch_ns(rate), limit.bits_per_second, limit.burst_bits]
     return _LIMITS.pack(cgroup_id, _MODES[limits.mode], flags, *words)
 
@@ -139,6 +168,11 @@ def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
         Limit(words[i + 6], words[i + 7]) if words[i] else None for i in (0, _DIRECTION_WORDS)
     )
     return Limits(ingress, egress, list(_MODES)[mode], exempt_cidrs)
+
+
+def is_shaped(value: bytes) -> bool:
+    """Whether a record was written with ``ingress_shaped``."""
+    return bool(_LIMITS.unpack(value)[2] & FLAG_INGRESS_SHAPED)
 
 
 NO_LIMITS: Final = bytes(LIMITS_BYTES)
