@@ -11,6 +11,7 @@ import pytest
 
 from bench.rig import leftovers
 
+pytestmark = pytest.mark.slow_emulated
 ROOT = Path(__file__).parents[2]
 RIG_NAME = re.compile(r"podpace-[0-9a-f]{8}")
 

@@ -47,6 +47,7 @@ def assert_no_gap(rates: list[float], at_most: float = 1.1) -> None:
     assert lowest > 0
 
 
+@pytest.mark.slow_emulated
 def test_the_limit_outlives_the_daemon_and_a_restart_adopts(node: Node) -> None:
     """After kill -9 under load nothing is faster; the next daemon adopts without compiling."""
     with ExitStack() as running:
@@ -69,6 +70,7 @@ def test_the_limit_outlives_the_daemon_and_a_restart_adopts(node: Node) -> None:
     assert result.retransmits == 0
 
 
+@pytest.mark.slow_emulated
 @pytest.mark.parametrize("abi", [None, 2], ids=["new source", "new source and ABI"])
 def test_an_upgrade_keeps_the_limit(node: Node, tmp_path: Path, abi: int | None) -> None:
     """Another version replaces the programs under load, up and down again, without a gap.
@@ -112,6 +114,7 @@ def kernel_objects() -> tuple[int, int]:
     return counts[0], counts[1]
 
 
+@pytest.mark.slow_emulated
 def test_a_thousand_rounds_leave_nothing(node: Node) -> None:
     """A thousand times on and off: no program, map, descriptor or memory more than before."""
     import httpx
@@ -135,6 +138,7 @@ def test_a_thousand_rounds_leave_nothing(node: Node) -> None:
         assert process.memory_info().rss - memory < 2 * 2**20
 
 
+@pytest.mark.slow_emulated
 def test_five_hundred_targets_fit_a_small_daemon(node: Node) -> None:
     """500 targets are limited and adopted by a daemon below 60 MB without LLVM in its map."""
     groups = [node.rig.cgroup / f"t{number}" for number in range(500)]

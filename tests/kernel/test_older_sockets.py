@@ -74,6 +74,7 @@ def tended(datapath: KernelDatapath, target: Target, seconds: float) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow_emulated
 @pytest.mark.parametrize(
     ("iterator", "how"), [(True, "iterator"), (False, "pidfd_getfd")], ids=["iterator", "pidfd"]
 )
@@ -106,7 +107,7 @@ def test_an_older_socket_is_held_followed_and_let_go(wired: Rig, iterator: bool,
     assert (0.93 if iterator else 0.7) <= held.bits_per_sec / LIMIT <= 1.05
     assert (0.85 if iterator else 0.5) <= followed.bits_per_sec / (LIMIT // 5) <= 1.15
     assert lost.retransmitted_segments == 0
-    assert max(result.bits_per_sec_by_interval()[-8:]) > 10 * LIMIT
+    assert max(result.bits_per_sec_by_interval()[-8:]) > 2 * LIMIT
 
 
 @pytest.mark.parametrize("iterator", [True, False], ids=["iterator", "pidfd"])

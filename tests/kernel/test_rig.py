@@ -28,6 +28,7 @@ from bench.rig.iperf import TCP_PAYLOAD_BYTES
 from bench.rig.topology import POD_PORT
 from contract.names import Direction
 
+pytestmark = pytest.mark.slow_emulated
 LIMIT_BITS = 50_000_000
 CLOSE = 0.03
 ROOT = Path(__file__).parents[2]
@@ -115,6 +116,7 @@ def test_ping_answers_when_nothing_limits(wired: Rig) -> None:
     assert (len(result.latencies_ms), result.lost) == (50, 0)
 
 
+@pytest.mark.native
 def test_requests_and_short_connections_are_answered(wired: Rig) -> None:
     """Request-response keeps its pace; a thousand connections a second are really opened."""
     with requests(wired, 1, connections=2, gap_ms=20) as load:

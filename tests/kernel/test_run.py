@@ -14,6 +14,7 @@ from enforcer.targets import find_cgroup_root
 from tests.needs import missing
 from tests.processes import PODPACE, ROOT, Daemon, enforcer
 
+pytestmark = pytest.mark.slow_emulated
 SIGNALLED = 128
 
 

@@ -20,6 +20,7 @@ from bench.rig import (
 )
 from contract.names import Direction
 
+pytestmark = pytest.mark.slow_emulated
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
 LOWEST, HIGHEST = 0.97, 1.01
 FIRST_SECOND_EXTRA_BYTES = 150_000
@@ -39,9 +40,9 @@ def wired() -> Iterator[tuple[Rig, Podpace]]:
         (10_000_000, 10, "bbr", 4),
         (37_000_000, 3, "cubic", 6),
         (100_000_000, 50, "cubic", 4),
-        (250_000_000, 24, "bbr", 4),
-        (1_000_000_000, 10, "cubic", 6),
-        (2_500_000_000, 1, "bbr", 4),
+        pytest.param(250_000_000, 24, "bbr", 4, marks=pytest.mark.native),
+        pytest.param(1_000_000_000, 10, "cubic", 6, marks=pytest.mark.native),
+        pytest.param(2_500_000_000, 1, "bbr", 4, marks=pytest.mark.native),
     ],
 )
 def test_tcp_egress_uses_its_limit_and_no_more(
@@ -112,6 +113,7 @@ def test_a_modest_flow_gets_what_it_wants_beside_greedy_ones(wired: tuple[Rig, P
     assert LOWEST <= (greedy + wanted) / modest.payload_of_frame / limit <= HIGHEST
 
 
+@pytest.mark.native
 def test_short_connections_and_a_bulk_flow_live_together(wired: tuple[Rig, Podpace]) -> None:
     """A thousand connections a second and a bulk flow: neither starves, the bound holds."""
     r, limiter = wired
@@ -134,6 +136,7 @@ def test_short_connections_and_a_bulk_flow_live_together(wired: tuple[Rig, Podpa
     assert result.goodput_bits_per_sec() / limit >= 0.5
 
 
+@pytest.mark.native
 def test_request_response_is_quick_beside_a_bulk_flow(wired: tuple[Rig, Podpace]) -> None:
     """HTTP answers take at most twice as long, and 2 ms, with a bulk flow in the same target."""
     r, limiter = wired
@@ -207,7 +210,7 @@ def test_sockets_older_than_the_limit_are_paced(wired: tuple[Rig, Podpace]) -> N
     assert LOWEST <= counted.bits_per_sec / limit <= HIGHEST
     assert lost == 0
     # Let go again when the limit is taken off.
-    assert result.bits_per_sec_by_interval()[-3] > 5 * limit
+    assert result.bits_per_sec_by_interval()[-3] > 2 * limit
 
 
 def test_observing_changes_nothing_and_counts(wired: tuple[Rig, Podpace]) -> None:
