@@ -1,4 +1,7 @@
-"""``python -m tests.node``: two real nodes for work by hand, until Ctrl-C."""
+"""``python -m tests.node``: two real nodes with Podpace for work by hand, until Ctrl-C.
+
+With ``--bare``, without Podpace.
+"""
 
 import contextlib
 import os
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from tests.node.cluster import running
 from tests.node.images import image_store, missing_packages
+from tests.node.product import install
 from tests.node.rootfs import missing_programs, root_filesystem
 
 
@@ -28,6 +32,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="podpace-nodes-") as folder,
         running(Path(folder), root, images, say) as cluster,
     ):
+        if "--bare" not in sys.argv:
+            install(cluster)
         kubectl = cluster.plane.bin / "kubectl"
         config = cluster.plane.kubeconfig("admin")
         inside = f"nsenter --net=/proc/{os.getpid()}/ns/net"
