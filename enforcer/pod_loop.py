@@ -8,7 +8,6 @@ import contextlib
 import heapq
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -17,12 +16,12 @@ from contract.limits import Limits
 from contract.names import EventReason, Reason
 from enforcer.daemon import Daemon
 from enforcer.errors import DatapathError, UnsupportedError
+from enforcer.pod_entry import Entry, adopted_pod, in_force
 from enforcer.pods.cgroups import pod_uid
 from enforcer.pods.condition import (
     Held,
     InForce,
     NotInForce,
-    Outcome,
     describe_all,
     judge,
     released,
@@ -39,7 +38,7 @@ from enforcer.pods.news import (
 )
 from enforcer.pods.pod import Pod
 from enforcer.ports import Log, Reporter
-from enforcer.state import Target, TargetCounters
+from enforcer.state import Target
 from enforcer.targets import cgroup_id, is_pod
 
 PENDING_SECONDS: Final = 10.0
@@ -47,21 +46,6 @@ PENDING_SECONDS: Final = 10.0
 LOOK_AGAIN_SECONDS: Final = (0.0, 0.3, 1.0, 3.0)
 """After a pod's first process. Its interface is there then, or on some nodes a little later."""
 _IDLE_SECONDS: Final = 1.0
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One pod, by the uid in its cgroup's name."""
-
-    name: str
-    limits: Limits | None
-    pod: Pod | None
-    """None: adopted from before a restart, not listed yet."""
-    held: Target | None = None
-    outcome: Outcome | None = None
-    since: float = field(default_factory=time.monotonic)
-    leaving: bool = False
-    """The API server has forgotten it; its cgroup is still there."""
 
 
 class PodLoop:
@@ -80,7 +64,7 @@ class PodLoop:
         self._news = news
         self._cgroup_root = cgroup_root
         self._log = log
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._paths: dict[str, str] = {}
         self._looks: list[tuple[float, str]] = []
         """A heap of when to look at which pod's interfaces again."""
@@ -94,7 +78,7 @@ class PodLoop:
             uid = pod_uid(Path(target.cgroup_path).name)
             if uid is not None:
                 still = target if target in held else None
-                self._entries[uid] = _Entry(target.name, target.limits, None, still)
+                self._entries[uid] = Entry(target.name, target.limits, None, still)
 
     def step(self) -> None:
         """Take the next piece of news, if one comes, and look again at what is due."""
@@ -102,10 +86,13 @@ class PodLoop:
         news: News | None = None
         with contextlib.suppress(Empty):
             news = self._news.get(timeout=min(max(due_in, 0.0), _IDLE_SECONDS))
+        if news is not None:
+            self._take_safely(news)
+        self.look_again(time.monotonic())
+
+    def _take_safely(self, news: News) -> None:
         try:
-            if news is not None:
-                self.take(news)
-            self.look_again(time.monotonic())
+            self.take(news)
         except Exception as error:
             # One odd pod must not hold up the others.
             self._log.error("fault", news=type(news).__name__, reason=repr(error))
@@ -145,16 +132,16 @@ class PodLoop:
         listed = {pod.cgroup_uid for pod in pods}
         for uid, entry in list(self._entries.items()):
             if uid not in listed and not entry.leaving:
-                self._remove(uid, entry)
+                self._leave(uid, entry, entry.pod or adopted_pod(uid, entry.name))
         for pod in pods:
-            self._changed(pod)
+            self._take_safely(PodChanged(pod))
         self.listed = True
 
     def _changed(self, pod: Pod) -> None:
         uid = pod.cgroup_uid
         entry = self._entries.get(uid)
         if entry is None:
-            entry = self._entries[uid] = _Entry(pod.target_name, None, None)
+            entry = self._entries[uid] = Entry(pod.target_name, None, None)
         before, old = entry.limits, entry.pod
         entry.pod, entry.leaving = pod, False
         entry.limits = None if pod.ended else pod.asked.over(before)
@@ -163,7 +150,8 @@ class PodLoop:
             problems = "; ".join(map(str, pod.asked.problems))
             self._reporter.event(pod, EventReason.FAILED, problems)
         self._apply(entry, uid, "pod changed")
-        if was_held and before != entry.limits and isinstance(entry.outcome, InForce):
+        is_held = isinstance(entry.outcome, InForce) and not pod.ended
+        if was_held and is_held and before != entry.limits:
             text = f"now {describe_all(entry.limits)}; was {describe_all(before)}"
             self._reporter.event(pod, EventReason.CHANGED, text)
 
@@ -171,22 +159,26 @@ class PodLoop:
         entry = self._entries.get(pod.cgroup_uid)
         if entry is None or (entry.pod is not None and entry.pod.uid != pod.uid):
             return  # a mirror pod that was made anew
-        if pod.deleting and pod.cgroup_uid in self._paths:
+        self._leave(pod.cgroup_uid, entry, pod)
+
+    def _leave(self, uid: str, entry: Entry, pod: Pod) -> None:
+        """The API server does not count it among the limited any more."""
+        if pod.deleting and uid in self._paths:
             entry.leaving = True  # what still runs in the cgroup stays limited
             self._reporter.forget(pod)
             return
-        self._remove(pod.cgroup_uid, entry)
+        self._remove(uid, entry)
         if not pod.deleting and not pod.ended:
             # Perhaps it lives on, without a limit. If not, the API server answers 404.
             self._reporter.want(pod, released(pod))
 
-    def _remove(self, uid: str, entry: _Entry) -> None:
-        if entry.held is not None and not self._release(entry, "pod gone"):
-            entry.limits = None  # the next resync tries again
-            return
-        del self._entries[uid]
+    def _remove(self, uid: str, entry: Entry) -> None:
         if entry.pod is not None:
             self._reporter.forget(entry.pod)
+        if entry.held is None or self._release(entry, "pod gone"):
+            del self._entries[uid]
+        else:
+            entry.limits, entry.leaving = None, True  # the next resync tries again
 
     def _vanished(self, uid: str, path: str) -> None:
         if self._paths.get(uid) == path:
@@ -212,14 +204,14 @@ class PodLoop:
             if entry.held is not None and entry.held.cgroup_path in repaired and entry.pod:
                 text = "somebody had taken our programs off or changed their limits; they are back"
                 self._reporter.event(entry.pod, EventReason.RESTORED, text)
-            if entry.pod is None and self.listed:
+            if entry.leaving and entry.limits is None:
                 self._remove(uid, entry)
             elif isinstance(entry.outcome, InForce) and entry.held is not None:
                 self._observe(entry)
             else:
                 self._apply(entry, uid, "resync")
 
-    def _apply(self, entry: _Entry, uid: str, cause: str) -> None:
+    def _apply(self, entry: Entry, uid: str, cause: str) -> None:
         """Bring the kernel to what the entry asks for, and say what came of it."""
         limits, path = entry.limits, self._paths.get(uid)
         number = None if path is None else cgroup_id(path)
@@ -236,7 +228,7 @@ class PodLoop:
             self._hold(entry, target, cause)
         self._report(entry)
 
-    def _hold(self, entry: _Entry, target: Target, cause: str) -> None:
+    def _hold(self, entry: Entry, target: Target, cause: str) -> None:
         try:
             counters = self._daemon.hold(target, cause)
         except (DatapathError, OSError) as error:
@@ -255,9 +247,9 @@ class PodLoop:
             entry.outcome = failure
             return
         entry.held = target
-        entry.outcome = _in_force(target, counters)
+        entry.outcome = in_force(target, counters)
 
-    def _release(self, entry: _Entry, cause: str) -> bool:
+    def _release(self, entry: Entry, cause: str) -> bool:
         assert entry.held is not None  # noqa: S101 - asked by the callers
         try:
             self._daemon.release(entry.held, cause)
@@ -272,20 +264,20 @@ class PodLoop:
         entry.held = None
         return True
 
-    def _observe(self, entry: _Entry) -> None:
+    def _observe(self, entry: Entry) -> None:
         """See how the limits are held now; a cgroup that is just being removed says nothing."""
         held = entry.held
         if held is None or cgroup_id(held.cgroup_path) != held.cgroup_id:
             return
         try:
-            entry.outcome = _in_force(held, self._daemon.counters_of(held))
+            entry.outcome = in_force(held, self._daemon.counters_of(held))
         except DatapathError as error:
             entry.outcome = NotInForce(Reason.FAILED, str(error))
         self._report(entry)
 
-    def _report(self, entry: _Entry) -> None:
+    def _report(self, entry: Entry) -> None:
         pod, outcome = entry.pod, entry.outcome
-        if pod is None or outcome is None or pod.deleting or pod.ended:
+        if pod is None or outcome is None or entry.leaving or pod.deleting or pod.ended:
             return
         if isinstance(outcome, NotInForce) and outcome.reason is Reason.PENDING:
             # Every pod starts this way; it is news only when it lasts.
@@ -298,11 +290,3 @@ class PodLoop:
         return NotInForce(
             Reason.PENDING, f"no cgroup of this pod is below {self._cgroup_root}; see --cgroup-root"
         )
-
-
-def _in_force(target: Target, counters: TargetCounters) -> InForce:
-    return InForce(
-        target.limits,
-        Held(counters.ingress.enforcement, counters.ingress.why),
-        Held(counters.egress.enforcement, counters.egress.why),
-    )

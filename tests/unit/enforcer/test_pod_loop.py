@@ -20,7 +20,7 @@ from enforcer.pods.news import (
     Resynced,
 )
 from enforcer.unsupported import UnsupportedDatapath
-from tests.unit.enforcer.pod_json import UID, labels, make_pod
+from tests.unit.enforcer.pod_json import UID, condition_json, labels, make_pod
 
 ONE = labels("1000000")
 FIVE = labels("5000000")
@@ -169,10 +169,12 @@ def test_a_deleted_pods_processes_stay_limited_to_their_end(node):
 def test_a_pod_that_vanished_during_a_gap_in_the_watch_is_released(node):
     """The next list does not have it."""
     path = node.cgroup()
-    node.loop.take(PodsListed((make_pod(),)))
+    shown = make_pod(conditions=condition_json("True", "Enforced", "egress 5 Mbit/s (paced)"))
+    node.loop.take(PodsListed((shown,)))
     node.loop.take(PodsListed(()))
 
     assert node.egress(path) is None
+    assert node.reporter.conditions["p1"] is None
 
 
 def test_a_cgroup_made_anew_is_limited_again(node):
@@ -254,6 +256,25 @@ def test_what_was_adopted_is_pruned_only_after_a_list(node):
 
     assert before == 5_000_000
     assert node.egress(path) is None
+    assert node.reporter.conditions["p1"].message == "no limit is asked for"
+
+
+def test_a_limit_that_cannot_be_taken_off_is_tried_again(node):
+    """Until it is; meanwhile nothing else is written on the pod."""
+    path = node.cgroup()
+    node.loop.take(PodChanged(make_pod()))
+    node.bench.datapath.fail["detach"] = "EBUSY"
+    node.loop.take(PodGone(make_pod()))
+    node.reporter.wanted.clear()
+    node.loop.take(Resynced())
+    still = node.egress(path)
+    del node.bench.datapath.fail["detach"]
+    node.loop.take(Resynced())
+
+    assert still == 5_000_000
+    assert node.egress(path) is None
+    assert node.reporter.wanted == []
+    assert node.loop._entries == {}
 
 
 def test_a_refused_limit_is_told_and_tried_again(node):
@@ -351,6 +372,7 @@ def test_a_pod_that_ended_holds_nothing_and_is_told_nothing(node):
 
     assert node.egress(path) is None
     assert node.reporter.wanted == []
+    assert node.reporter.events == []
 
 
 def test_the_first_process_makes_the_daemon_look_again_and_again(node):
