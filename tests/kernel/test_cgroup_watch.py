@@ -1,0 +1,89 @@
+"""enforcer.cgroup_watch on real cgroups: what the kernel tells by inotify, and when."""
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from bench.rig.topology import cgroup2_mount, own_cgroup
+from enforcer.cgroup_watch import CgroupWatch
+from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished, News
+from tests.fakes import FakeLog
+from tests.needs import missing
+
+UID = "11111111-2222-3333-4444-{:012d}"
+
+
+class Watching:
+    """A watch in a thread, and what it has told."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.news: SimpleQueue[News] = SimpleQueue()
+        self.stopping = threading.Event()
+        self.watch = CgroupWatch(root, self.news.put, FakeLog())
+        self.thread = threading.Thread(target=self.watch.run, args=(self.stopping,))
+
+    def next(self) -> News:
+        """Waits for it."""
+        return self.news.get(timeout=10)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self.stopping.set()
+        self.thread.join()
+
+
+@pytest.fixture
+def watching() -> Iterator[Watching]:
+    """Over a cgroup of its own; started."""
+    if os.geteuid() != 0:
+        missing("not root, so no cgroup can be made: run the tests with sudo")
+    with own_cgroup(cgroup2_mount() / f"pptest-watch-{os.getpid()}") as root:
+        found = Watching(root)
+        found.thread.start()
+        try:
+            yield found
+        finally:
+            found.stop()
+
+
+def test_a_pods_life_is_told(watching: Watching) -> None:
+    """Its cgroup, its first process in a container's cgroup below, and its end."""
+    path = watching.root / "kubepods.slice" / f"kubepods-pod{UID.format(1).replace('-', '_')}.slice"
+    path.mkdir(parents=True)
+    appeared = watching.next()
+    container = path / "cri-containerd-0123.scope"
+    container.mkdir()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        (container / "cgroup.procs").write_text(str(process.pid))
+        populated = watching.next()
+        process.communicate()
+    container.rmdir()
+    path.rmdir()
+    vanished = watching.next()
+
+    assert appeared == CgroupAppeared(UID.format(1), str(path))
+    assert populated == CgroupPopulated(UID.format(1), str(path))
+    assert vanished == CgroupVanished(UID.format(1), str(path))
+
+
+def test_a_thousand_pods_leave_no_watch(watching: Watching) -> None:
+    """The kernel takes a watch with its cgroup; nothing of it stays in the daemon."""
+    base = watching.root / "kubepods"
+    base.mkdir()
+    for number in range(1000):
+        path = base / f"pod{UID.format(number)}"
+        path.mkdir()
+        watching.next()
+        path.rmdir()
+        watching.next()
+    watching.stop()
+
+    assert watching.watch._pods == {}
+    assert watching.watch._pod_of_watch == {}
+    assert set(watching.watch._folders.values()) == {str(watching.root), str(base)}
