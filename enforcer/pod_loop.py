@@ -66,8 +66,8 @@ class PodLoop:
         self._log = log
         self._entries: dict[str, Entry] = {}
         self._paths: dict[str, str] = {}
-        self._looks: list[tuple[float, str]] = []
-        """A heap of when to look at which pod's interfaces again."""
+        self._looks: list[tuple[float, str, bool]] = []
+        """A heap of when to look at which pod's interfaces again, and whether for the last time."""
         self.listed = False
         """Whether the API server has told all pods once."""
 
@@ -109,13 +109,15 @@ class PodLoop:
             case CgroupAppeared(uid, path):
                 self._paths[uid] = path
                 if uid in self._entries:
+                    self._entries[uid].restart_clock()
                     self._apply(self._entries[uid], uid, "cgroup appeared")
             case CgroupVanished(uid, path):
                 self._vanished(uid, path)
             case CgroupPopulated(uid, _):
                 now = time.monotonic()
                 for seconds in LOOK_AGAIN_SECONDS:
-                    heapq.heappush(self._looks, (now + seconds, uid))
+                    is_last = seconds == LOOK_AGAIN_SECONDS[-1]
+                    heapq.heappush(self._looks, (now + seconds, uid, is_last))
                 self.look_again(now)
             case Resynced(repaired):
                 self._resynced(repaired)
@@ -186,7 +188,8 @@ class PodLoop:
         entry = self._entries.get(uid)
         if entry is not None and entry.held is not None and entry.held.cgroup_path == path:
             self._daemon.refresh(entry.held, "cgroup removed")
-            entry.held, entry.since = None, time.monotonic()
+            entry.held = None
+            entry.restart_clock()
             entry.outcome = self._pending()
         if entry is not None and entry.leaving:
             self._remove(uid, entry)
@@ -194,13 +197,16 @@ class PodLoop:
     def look_again(self, now: float) -> None:
         """Look at the interfaces of pods that started lately. ``now`` is time.monotonic()."""
         while self._looks and self._looks[0][0] <= now:
-            entry = self._entries.get(heapq.heappop(self._looks)[1])
+            _, uid, is_last = heapq.heappop(self._looks)
+            entry = self._entries.get(uid)
             if entry is not None and entry.held is not None:
+                entry.settled |= is_last
                 self._daemon.refresh(entry.held, "first process")
                 self._observe(entry)
 
     def _resynced(self, repaired: frozenset[str]) -> None:
         for uid, entry in list(self._entries.items()):
+            entry.settled |= entry.age_seconds() > PENDING_SECONDS
             if entry.held is not None and entry.held.cgroup_path in repaired and entry.pod:
                 text = "somebody had taken our programs off or changed their limits; they are back"
                 self._reporter.event(entry.pod, EventReason.RESTORED, text)
@@ -279,11 +285,11 @@ class PodLoop:
         pod, outcome = entry.pod, entry.outcome
         if pod is None or outcome is None or entry.leaving or pod.deleting or pod.ended:
             return
-        if isinstance(outcome, NotInForce) and outcome.reason is Reason.PENDING:
-            # Every pod starts this way; it is news only when it lasts.
-            lasting = time.monotonic() - entry.since > PENDING_SECONDS
-            if pod.phase != "Running" or not lasting:
-                return
+        is_pending = isinstance(outcome, NotInForce) and outcome.reason is Reason.PENDING
+        is_lasting = pod.phase == "Running" and entry.age_seconds() > PENDING_SECONDS
+        # Every pod starts this way: one write per pod start, not two.
+        if (is_pending and not is_lasting) or entry.may_get_better:
+            return
         self._reporter.want(pod, judge(pod, outcome))
 
     def _pending(self) -> NotInForce:

@@ -8,7 +8,7 @@ import pytest
 from enforcer.daemon import Daemon
 from enforcer.store import TargetStore
 from enforcer.targets import CgroupTree
-from tests.fakes import FakeDatapath, FakeLog
+from tests.fakes import FakeDatapath, FakeLog, FakeNetwork
 from tests.processes import Daemon as DaemonProcess
 from tests.processes import enforcer, fake_machine
 
@@ -22,6 +22,7 @@ class Bench:
         self.pod = self.tree / "kubepods/pod1"
         self.pod.mkdir(parents=True)
         self.datapath = FakeDatapath()
+        self.network = FakeNetwork()
         self.cgroups = CgroupTree(self.tree, work / "proc")
         self.restart()
         self.daemon.adopt()
@@ -36,6 +37,7 @@ class Bench:
             TargetStore(self.work / "state"),
             self.log,
             self.errors.append,
+            network=self.network,
         )
 
     @property

@@ -15,6 +15,7 @@ def _clean(bench):
     said: list[str] = []
     done = clean_up(
         bench.datapath,
+        bench.network,
         bench.cgroups,
         pin_root=bench.work / "pins",
         state_dir=bench.work / "state",

@@ -40,10 +40,11 @@ def fetch(port, path):
 
 def test_a_pod_is_limited_and_told_and_counted(tmp_path, server):
     """From the list and a new cgroup to the condition and the metrics."""
-    tree, port = fake_machine(tmp_path), free_port()
+    port, path = free_port(), fake_machine(tmp_path) / f"kubepods/burstable/pod{UID.format(1)}"
+    path.mkdir(parents=True)
+    (path / "cgroup.events").write_text("populated 1\n")
     with enforcer(tmp_path, *options(server, port)) as daemon:
-        (tree / "kubepods/burstable" / f"pod{UID.format(1)}").mkdir(parents=True)
-        attached, reported = daemon.wait_for("attached"), daemon.wait_for("reported")
+        reported = daemon.wait_for("reported")
         server.events.put(
             {"type": "MODIFIED", "object": pod_json(1, version=20, labels=labels("1000000"))}
         )
@@ -54,8 +55,9 @@ def test_a_pod_is_limited_and_told_and_counted(tmp_path, server):
         server.events.put(END)
         stopped = daemon.stop()
 
-    assert attached["target"] == "pod:shop/p1"
-    assert reported["message"].startswith("ingress 10 Mbit/s (policed: no veth), egress 5 Mbit/s")
+    assert reported["target"] == "pod:shop/p1"
+    assert reported["message"].startswith("ingress 10 Mbit/s (policed: ")
+    assert "egress 5 Mbit/s (paced); from the pod" in reported["message"]
     (body,) = [b for b in server.bodies if "status" in b][:1]
     assert body["status"]["conditions"][0]["type"] == names.CONDITION_BANDWIDTH_ENFORCED
     assert changed["egress_bits_per_second"] == 1_000_000

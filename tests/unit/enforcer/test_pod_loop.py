@@ -390,6 +390,29 @@ def test_the_first_process_makes_the_daemon_look_again_and_again(node):
     assert node.bench.datapath.calls.count("observe") == in_the_end
 
 
+def test_a_condition_waits_for_the_pods_interface(node):
+    """Policed at first, shaped a moment later: that is one write, not two."""
+    path = node.cgroup()
+    node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
+    at_once = list(node.reporter.wanted)
+    node.loop.take(CgroupPopulated(UID.format(1), str(path)))
+    early = list(node.reporter.wanted)
+    node.loop.look_again(time.monotonic() + 10)
+
+    assert (at_once, early, node.reporter.wanted) == ([], [], ["p1"])
+    assert "ingress 10 Mbit/s (policed" in node.reporter.conditions["p1"].message
+
+
+def test_a_condition_does_not_wait_for_ever(node, monkeypatch):
+    """A pod without a process, or whose first process inotify did not tell of."""
+    node.cgroup()
+    node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
+    monkeypatch.setattr("enforcer.pod_loop.PENDING_SECONDS", -1.0)
+    node.loop.take(Resynced())
+
+    assert node.reporter.wanted == ["p1"]
+
+
 def test_a_running_pod_without_a_cgroup_is_pending_only_when_that_lasts(node, monkeypatch):
     """Every pod is without one for a moment."""
     node.loop.take(PodChanged(make_pod()))
