@@ -38,11 +38,9 @@
 #define FIRST_WINDOW_FLOWS    8
 /* Traffic after which a socket is judged a sender or a receiver. */
 #define JUDGED_BYTES 65536
-/* With timestamps, without SACK blocks. */
-#define PLAIN_TCP_HEADER_BYTES 32
-#define CURRENT_MSS            1 /* BPF_WRITE_HDR_TCP_CURRENT_MSS: no packet */
-#define NOT_PACED              0xffffffffU
-#define NO_CLAMP               0x7fffffffU
+#define CURRENT_MSS  1 /* BPF_WRITE_HDR_TCP_CURRENT_MSS: no packet */
+#define NOT_PACED    0xffffffffU
+#define NO_CLAMP     0x7fffffffU
 
 /* A socket sends half of its window at once: a pair of segments, which keeps a delayed-ACK receiver
  * answering. Where a segment lasts longer than an ACK is delayed, one at a time, or many sockets
@@ -282,7 +280,7 @@ static inline __attribute__((always_inline)) void pace_ack(struct __sk_buff *skb
     frame_bytes = take_received_bytes(flow, &receipt, ack.header_bytes);
     window = flow->acked_window;
     flow->acked_window = ack.window;
-    is_duplicate = packet->tcp_header_bytes <= PLAIN_TCP_HEADER_BYTES && ack.window <= window;
+    is_duplicate = !ack.has_sack && ack.window <= window;
     if (!frame_bytes && (ack.has_hole || is_duplicate))
         return;
     in = &state->ingress;

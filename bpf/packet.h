@@ -101,6 +101,7 @@ static inline __attribute__((always_inline)) void packet_read(struct __sk_buff *
 struct ack {
     u32 window;       /* as it stands in the header */
     u32 header_bytes; /* of a frame with data the other way: Ethernet, IP, TCP with timestamps */
+    u8 has_sack;      /* says more than what it acknowledges */
     u8 has_hole;      /* says that something is missing: SACK blocks beyond what it acknowledges */
 };
 
@@ -128,18 +129,19 @@ static inline __attribute__((always_inline)) int sack_has_hole(const struct sack
 static inline __attribute__((always_inline)) int
 ack_read(struct __sk_buff *skb, const struct packet *packet, struct ack *ack)
 {
-    u32 tcp_bytes = packet->tcp_header_bytes, network_bytes = skb->len - tcp_bytes;
-    u32 offset = network_bytes + TCP_HEADER_BYTES;
+    u32 tcp_bytes = packet->tcp_header_bytes, tcp_offset = skb->len - tcp_bytes;
+    u32 offset = tcp_offset + TCP_HEADER_BYTES;
     u8 header[TCP_HEADER_BYTES];
     struct sack sack = {};
 
     if (!packet->is_tcp || packet->payload_bytes ||
-        bpf_skb_load_bytes(skb, network_bytes, header, sizeof(header)))
+        bpf_skb_load_bytes(skb, tcp_offset, header, sizeof(header)))
         return 0;
     if ((header[TCP_FLAGS] & TCP_FLAG_MASK) != TCP_FLAG_ACK)
         return 0;
     ack->window = header[TCP_WINDOW] << 8 | header[TCP_WINDOW + 1];
-    ack->header_bytes = ETHERNET_HEADER_BYTES + network_bytes + DATA_TCP_HEADER_BYTES;
+    ack->header_bytes = ETHERNET_HEADER_BYTES + tcp_offset - PACKET_START + DATA_TCP_HEADER_BYTES;
+    ack->has_sack = 0;
     ack->has_hole = 0;
     if (tcp_bytes < TCP_HEADER_BYTES + sizeof(sack))
         return 1;
@@ -152,6 +154,7 @@ ack_read(struct __sk_buff *skb, const struct packet *packet, struct ack *ack)
         if (bpf_skb_load_bytes(skb, offset, &sack, sizeof(sack)))
             return 0;
     }
+    ack->has_sack = (bpf_ntohl(sack.option) & ~OPTION_LENGTH_MASK) == OPTIONS_SACK;
     ack->has_hole = sack_has_hole(
         &sack, (u32)header[TCP_ACKNOWLEDGED] << 24 | header[TCP_ACKNOWLEDGED + 1] << 16 |
                    header[TCP_ACKNOWLEDGED + 2] << 8 | header[TCP_ACKNOWLEDGED + 3]);

@@ -32,6 +32,8 @@ _ETHER_TYPE_EXPERIMENTAL: Final = 0x88B5
 _CONTEXT_BYTES: Final = 192
 """sizeof(struct __sk_buff) up to hwtstamp."""
 _IFINDEX: Final = struct.Struct("=40xI")
+_PRIORITY: Final = struct.Struct("=32xI")
+_RECEIPT: Final = struct.Struct("=III")
 _TSTAMP: Final = struct.Struct("=152xQ")
 _SEGMENTS: Final = struct.Struct("=164xI")
 _HOUR_NS: Final = 3600 * abi.NSEC_PER_SEC
@@ -60,6 +62,10 @@ class _Options(ctypes.Structure):
     ]
 
 
+Receipt = tuple[int, int, int]
+"""What TCP has received: the next byte it expects, segments, the path's round trip in us."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a program did with a packet."""
@@ -70,6 +76,8 @@ class Outcome:
     """0: at once."""
     before: abi.PodState
     after: abi.PodState
+    priority: int = 0
+    flow: abi.Flow = abi.Flow()
 
     def changed(self, direction: Direction) -> dict[str, int]:
         """The fields of one direction that differ, with by how much."""
@@ -89,6 +97,8 @@ class Programs:
             self.fds[name] = self.module.load_func(name, self.module.SCHED_CLS).fd
         self._limits_fd = self.module[b"test_limits"].map_fd
         self._state_fd = self.module[b"test_state"].map_fd
+        self._flow_fd = self.module[b"test_flow"].map_fd
+        self._receipt_fd = self.module[b"test_receipt"].map_fd
         self._run = ctypes.CDLL("libbpf.so.1", use_errno=True).bpf_prog_test_run_opts
         self._ifindex = other_interface()
 
@@ -100,14 +110,19 @@ class Programs:
         state: abi.PodState,
         *,
         egress_fq: bool = False,
+        ingress_ack: bool = False,
+        flow: abi.Flow | None = None,
+        receipt: Receipt | None = None,
         segments: int = 0,
         ifindex: int | None = None,
         repeat: int = 1,
     ) -> Outcome:
         """Write both records, hand the program a packet, and read the state after."""
-        record = abi.encode_limits(CGROUP_ID, limits, egress_fq=egress_fq)
+        record = abi.encode_limits(CGROUP_ID, limits, egress_fq=egress_fq, ingress_ack=ingress_ack)
         libbpf.map_update(self._limits_fd, _FIRST, record)
         libbpf.map_update(self._state_fd, _FIRST, abi.encode_state(state))
+        libbpf.map_update(self._flow_fd, _FIRST, abi.encode_flow(flow or abi.Flow()))
+        libbpf.map_update(self._receipt_fd, _FIRST, _RECEIPT.pack(*(receipt or (0, 0, 0))))
         frame = bytes(ETHERNET_BYTES - 2) + ether_type(packet).to_bytes(2, "big") + packet
         context = bytearray(_CONTEXT_BYTES)
         context[: _IFINDEX.size] = _IFINDEX.pack(self._ifindex if ifindex is None else ifindex)
@@ -129,13 +144,17 @@ class Programs:
         if self._run(self.fds[f"podpace_{direction.value}"], ctypes.byref(options)) < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "test run")
         value = libbpf.map_lookup(self._state_fd, _FIRST, abi.STATE_BYTES)
+        flow_after = libbpf.map_lookup(self._flow_fd, _FIRST, abi.FLOW_BYTES)
         assert value is not None
+        assert flow_after is not None
         return Outcome(
             options.retval,
             out.raw[ETHERNET_BYTES:],
             _TSTAMP.unpack_from(context_out)[0],
             state,
             abi.decode_state(value),
+            _PRIORITY.unpack_from(context_out)[0],
+            abi.decode_flow(flow_after),
         )
 
     def set_exempt(self, *entries: tuple[int, str]) -> None:
