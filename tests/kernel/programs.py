@@ -76,8 +76,8 @@ class Outcome:
     """0: at once."""
     before: abi.PodState
     after: abi.PodState
-    priority: int = 0
-    flow: abi.Flow = abi.Flow()
+    priority: int
+    flow: abi.Flow
 
     def changed(self, direction: Direction) -> dict[str, int]:
         """The fields of one direction that differ, with by how much."""
