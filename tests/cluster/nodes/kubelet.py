@@ -114,6 +114,10 @@ class SimulatedNode:
             seconds,
         )
 
+    def wait_fewer(self, count: int, seconds: float = _POD_SECONDS) -> None:
+        """Returns when less than this many pods are here, running or not yet."""
+        self._wait(lambda: len(self._workers) < count, f"{count} pods on {self.name}", seconds)
+
     def restart_container(self, namespace: str, name: str, container: str = "main") -> None:
         """The container is killed, comes back, and its restart is counted."""
         worker = self._by_name[f"{namespace}/{name}"]

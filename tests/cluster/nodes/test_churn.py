@@ -14,7 +14,7 @@ from tests.cluster.nodes.placing import on, wait_enforced
 
 MANY = 500
 PER_SECOND = 20
-ALIVE = 60
+ALIVE = 40
 """At most so many at a time."""
 
 
@@ -63,7 +63,7 @@ def test_five_hundred_pods_on_one_node(
     assert enforcer.rss_bytes() < 90e6
 
 
-@pytest.mark.parametrize("pods", [200, pytest.param(5000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("pods", [100, pytest.param(5000, marks=pytest.mark.long)])
 def test_pods_that_come_and_go_leave_nothing(
     installation: Installation, enforcers: list[Enforcer], namespace: str, pods: int
 ) -> None:
@@ -80,11 +80,14 @@ def test_pods_that_come_and_go_leave_nothing(
         admin.create(path, on(enforcer.node, pod(both, name=f"c{n}")))
 
     def delete(n: int) -> None:
+        enforcer.node.sandbox(namespace, f"c{n}")
         admin.http.request("DELETE", f"{path}/c{n}", json={"gracePeriodSeconds": 1})
 
     with ThreadPoolExecutor(8) as pool:
         for n in range(pods + ALIVE):
             time.sleep(max(0.0, begin + n / PER_SECOND - time.monotonic()))
+            # A machine that is too slow takes longer: it must not gather pods instead.
+            enforcer.node.wait_fewer(2 * ALIVE)
             if n < pods:
                 pool.submit(create, n)
             if n >= ALIVE:
@@ -93,14 +96,14 @@ def test_pods_that_come_and_go_leave_nothing(
                 samples.append((n + 1, enforcer.rss_bytes() / 1e6, _open_files(enforcer)))
                 print(f"{n + 1} pods: {samples[-1][1]:.1f} MB, {samples[-1][2]} open files")
     rate = pods / (time.monotonic() - begin)
-    attached = sum(f":{namespace}/" in target for target in enforcer.said_at("attached"))
     enforcer.node.wait_pods(1, 300)
     until(enforcer.targets, lambda found: not found, 120)
+    attached = sum(f":{namespace}/" in target for target in enforcer.said_at("attached"))
     after = _left(enforcer)
 
     print(f"{pods} pods at {rate:.1f}/s, {attached} limited; left: {after}")
     assert after == before
-    assert attached >= 0.95 * pods
+    assert attached == pods
     grown = samples[-1][1] - samples[len(samples) // 2][1]
     assert grown < 3, samples
     assert samples[-1][2] <= samples[0][2] + 5
