@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +11,8 @@ from enforcer.ports import Log
 
 BACKOFF_BASE_SECONDS: Final = 0.5
 BACKOFF_CAP_SECONDS: Final = 30.0
+_WORKED_SECONDS: Final = 5.0
+"""A step that fails after so long had worked: a watch never returns but by its end."""
 
 
 def backoff_seconds(failures: int, at_least: float = 0.0) -> float:
@@ -36,7 +39,7 @@ def start_loop(
         failures = 0
         stopping.wait(random.uniform(0, splay_seconds))  # noqa: S311 - see backoff_seconds
         while not stopping.is_set():
-            at_least = 0.0
+            at_least, started = 0.0, time.monotonic()
             try:
                 step()
                 failures = 0
@@ -45,7 +48,7 @@ def start_loop(
                 reason, tell, at_least = str(error), log.warning, error.retry_after_seconds
             except Exception as error:
                 reason, tell = repr(error), log.error
-            failures += 1
+            failures = 1 if time.monotonic() - started > _WORKED_SECONDS else failures + 1
             count_error(name)
             pause = backoff_seconds(failures, at_least)
             tell("failed", operation=name, reason=reason[:300], retry_in_seconds=round(pause, 2))
