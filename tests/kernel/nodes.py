@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,12 +68,19 @@ class Node:
             process.kill()
             process.wait()
 
-    def clean_up(self) -> None:
+    def clean_up(self, source: Path = ROOT, *prefix: str) -> None:
         """What an operator runs at the end; fails when something is left."""
-        command = [sys.executable, "-P", "-c", START, *self.options, "--cleanup"]
+        command = [*prefix, sys.executable, "-P", "-c", START, *self.options, "--cleanup"]
         command += ["--cgroup-root", str(self.rig.cgroup.parent)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(source)}
         subprocess.run(command, env=environment, check=True, cwd="/")
+
+    @property
+    def files(self) -> list[Path]:
+        """Everything of ours outside the cgroups: state, socket, pins."""
+        r = self.rig
+        ours = (r.work / "state", r.work / "enforcer.sock", r.bpffs / "podpace")
+        return [path for top in ours if top.exists() for path in (top, *top.rglob("*"))]
 
     def client(self, *arguments: str | Path) -> str:
         """Run podpace against the daemon."""
@@ -101,9 +109,21 @@ def changed_copy(directory: Path, abi: int | None = None) -> Path:
         source.write("\n/* another version */\n")
     if abi is not None:
         path = directory / "enforcer" / "datapath" / "abi.py"
-        text = path.read_text()
-        assert "ABI_VERSION: Final = 1\n" in text
-        path.write_text(text.replace("ABI_VERSION: Final = 1\n", f"ABI_VERSION: Final = {abi}\n"))
+        text, replaced = re.subn(
+            r"(?m)^ABI_VERSION: Final = \d+$", f"ABI_VERSION: Final = {abi}", path.read_text()
+        )
+        assert replaced == 1
+        path.write_text(text)
+    return directory
+
+
+def without_iterator(directory: Path) -> Path:
+    """A copy of the checkout's daemon for a kernel that has no tcp iterator."""
+    changed_copy(directory)
+    path = directory / "bpf" / "limiter.bpf.c"
+    text = path.read_text()
+    assert text.count("int bpf_iter__tcp(") == 1
+    path.write_text(text.replace("int bpf_iter__tcp(", "int no_iterator("))
     return directory
 
 
@@ -123,7 +143,9 @@ def neighbour(cgroup: Path) -> Iterator[int]:
     cgroup_fd = os.open(cgroup, os.O_RDONLY)
     try:
         libbpf.attach(program, cgroup_fd, hook)
-        yield libbpf.program_identity(program)[0]
-        libbpf.detach(program, cgroup_fd, hook)
+        try:
+            yield libbpf.program_identity(program)[0]
+        finally:
+            libbpf.detach(program, cgroup_fd, hook)
     finally:
         os.close(cgroup_fd)

@@ -5,14 +5,13 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bench.rig import TcpLoad, bulk, rig, terminating
+from bench.rig import TcpLoad, bulk
 from contract.names import Direction
 from enforcer.datapath import libbpf
 from tests.kernel.nodes import HOOKS, Node, changed_copy, neighbour
@@ -21,29 +20,16 @@ LIMIT = 50_000_000
 LOAD = TcpLoad(Direction.EGRESS, 9, 4)
 
 
-@pytest.fixture
-def node() -> Iterator[Node]:
-    """A rig without a daemon; what daemons left is cleaned up and proved gone."""
-    with terminating(), rig() as r:
-        n = Node(r)
-        try:
-            yield n
-        finally:
-            n.clean_up()
-            assert n.programs() == []
-            assert n.generations == []
-
-
 def extremes(rates: list[float]) -> tuple[float, float]:
     """Lowest and highest interval after the first second, as parts of the limit."""
     parts = [rate / LOAD.payload_of_frame / LIMIT for rate in rates[10:-1]]
     return min(parts), max(parts)
 
 
-def assert_no_gap(rates: list[float], at_most: float = 1.1) -> None:
-    """No 100 ms interval is above so much of the limit, and none is silent."""
+def assert_no_gap(rates: list[float]) -> None:
+    """No 100 ms interval is above 1.1 of the limit, and none is silent."""
     lowest, highest = extremes(rates)
-    assert highest <= at_most
+    assert highest <= 1.1
     assert lowest > 0
 
 
@@ -71,12 +57,11 @@ def test_the_limit_outlives_the_daemon_and_a_restart_adopts(node: Node) -> None:
 
 
 @pytest.mark.slow_emulated
-@pytest.mark.parametrize("abi", [None, 2], ids=["new source", "new source and ABI"])
+@pytest.mark.parametrize("abi", [None, 99], ids=["new source", "new source and ABI"])
 def test_an_upgrade_keeps_the_limit(node: Node, tmp_path: Path, abi: int | None) -> None:
     """Another version replaces the programs under load, up and down again, without a gap.
 
-    Not so across an ABI: its state cannot be read, the share is learnt anew, and one 100 ms
-    interval may go above 1.1 x limit; 1.23 was seen, 1.5 is refused.
+    It goes on with the share and the counters, those of another ABI too.
     """
     other = changed_copy(tmp_path, abi)
     with ExitStack() as running:
@@ -90,7 +75,7 @@ def test_an_upgrade_keeps_the_limit(node: Node, tmp_path: Path, abi: int | None)
             assert len(second) == len(HOOKS)
             assert not set(second) & set(first)
             assert len(node.generations) == 1
-            assert abi is not None or node.passed_bytes() > counted
+            assert node.passed_bytes() > counted
             time.sleep(1.5)
         with node.daemon():
             third = node.programs()
@@ -98,25 +83,26 @@ def test_an_upgrade_keeps_the_limit(node: Node, tmp_path: Path, abi: int | None)
             assert not set(third) & set(second)
             result = load.result()
 
-    assert_no_gap(result.bits_per_sec_by_interval(), 1.1 if abi is None else 1.5)
+    assert_no_gap(result.bits_per_sec_by_interval())
     assert result.retransmits == 0
 
 
-def kernel_objects() -> tuple[int, int]:
-    """How many programs and maps the kernel holds."""
+def kernel_objects() -> list[int]:
+    """How many programs, maps and links the kernel holds."""
     lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
     counts = []
-    for following in (lib.bpf_prog_get_next_id, lib.bpf_map_get_next_id):
+    kinds = (lib.bpf_prog_get_next_id, lib.bpf_map_get_next_id, lib.bpf_link_get_next_id)
+    for following in kinds:
         number, count = ctypes.c_uint32(0), 0
         while following(number, ctypes.byref(number)) == 0:
             count += 1
         counts.append(count)
-    return counts[0], counts[1]
+    return counts
 
 
 @pytest.mark.slow_emulated
 def test_a_thousand_rounds_leave_nothing(node: Node) -> None:
-    """A thousand times on and off: no program, map, descriptor or memory more than before."""
+    """A thousand times on and off: no program, map, link, attachment, descriptor or memory more."""
     import httpx
 
     transport = httpx.HTTPTransport(uds=str(node.rig.work / "enforcer.sock"))
@@ -135,6 +121,7 @@ def test_a_thousand_rounds_leave_nothing(node: Node) -> None:
         rounds(1000)
 
         assert (kernel_objects(), process.num_fds()) == before
+        assert node.programs() == []
         assert process.memory_info().rss - memory < 2 * 2**20
 
 

@@ -1,0 +1,142 @@
+"""Requests that come at once, half, or for another cgroup of the same name, to a real daemon."""
+
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from enforcer.datapath import abi, libbpf
+from tests.kernel.nodes import HOOKS, Node
+
+BODY = json.dumps({"egress": "10M", "exempt_cidrs": ["10.1.0.0/16"]}).encode()
+
+
+def url_of(group: Path) -> str:
+    """Where the control socket keeps a cgroup's limits."""
+    return f"http://enforcer/targets/{str(group).replace('/', '%2F')}"
+
+
+def client_of(node: Node) -> httpx.Client:
+    """A client with a connection of its own."""
+    transport = httpx.HTTPTransport(uds=str(node.rig.work / "enforcer.sock"))
+    return httpx.Client(transport=transport, timeout=30)
+
+
+def limited(node: Node) -> list[str]:
+    """The cgroups that the daemon says are limited."""
+    said = json.loads(node.client("list", "-o", "json"))
+    return [Path(target["cgroup_path"]).name for target in said["targets"]]
+
+
+def exempt_owners(node: Node) -> set[int]:
+    """Ids of the cgroups that exempt networks are kept for."""
+    with libbpf.pinned(str(node.generations[0] / "exempt_cidrs")) as map_fd:
+        keys = list(libbpf.map_keys(map_fd, abi.EXEMPT_KEY.size))
+    return {abi.exempt_key_cgroup_id(key) for key in keys}
+
+
+@pytest.fixture
+def group(node: Node) -> Path:
+    """A cgroup below the rig's, which takes it away."""
+    path = node.rig.cgroup / "one"
+    path.mkdir()
+    return path
+
+
+def test_clients_that_come_at_once_leave_what_the_last_one_asked(node: Node, group: Path) -> None:
+    """Four clients switch one target on and off: every request is answered, nothing half is left.
+
+    Whoever was last, there are all programs and a listed target, or neither.
+    """
+
+    def switch(rounds: int) -> list[int]:
+        with client_of(node) as http:
+            return [
+                answer.status_code
+                for _ in range(rounds)
+                for answer in (
+                    http.put(url_of(group), content=BODY),
+                    http.delete(url_of(group)),
+                )
+            ]
+
+    with node.daemon(), ThreadPoolExecutor(4) as clients:
+        codes = [code for codes in clients.map(switch, [25] * 4) for code in codes]
+
+        assert set(codes) <= {200, 204, 404}
+        assert codes.count(200) == 100
+        assert limited(node) == []
+        assert node.programs(group) == []
+
+        with client_of(node) as http:
+            assert http.put(url_of(group), content=BODY).status_code == 200
+        assert limited(node) == ["one"]
+        assert len(node.programs(group)) == len(HOOKS)
+
+
+def half_request(path: str) -> bytes:
+    """The head of a request and half of its body."""
+    head = f"PUT {path} HTTP/1.1\r\nHost: enforcer\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    return head.encode() + BODY[: len(BODY) // 2]
+
+
+@pytest.mark.parametrize("cut", ["in the head", "in the body", "before the answer"])
+def test_a_client_that_hangs_up_leaves_all_or_nothing(node: Node, group: Path, cut: str) -> None:
+    """Half a request changes nothing, a whole one is carried out; no descriptor stays open."""
+    path = url_of(group).removeprefix("http://enforcer")
+    half = half_request(path)
+    sent = {
+        "in the head": half[:30],
+        "in the body": half,
+        "before the answer": half + BODY[len(BODY) // 2 :],
+    }[cut]
+    whole = cut == "before the answer"
+    with node.daemon() as daemon, client_of(node) as http:
+        http.get("http://enforcer/healthz")
+        process = psutil.Process(daemon.pid)
+        before = process.num_fds()
+        for _ in range(20):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(node.rig.work / "enforcer.sock"))
+                client.sendall(sent)
+        wait_until(lambda: limited(node) == ["one"] * whole)
+        wait_until(lambda: process.num_fds() == before)
+
+        assert len(node.programs(group)) == len(HOOKS) * whole
+        assert limited(node) == ["one"] * whole
+        assert http.put(url_of(group), content=BODY).status_code == 200
+        assert len(node.programs(group)) == len(HOOKS)
+
+
+def test_a_cgroup_made_anew_is_another_one(node: Node, group: Path) -> None:
+    """It is not limited until asked, counts from zero, and nothing is kept of the one before."""
+    with node.daemon(), client_of(node) as http:
+        assert http.put(url_of(group), content=BODY).status_code == 200
+        first = group.stat().st_ino
+        assert exempt_owners(node) == {first}
+        group.rmdir()
+        group.mkdir()
+        second = group.stat().st_ino
+        assert second != first
+
+        assert limited(node) == []
+        assert http.get(url_of(group)).status_code == 404
+        assert http.put(url_of(group), content=BODY).status_code == 200
+        assert len(node.programs(group)) == len(HOOKS)
+        assert limited(node) == ["one"]
+        assert http.get(url_of(group)).json()["egress"]["passed_bytes"] == 0
+        wait_until(lambda: exempt_owners(node) == {second})
+
+
+def wait_until(holds: object, seconds: float = 30) -> None:
+    """Until it does; fails when it never does."""
+    assert callable(holds)
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
