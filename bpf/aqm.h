@@ -112,6 +112,10 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
         shaper->active_flows > shaper->window_flows ? shaper->active_flows : shaper->window_flows;
     if (!flows)
         flows = 1;
+    if (shaper->departs_at_ns > shaper->seen_at_ns && now_ns > shaper->seen_at_ns)
+        shaper->limited_ns +=
+            (shaper->departs_at_ns < now_ns ? shaper->departs_at_ns : now_ns) - shaper->seen_at_ns;
+    shaper->seen_at_ns = now_ns;
     /* Idle time is worth the burst. */
     behind_ns = link->burst_ns < now_ns ? now_ns - link->burst_ns : 0;
     if (shaper->departs_at_ns < behind_ns)

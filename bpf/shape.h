@@ -12,7 +12,7 @@
 
 /* link.flags */
 #define LINK_EXEMPT_CIDRS 1 /* look sources up in shaper_exempt */
-#define LINK_OBSERVE      2 /* count, decide, and let all pass */
+#define LINK_OWN_CLSACT   2 /* clsact on that interface is ours; for user space to read back */
 
 /* One interface of a target. Written by user space only. All zero: not shaped, pass. */
 struct link {
@@ -42,6 +42,8 @@ struct shaper {
     u64 window_flows;
     u64 active_flows; /* in the window before */
     u64 delay_ns;     /* that the last packet met */
+    u64 seen_at_ns;   /* the last packet */
+    u64 limited_ns;   /* time with a backlog */
     u64 passed_bytes;
     u64 passed_packets;
     u64 sparse_packets; /* of the passed */

@@ -106,8 +106,6 @@ int podpace_shape(struct __sk_buff *skb)
     verdict = aqm_admit(shaper, flow, link, frame_bytes, tcp, now_ns);
     bpf_spin_unlock(&shaper->lock);
 
-    if (link->flags & LINK_OBSERVE)
-        return NEXT;
     if (verdict == AQM_MARK || verdict == AQM_SIGNAL) {
         marked = bpf_skb_ecn_set_ce(skb) == 1;
         bpf_spin_lock(&shaper->lock);

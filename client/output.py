@@ -125,6 +125,7 @@ _SHOWN: Any = (
     ("burst", lambda s: format_bytes(s.burst_bits / 8)),
     ("enforcement", lambda s: s.enforcement),
     ("why", lambda s: s.why or "-"),
+    ("delay of bulk", lambda s: f"{s.delay_ms:.1f} ms"),
     ("share of one flow", lambda s: format_rate(s.share_bytes_per_sec * 8)),
     ("active flows", lambda s: str(s.active_flows)),
     ("passed", lambda s: f"{format_bytes(s.passed_bytes)}, {s.passed_packets} packets"),

@@ -48,6 +48,8 @@ class DirectionStatus:
     marked_packets: int
     limited_seconds: float
     """Time spent at the limit."""
+    delay_ms: float = 0.0
+    """That a packet meets which has to wait its turn; sparse flows do not wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -17,17 +18,21 @@ from enforcer.cleanup import clean_up
 from enforcer.daemon import Daemon
 from enforcer.datapath import build as build_datapath
 from enforcer.datapath.abi import ABI_VERSION
+from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.errors import EnforcerError, UnsupportedError
+from enforcer.link_loop import LinkLoop
 from enforcer.logs import LEVELS, make_log
+from enforcer.loops import start_loop
 from enforcer.metrics import ErrorCounter
 from enforcer.net.qdiscs import keeps_departure_times
+from enforcer.net.shaping import LinkShaper
 from enforcer.node import Node
-from enforcer.ports import Datapath, Log
+from enforcer.ports import Datapath, Log, Network
 from enforcer.serve import serve
 from enforcer.sockets import listen_tcp, listen_unix, refuse_second_daemon, remove_own
 from enforcer.store import TargetStore
 from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
-from enforcer.unsupported import UnsupportedDatapath
+from enforcer.unsupported import UnsupportedDatapath, UnsupportedNetwork
 
 BuildDatapath = Callable[[Path, Path, bool], Datapath]
 """(pin root, cgroup root, compile what is missing) to the datapath; raises ``UnsupportedError``."""
@@ -39,21 +44,32 @@ def _kernel_datapath(pin_root: Path, cgroup_root: Path, compile_missing: bool) -
     )
 
 
+BuildNetwork = Callable[[Path], Network]
+"""Pin root to the interfaces; the datapath has been built before. Raises OSError."""
+
+
+def _kernel_network(pin_root: Path) -> Network:
+    return LinkShaper(ShaperPrograms(pin_root))
+
+
 def main(
     arguments: Sequence[str] | None = None,
     build: BuildDatapath = _kernel_datapath,
+    build_network: BuildNetwork = _kernel_network,
     proc: Path = Path("/proc"),
 ) -> None:
     """Run the daemon in the foreground, or clean up; exits 1 with one line when it cannot."""
     options = _parser().parse_args(arguments)
     try:
         run = _cleanup if options.cleanup else _run
-        sys.exit(run(options, build, proc))
+        sys.exit(run(options, build, build_network, proc))
     except (EnforcerError, OSError) as error:
         sys.exit(f"podpace-enforcer: {error}")
 
 
-def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
+def _run(
+    options: argparse.Namespace, build: BuildDatapath, build_network: BuildNetwork, proc: Path
+) -> int:
     refuse_second_daemon(options.socket)
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
     registry = CollectorRegistry()
@@ -63,12 +79,13 @@ def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
     if node is not None:
         node.watch()  # compiling takes long on a slow machine: the pods are listed meanwhile
     datapath = _build_or_say(build, options, cgroups.root, log)
+    network = _network_for(datapath, build_network, options.pin_root)
     health = Health(
         version("podpace"),
         ABI_VERSION,
         datapath.source_hash,
         str(cgroups.root),
-        dict(datapath.features()),
+        {**datapath.features(), **network.features()},
     )
     daemon = Daemon(
         datapath,
@@ -76,10 +93,14 @@ def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
         TargetStore(options.state_dir),
         log,
         count_error,
+        network=network,
         follows_pods=node is not None,
     )
     of_pods = _register(registry, daemon, health, node, with_pods=options.pod_metrics)
     adopted = daemon.adopt()
+    ending = threading.Event()
+    links = LinkLoop(daemon, network)
+    start_loop("watch links", links.step, ending, log, count_error)
     if node is not None:
         node.follow(daemon, adopted, cgroups.root)
 
@@ -104,6 +125,7 @@ def _run(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
             log.info("started", socket=str(options.socket), cgroup_root=str(cgroups.root))
             asyncio.run(serve(apps, daemon.tend, resync, stopping))
     finally:
+        ending.set()
         remove_own(options.socket, inode)
         if node is not None:
             node.stop()
@@ -159,13 +181,22 @@ def _build_or_say(
         return UnsupportedDatapath(str(error))
 
 
-def _cleanup(options: argparse.Namespace, build: BuildDatapath, proc: Path) -> int:
+def _network_for(datapath: Datapath, build: BuildNetwork, pin_root: Path) -> Network:
+    if isinstance(datapath, UnsupportedDatapath):
+        return UnsupportedNetwork(next(iter(datapath.features().values())))
+    return build(pin_root)
+
+
+def _cleanup(
+    options: argparse.Namespace, build: BuildDatapath, build_network: BuildNetwork, proc: Path
+) -> int:
     refuse_second_daemon(options.socket)
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
     # A node that cannot limit has files of ours at most; pins, were there any, would be found left.
     datapath = _build_or_say(build, options, cgroups.root, make_log(options.log_level))
     done = clean_up(
         datapath,
+        _network_for(datapath, build_network, options.pin_root),
         cgroups,
         pin_root=options.pin_root,
         state_dir=options.state_dir,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from contract.limits import Limits
-from enforcer.state import Target
+from enforcer.state import Link, Shaping, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +42,24 @@ class Forget:
     target: Target
 
 
-Action = Attach | Replace | SetLimits | Detach | Forget
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Incoming traffic can be held at these interfaces, and is not, or not so."""
+
+    target: Target
+    shaping: Shaping
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unshape:
+    """Something of ours is on interfaces and should not be."""
+
+    cgroup_path: str
+    cgroup_id: int
+    target: Target | None
+    """Who goes on, policed; None when it is not limited any more."""
+    why: str
+
+
+Action = Attach | Replace | SetLimits | Detach | Forget | Shape | Unshape

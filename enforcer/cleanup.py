@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from enforcer.errors import DatapathError
-from enforcer.ports import Datapath
+from enforcer.ports import Datapath, Network
 from enforcer.store import remove_files
 from enforcer.targets import CgroupTree
 
@@ -14,6 +14,7 @@ RUN_FOLDER = "podpace"
 
 def clean_up(
     datapath: Datapath,
+    network: Network,
     cgroups: CgroupTree,
     *,
     pin_root: Path,
@@ -26,6 +27,7 @@ def clean_up(
     Failure contract: a thing that cannot be removed is said, and the rest is removed all the same.
     There is no point of no return; running it again goes on where it stopped.
     """
+    _clear_interfaces(network, say)
     for path in cgroups.walk():
         if _is_ours(datapath, path):
             try:
@@ -34,6 +36,7 @@ def clean_up(
             except DatapathError as error:
                 say(f"cannot detach {path}: {error}")
     left = [f"programs on {path}" for path in cgroups.walk() if _is_ours(datapath, path)]
+    left += [f"queues of cgroup {number}" for number in sorted(network.shaped())]
     for file in remove_files(state_dir):
         say(f"removed {file}")
     try:
@@ -67,6 +70,15 @@ def clean_up(
     if not left:
         say("nothing of ours is left")
     return not left
+
+
+def _clear_interfaces(network: Network, say: Callable[[str], None]) -> None:
+    for number in sorted(network.shaped()):
+        try:
+            network.unshape(number)
+            say(f"took the queues of cgroup {number} off its interfaces")
+        except DatapathError as error:
+            say(f"cannot take the queues of cgroup {number} off: {error}")
 
 
 def _is_ours(datapath: Datapath, path: str) -> bool:

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator
 from contract.api import TargetRequest
 from contract.problems import Problem
 from contract.requests import parse_limits
-from enforcer.actions import Action, Forget
+from enforcer.actions import Action, Forget, Shape
 from enforcer.errors import DatapathError, RefusedError
 from enforcer.execute import describe, execute
 from enforcer.observe import observe
 from enforcer.plan import plan
-from enforcer.ports import Datapath, Log
-from enforcer.state import Target, TargetCounters
+from enforcer.ports import Datapath, Log, Network
+from enforcer.state import Observation, Target, TargetCounters
 from enforcer.store import TargetStore
 from enforcer.targets import KEY, CgroupTree, Resolved, cgroup_id, is_pod
+from enforcer.unsupported import UnsupportedNetwork
+from enforcer.ways import Bypass, Way, ingress_way, with_way
+
+_NO_WAY = Way(False)
 
 
 class Daemon:
@@ -33,9 +37,13 @@ class Daemon:
         log: Log,
         count_error: Callable[[str], None],
         *,
+        network: Network | None = None,
         follows_pods: bool = False,
     ) -> None:
         self._datapath = datapath
+        self._network = network or UnsupportedNetwork("nothing looks after interfaces here")
+        self._ways: dict[str, Way] = {}
+        self._bypass = Bypass()
         self._cgroups = cgroups
         self._store = store
         self._log = log
@@ -89,7 +97,7 @@ class Daemon:
                 if before != target:
                     self._store.save(target)
                 self._converge(target, cause)
-                return self._datapath.counters(target)
+                return self._count(target)
             except (DatapathError, OSError):
                 if _alive(target):
                     self._count_error("attach")
@@ -108,14 +116,12 @@ class Daemon:
             if not _alive(target):
                 self._converge(target, cause)
                 return
-            for action in plan({}, observe(self._datapath, (target.cgroup_path,))):
-                execute(action, cause, self._datapath, self._store, self._log)
-            self._store.remove(target)
+            self._let_go(target, cause)
 
     def counters_of(self, target: Target) -> TargetCounters:
         """One target's counters. Raises DatapathError."""
         with self._lock:
-            return self._datapath.counters(target)
+            return self._count(target)
 
     def tend(self) -> None:
         """The datapath's periodic work."""
@@ -159,10 +165,7 @@ class Daemon:
             target = self._find(name)
             self._leave_to_its_pod(name, target)
             try:
-                observed = observe(self._datapath, (target.cgroup_path,))
-                for action in plan({}, observed):
-                    execute(action, "request", self._datapath, self._store, self._log)
-                self._store.remove(target)
+                self._let_go(target, "request")
             except (DatapathError, OSError) as error:
                 raise self._cannot("detach", name, error) from error
 
@@ -180,7 +183,7 @@ class Daemon:
                 with self._lock:
                     if self._store.get(target.cgroup_path) != target or not _alive(target):
                         continue
-                    counters = self._datapath.counters(target)
+                    counters = self._count(target)
             except DatapathError as error:
                 self._complain("counters", str(error), target)
             else:
@@ -189,10 +192,53 @@ class Daemon:
     def _converge(self, target: Target, cause: str) -> tuple[Action, ...]:
         """Observe, plan, execute for one target; what was done."""
         path = target.cgroup_path
-        actions = plan({path: target}, observe(self._datapath, (path,)))
+        observation = self._observe(target)
+        actions = plan({path: target}, {path: observation})
+        way = ingress_way(target, observation)
         for action in actions:
-            execute(action, cause, self._datapath, self._store, self._log)
+            try:
+                self._execute(action, cause)
+            except DatapathError as error:
+                if not isinstance(action, Shape):
+                    raise
+                # The programs on the cgroup hold the limit; the next look tries again.
+                self._complain("shape", str(error), target)
+                self._datapath.set_limits(target)
+                way = Way(False, str(error))
+        self._ways[path] = way
         return actions
+
+    def _observe(self, target: Target) -> Observation:
+        path = target.cgroup_path
+        observation = observe(self._datapath, self._network, (path,))[path]
+        if not self._ways.get(path, _NO_WAY).is_shaped or observation.attachment is None:
+            return self._bypass.known(path, observation)
+        shaper = self._network.counters(target.cgroup_id)
+        counted = self._datapath.counters(target).ingress
+        return self._bypass.noted(path, observation, shaper, counted)
+
+    def _let_go(self, target: Target, cause: str) -> None:
+        for action in plan({}, observe(self._datapath, self._network, (target.cgroup_path,))):
+            self._execute(action, cause)
+        self._ways.pop(target.cgroup_path, None)
+        self._bypass.forget(target.cgroup_path)
+        self._store.remove(target)
+
+    def _execute(self, action: Action, cause: str) -> None:
+        execute(
+            action,
+            cause,
+            datapath=self._datapath,
+            network=self._network,
+            store=self._store,
+            log=self._log,
+        )
+
+    def _count(self, target: Target) -> TargetCounters:
+        way = self._ways.get(target.cgroup_path)
+        return with_way(
+            self._datapath.counters(target), way, self._network.counters(target.cgroup_id)
+        )
 
     def _repair(self, target: Target, cause: str) -> tuple[Action, ...] | None:
         """Converge without being asked: failures are logged, once, and tried again."""
@@ -210,7 +256,7 @@ class Daemon:
 
     def _with_counters(self, target: Target) -> tuple[Target, TargetCounters]:
         try:
-            return target, self._datapath.counters(target)
+            return target, self._count(target)
         except DatapathError as error:
             raise self._cannot("count", target.name, error) from error
 

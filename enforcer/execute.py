@@ -4,7 +4,8 @@ Failure contract:
 1. An action that raises ``DatapathError`` has changed nothing (see ``ports.Datapath``), and no
    later action runs.
 2. The point of no return of ``Attach``, ``Replace``, ``SetLimits`` and ``Detach`` is the datapath
-   call; what comes after it is a log line.
+   call; what comes after it is a log line. ``Shape`` first puts interfaces right, then tells the
+   programs on the cgroup, which hold the limit until then; ``Unshape`` the other way round.
 3. The store is written by the caller before an attach and after a detach, so that a daemon that
    dies in between finishes the job when it starts again.
 """
@@ -12,12 +13,29 @@ Failure contract:
 from typing import Any
 
 from contract.limits import Limit, Limits
-from enforcer.actions import Action, Attach, Detach, Forget, Replace, SetLimits
-from enforcer.ports import Datapath, Log
+from enforcer.actions import (
+    Action,
+    Attach,
+    Detach,
+    Forget,
+    Replace,
+    SetLimits,
+    Shape,
+    Unshape,
+)
+from enforcer.ports import Datapath, Log, Network
 from enforcer.store import TargetStore
 
 
-def execute(action: Action, cause: str, datapath: Datapath, store: TargetStore, log: Log) -> None:
+def execute(
+    action: Action,
+    cause: str,
+    *,
+    datapath: Datapath,
+    network: Network,
+    store: TargetStore,
+    log: Log,
+) -> None:
     """Do it and say so. ``cause`` (request, restart, resync) goes into the log line."""
     match action:
         case Attach(target):
@@ -39,9 +57,20 @@ def execute(action: Action, cause: str, datapath: Datapath, store: TargetStore, 
             datapath.detach(cgroup_path)
             log.info("detached", cause=cause, cgroup=cgroup_path)
         case Forget(target):
+            network.unshape(target.cgroup_id)
             datapath.forget(target.cgroup_id)
             store.remove(target)
             log.info("forgotten", cause=cause, target=target.name, reason="its cgroup was removed")
+        case Shape(target, shaping, links):
+            network.shape(target.cgroup_id, shaping, links)
+            datapath.set_limits(target, shaped=True)
+            names = [link.name for link in links]
+            log.info("shaped", cause=cause, target=target.name, interfaces=names)
+        case Unshape(cgroup_path, cgroup_id, target, why):
+            if target is not None:
+                datapath.set_limits(target)
+            network.unshape(cgroup_id)
+            log.info("unshaped", cause=cause, cgroup=cgroup_path, reason=why)
 
 
 def describe(limits: Limits) -> dict[str, Any]:

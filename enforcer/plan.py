@@ -3,8 +3,18 @@
 from collections.abc import Iterator, Mapping
 
 from contract.limits import Limit, Limits
-from enforcer.actions import Action, Attach, Detach, Forget, Replace, SetLimits
-from enforcer.state import Observation, Target
+from enforcer.actions import (
+    Action,
+    Attach,
+    Detach,
+    Forget,
+    Replace,
+    SetLimits,
+    Shape,
+    Unshape,
+)
+from enforcer.state import Attachment, Observation, Shaping, Surroundings, Target
+from enforcer.ways import ingress_way, shaping_of
 
 
 def plan(desired: Mapping[str, Target], observed: Mapping[str, Observation]) -> tuple[Action, ...]:
@@ -24,14 +34,50 @@ def _plan_one(path: str, target: Target | None, observation: Observation) -> Ite
     if target is None:
         if attachment is not None:
             yield Detach(path)
-    elif observation.cgroup_id != target.cgroup_id:
+        if observation.cgroup_id is not None and observation.surroundings.holds_anything:
+            yield Unshape(path, observation.cgroup_id, None, "the limit was taken off")
+        return
+    if observation.cgroup_id != target.cgroup_id:
         yield Forget(target)
-    elif attachment is None:
+        return
+    yield from _hold(target, attachment)
+    yield from _shape(target, observation)
+
+
+def _hold(target: Target, attachment: Attachment | None) -> Iterator[Action]:
+    """Programs and limits on the cgroup."""
+    if attachment is None:
         yield Attach(target)
     elif not attachment.current:
         yield Replace(target)
     elif attachment.limits is None or not _same(attachment.limits, target.limits):
         yield SetLimits(target, attachment.limits)
+
+
+def _shape(target: Target, observation: Observation) -> Iterator[Action]:
+    """Incoming traffic, where it comes in; after the cgroup's limits are in force."""
+    way = ingress_way(target, observation)
+    around, attachment = observation.surroundings, observation.attachment
+    shaping = shaping_of(target.limits)
+    if not way.is_shaped or shaping is None:
+        if around.holds_anything or (attachment is not None and attachment.shaped):
+            yield Unshape(
+                target.cgroup_path, target.cgroup_id, target, way.why or "no ingress limit"
+            )
+        return
+    if not _is_told(attachment, target) or around.leftovers or _differ(around, shaping):
+        yield Shape(target, shaping, around.links)
+
+
+def _is_told(attachment: Attachment | None, target: Target) -> bool:
+    """Whether the programs on the cgroup hold these limits, as those of a shaped target."""
+    if attachment is None or not attachment.current or not attachment.shaped:
+        return False
+    return attachment.limits is not None and _same(attachment.limits, target.limits)
+
+
+def _differ(around: Surroundings, shaping: Shaping) -> bool:
+    return any(link.shaping != shaping for link in around.links)
 
 
 def _same(a: Limits, b: Limits) -> bool:

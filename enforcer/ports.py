@@ -1,12 +1,20 @@
 """What the daemon needs from the outside, as Protocols; only ``__main__.py`` builds real ones."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from contract.names import EventReason
 from enforcer.pods.pod import Condition, Pod
-from enforcer.state import Attachment, Target, TargetCounters
+from enforcer.state import (
+    Attachment,
+    Link,
+    ShaperCounters,
+    Shaping,
+    Surroundings,
+    Target,
+    TargetCounters,
+)
 
 
 class Datapath(Protocol):
@@ -35,8 +43,11 @@ class Datapath(Protocol):
         """
         ...
 
-    def set_limits(self, target: Target) -> None:
-        """Change the limits of an attached target; open connections follow."""
+    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
+        """Change the limits of an attached target; open connections follow.
+
+        ``shaped``: incoming traffic is held before it comes here; bound only what passed that by.
+        """
         ...
 
     def detach(self, cgroup_path: str) -> None:
@@ -61,6 +72,47 @@ class Datapath(Protocol):
 
     def unpin(self) -> None:
         """Remove every pin of ours: the end of ``--cleanup``. Nothing else works afterwards."""
+        ...
+
+
+class Network(Protocol):
+    """Interfaces on the host. Raises ``errors.DatapathError`` and nothing else.
+
+    Called from several threads, but never by two at once.
+    """
+
+    def features(self) -> Mapping[str, str]:
+        """Feature to ``supported`` or the reason why not."""
+        ...
+
+    def observe(self, cgroup_path: str, cgroup_id: int) -> Surroundings:
+        """How this cgroup's incoming traffic comes, and what of ours is there."""
+        ...
+
+    def shape(self, cgroup_id: int, shaping: Shaping, links: Sequence[Link]) -> None:
+        """Hold incoming traffic at these interfaces, and at no others for this target.
+
+        Replaces what is there without a gap. When it raises, some may hold already.
+        """
+        ...
+
+    def unshape(self, cgroup_id: int) -> None:
+        """Take everything of ours off this target's interfaces: they are as they were found."""
+        ...
+
+    def counters(self, cgroup_id: int) -> ShaperCounters | None:
+        """What was counted for this target; None where nothing is shaped."""
+        ...
+
+    def shaped(self) -> frozenset[int]:
+        """The cgroup ids for which something of ours is on some interface."""
+        ...
+
+    def changed(self, timeout_seconds: float) -> frozenset[str] | None:
+        """Wait for interfaces to come or go; the cgroups that were looked at and are concerned.
+
+        None when it cannot be told which. The only method for a thread of its own.
+        """
         ...
 
 

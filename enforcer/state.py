@@ -28,6 +28,60 @@ class Attachment:
     """All hooks carry today's programs, and no older ones of ours are beside them."""
     limits: Limits | None
     """What is in force by the map; None where nothing was written yet. CIDRs included."""
+    shaped: bool = False
+    """The programs know that incoming traffic is shaped before it reaches them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """What holds incoming traffic at an interface."""
+
+    rate_bytes_per_sec: int
+    burst_ns: int
+    """Credit after idleness, as time at the rate."""
+    exempt_cidrs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Observed: an interface on the host, by which a target's incoming traffic comes."""
+
+    ifindex: int
+    name: str
+    shaping: Shaping | None = None
+    """What of ours holds there for this target, whole and of today; else None."""
+    obstacle: str = ""
+    """Why nothing of ours can be put there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Observed: how a target's incoming traffic comes."""
+
+    links: tuple[Link, ...] = ()
+    obstacle: str = ""
+    """Why it does not come by interfaces on the host, or not by them alone."""
+    leftovers: tuple[int, ...] = ()
+    """Interfaces that carry something of ours for this target and should not, or not any more."""
+
+    @property
+    def holds_anything(self) -> bool:
+        """Something of ours is on some interface for this target."""
+        return bool(self.leftovers) or any(link.shaping is not None for link in self.links)
+
+
+@dataclass(frozen=True, slots=True)
+class ShaperCounters:
+    """What the shaper of one target counted."""
+
+    active_flows: int
+    delay_ns: int
+    """That a packet meets that has to wait its turn."""
+    passed_bytes: int
+    dropped_bytes: int
+    dropped_packets: int
+    marked_packets: int
+    limited_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +99,8 @@ class Counters:
     enforcement: str
     """``paced``, ``shaped`` or ``policed``; ``observed`` in observe mode."""
     why: str
+    delay_ns: int = 0
+    """That a packet meets which has to wait its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +119,6 @@ class Observation:
     cgroup_id: int | None
     """None: there is no such cgroup (any more)."""
     attachment: Attachment | None
+    surroundings: Surroundings = Surroundings()
+    bypassed: bool = False
+    """Clearly more reached the target than passed its shaped interfaces."""

@@ -5,6 +5,7 @@ from contract.limits import Limit
 from enforcer.state import Counters, Target, TargetCounters
 
 _NS_PER_SECOND = 1e9
+_NS_PER_MILLISECOND = 1e6
 
 
 def to_status(target: Target, counters: TargetCounters) -> TargetStatus:
@@ -37,4 +38,5 @@ def _direction(limit: Limit | None, counters: Counters) -> DirectionStatus | Non
         dropped_packets=counters.dropped_packets,
         marked_packets=counters.marked_packets,
         limited_seconds=counters.limited_ns / _NS_PER_SECOND,
+        delay_ms=counters.delay_ns / _NS_PER_MILLISECOND,
     )

@@ -1,10 +1,19 @@
-"""A datapath for a node that lacks what limiting needs: the pods there are told so."""
+"""Adapters for a node that lacks what limiting needs: its pods, and ``show``, say so."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from enforcer.errors import UnsupportedError
-from enforcer.state import Attachment, Target, TargetCounters
+from enforcer.state import (
+    Attachment,
+    Link,
+    ShaperCounters,
+    Shaping,
+    Surroundings,
+    Target,
+    TargetCounters,
+)
 
 
 class UnsupportedDatapath:
@@ -29,9 +38,9 @@ class UnsupportedDatapath:
         del target
         self._refuse()
 
-    def set_limits(self, target: Target) -> None:
+    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
         """Raises UnsupportedError."""
-        del target
+        del target, shaped
         self._refuse()
 
     def detach(self, cgroup_path: str) -> None:
@@ -56,3 +65,41 @@ class UnsupportedDatapath:
 
     def _refuse(self) -> NoReturn:
         raise UnsupportedError(self._reason)
+
+
+class UnsupportedNetwork:
+    """Implements ``ports.Network`` where nothing can be shaped, for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def features(self) -> Mapping[str, str]:
+        """Why nothing is shaped."""
+        return {"shaper": self._reason}
+
+    def observe(self, cgroup_path: str, cgroup_id: int) -> Surroundings:
+        """Nothing is looked at."""
+        del cgroup_path, cgroup_id
+        return Surroundings(obstacle=self._reason)
+
+    def shape(self, cgroup_id: int, shaping: Shaping, links: Sequence[Link]) -> None:
+        """Raises UnsupportedError."""
+        del cgroup_id, shaping, links
+        raise UnsupportedError(self._reason)
+
+    def unshape(self, cgroup_id: int) -> None:
+        """Nothing to do."""
+
+    def counters(self, cgroup_id: int) -> ShaperCounters | None:
+        """Nothing was counted."""
+        del cgroup_id
+        return None
+
+    def shaped(self) -> frozenset[int]:
+        """None."""
+        return frozenset()
+
+    def changed(self, timeout_seconds: float) -> frozenset[str] | None:
+        """Nothing ever does."""
+        time.sleep(timeout_seconds)
+        return frozenset()

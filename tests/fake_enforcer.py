@@ -9,9 +9,15 @@ import sys
 from pathlib import Path
 
 from enforcer.__main__ import main
+from enforcer.unsupported import UnsupportedNetwork
 from tests.fakes import FakeDatapath
 
 if __name__ == "__main__":
     datapath = FakeDatapath()
     signal.signal(signal.SIGUSR1, lambda *_: datapath.fail.update(attach="the kernel said EINVAL"))
-    main(sys.argv[2:], build=lambda _pins, _root, _compile: datapath, proc=Path(sys.argv[1]))
+    main(
+        sys.argv[2:],
+        build=lambda _pins, _root, _compile: datapath,
+        build_network=lambda _pins: UnsupportedNetwork("no veth"),
+        proc=Path(sys.argv[1]),
+    )

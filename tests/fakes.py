@@ -1,12 +1,22 @@
 """Fakes that implement our Protocols, for tests without a kernel."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from enforcer.errors import DatapathError
-from enforcer.state import Attachment, Counters, Target, TargetCounters
+from enforcer.state import (
+    Attachment,
+    Counters,
+    Link,
+    ShaperCounters,
+    Shaping,
+    Surroundings,
+    Target,
+    TargetCounters,
+)
 
 
 class FakeDatapath:
@@ -17,6 +27,7 @@ class FakeDatapath:
     def __init__(self) -> None:
         self.attached: dict[str, Target] = {}
         self.outdated: set[str] = set()
+        self.shaped: set[str] = set()
         self.fail: dict[str, str] = {}
         self.calls: list[str] = []
         self.tended = threading.Event()
@@ -33,18 +44,21 @@ class FakeDatapath:
         if target is None or not Path(cgroup_path).exists():
             return None
         current = cgroup_path not in self.outdated
-        return Attachment(cgroup_path, target.cgroup_id, current, target.limits)
+        shaped = cgroup_path in self.shaped
+        return Attachment(cgroup_path, target.cgroup_id, current, target.limits, shaped)
 
     def attach(self, target: Target) -> None:
         """All or nothing."""
         self._call("attach")
         self.attached[target.cgroup_path] = target
         self.outdated.discard(target.cgroup_path)
+        self.shaped.discard(target.cgroup_path)
 
-    def set_limits(self, target: Target) -> None:
+    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
         """Only on what is attached."""
         self._call("set_limits")
         self.attached[target.cgroup_path] = target
+        (self.shaped.add if shaped else self.shaped.discard)(target.cgroup_path)
 
     def detach(self, cgroup_path: str) -> None:
         """Of any age."""
@@ -122,3 +136,62 @@ def make_proc(folder: Path, cgroup_root: Path, v1_root: Path | None = None) -> P
         lines.append(f"3 1 0:29 / {v1_root} rw,relatime - cgroup cgroup rw,cpu")
     (folder / "self/mountinfo").write_text("\n".join(lines) + "\n")
     return folder
+
+
+class FakeNetwork:
+    """Interfaces in a dictionary by cgroup path. ``fail`` names the operations that are refused."""
+
+    def __init__(self) -> None:
+        self.links: dict[str, tuple[Link, ...]] = {}
+        self.obstacles: dict[str, str] = {}
+        self.held: dict[int, tuple[Shaping, tuple[str, ...]]] = {}
+        self.passed_bytes: dict[int, int] = {}
+        self.fail: dict[str, str] = {}
+
+    def features(self) -> Mapping[str, str]:
+        """HTB only."""
+        return {"htb": "supported"}
+
+    def observe(self, cgroup_path: str, cgroup_id: int) -> Surroundings:
+        """As it was put last."""
+        shaping, names = self.held.get(cgroup_id, (None, ()))
+        links = tuple(
+            replace(link, shaping=shaping) if link.name in names else link
+            for link in self.links.get(cgroup_path, ())
+        )
+        there = {link.name for link in links}
+        return Surroundings(
+            links,
+            self.obstacles.get(cgroup_path, ""),
+            tuple(number for number, name in enumerate(names) if name not in there),
+        )
+
+    def shape(self, cgroup_id: int, shaping: Shaping, links: Sequence[Link]) -> None:
+        """All of them."""
+        self._call("shape")
+        self.held[cgroup_id] = shaping, tuple(link.name for link in links)
+
+    def unshape(self, cgroup_id: int) -> None:
+        """Whatever is there."""
+        self._call("unshape")
+        self.held.pop(cgroup_id, None)
+
+    def counters(self, cgroup_id: int) -> ShaperCounters | None:
+        """Distinct numbers, so that a mix-up shows."""
+        if cgroup_id not in self.held:
+            return None
+        passed = self.passed_bytes.get(cgroup_id, 13)
+        return ShaperCounters(31, 32_000_000, passed, 34, 35, 36, 37)
+
+    def shaped(self) -> frozenset[int]:
+        """Those that something is held for."""
+        return frozenset(self.held)
+
+    def changed(self, timeout_seconds: float) -> frozenset[str] | None:
+        """Nothing ever does."""
+        threading.Event().wait(timeout_seconds)
+        return frozenset()
+
+    def _call(self, operation: str) -> None:
+        if operation in self.fail:
+            raise DatapathError(self.fail[operation])

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from enforcer.datapath import abi, headers, libbpf
+from enforcer.datapath import abi, headers, libbpf, shaper_abi
 from enforcer.datapath.pins import UNFINISHED_PREFIX
 
 
@@ -47,6 +47,23 @@ def load(source_dir: Path, *extra_flags: str) -> tuple[object, dict[str, int]]:
     return module, fds
 
 
+def load_shaper(source_dir: Path) -> tuple[object, dict[str, int]]:
+    """The same for shaper.bpf.c."""
+    with tempfile.TemporaryDirectory(prefix="podpace-headers-") as tree:
+        flags = headers.write_tree(Path(tree))
+        os.environ["BCC_KERNEL_SOURCE"] = tree
+        from bcc import BPF, lib
+
+        module = BPF(
+            src_file=str(source_dir.resolve() / "shaper.bpf.c"),
+            cflags=[f"-I{source_dir.resolve()}", *flags],
+        )
+        fds = {shaper_abi.PROGRAM: module.load_func(shaper_abi.PROGRAM, BPF.SCHED_CLS).fd}
+        for name in shaper_abi.MAPS:
+            fds[name] = lib.bpf_table_fd(module.module, name.encode())
+    return module, fds
+
+
 def main(arguments: list[str]) -> int:
     """See the module's docstring."""
     source_dir, pin_dir = (Path(argument).resolve() for argument in arguments)
@@ -55,6 +72,12 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # bcc raises nothing narrower
         print(error, file=sys.stderr)
         return 1
+    try:
+        _shaper, shaper_fds = load_shaper(source_dir)
+    except Exception as error:  # without it, incoming traffic is policed
+        print(f"no shaper: {error}", file=sys.stderr)
+    else:
+        fds |= shaper_fds
     # Half a set of pins must never be adopted.
     unfinished = pin_dir.with_name(f"{UNFINISHED_PREFIX}{pin_dir.name}")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -87,7 +87,8 @@ class KernelDatapath:
         for generation in (self._current, *self._older):
             if limits is None and generation.same_abi:
                 limits = records.read_limits(generation, cgroup_id)
-        return Attachment(cgroup_path, cgroup_id, current, limits)
+        shaped = bool(self._current.fds) and records.is_shaped(self._current, cgroup_id)
+        return Attachment(cgroup_path, cgroup_id, current, limits, shaped)
 
     def attach(self, target: Target) -> None:
         """See ``ports.Datapath``.
@@ -123,10 +124,10 @@ class KernelDatapath:
             raise DatapathError(f"cannot limit {target.cgroup_path}: {error}") from error
         self._pace_earlier((target,))
 
-    def set_limits(self, target: Target) -> None:
+    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
         """See ``ports.Datapath``."""
         try:
-            self._write_limits(target)
+            self._write_limits(target, shaped=shaped)
         except OSError as error:
             raise DatapathError(
                 f"cannot change the limits of {target.cgroup_path}: {error}"
@@ -246,12 +247,13 @@ class KernelDatapath:
         finally:
             os.close(fd)
 
-    def _write_limits(self, target: Target) -> None:
+    def _write_limits(self, target: Target, *, shaped: bool = False) -> None:
         records.put_exempt(self._current, target.cgroup_id, target.limits.exempt_cidrs)
         record = abi.encode_limits(
             target.cgroup_id,
             target.limits,
             egress_fq=self._keeps_departure_times(target.cgroup_path),
+            ingress_shaped=shaped,
         )
         records.put_limits(self._current, target.cgroup_id, record)
 

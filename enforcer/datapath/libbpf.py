@@ -17,6 +17,7 @@ from typing import Final
 BPF_F_ALLOW_MULTI: Final = 2
 BPF_F_LOCK: Final = 4
 BPF_TRACE_ITER: Final = 28
+TCX_EGRESS: Final = 47
 _MAX_PROGRAMS: Final = 64
 _INFO_BYTES: Final = 232
 """sizeof(struct bpf_prog_info); the kernel takes a longer or a shorter one."""
@@ -116,6 +117,30 @@ def attached(cgroup_fd: int, hook: AttachType) -> tuple[int, ...]:
             cgroup_fd, int(hook), 0, ctypes.byref(flags), ids, ctypes.byref(count)
         ),
         "query programs",
+    )
+    return tuple(ids[: count.value])
+
+
+def attach_tcx(program_fd: int, ifindex: int) -> None:
+    """Attach at an interface's egress, beside whatever else is there (Linux 6.6)."""
+    _check(_lib().bpf_prog_attach(program_fd, ifindex, TCX_EGRESS, 0), "attach tcx")
+
+
+def detach_tcx(program_fd: int, ifindex: int) -> None:
+    """Detach this one program."""
+    _check(_lib().bpf_prog_detach2(program_fd, ifindex, TCX_EGRESS), "detach tcx")
+
+
+def attached_tcx(ifindex: int) -> tuple[int, ...]:
+    """Ids of the programs at an interface's egress; EINVAL where the kernel has no tcx."""
+    ids = (ctypes.c_uint32 * _MAX_PROGRAMS)()
+    count = ctypes.c_uint32(_MAX_PROGRAMS)
+    flags = ctypes.c_uint32()
+    _check(
+        _lib().bpf_prog_query(
+            ifindex, TCX_EGRESS, 0, ctypes.byref(flags), ids, ctypes.byref(count)
+        ),
+        "query tcx",
     )
     return tuple(ids[: count.value])
 

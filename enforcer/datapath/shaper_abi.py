@@ -1,0 +1,109 @@
+"""User space's view of bpf/shape.h. tests/kernel/test_layout.py compares the two."""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+PROGRAM: Final = "podpace_shape"
+MAPS: Final = ("links", "shapers", "shaped_flows", "shaper_exempt")
+QUEUE_HTB: Final = 0
+QUEUE_FQ: Final = 1
+LINK_EXEMPT_CIDRS: Final = 1
+LINK_OWN_CLSACT: Final = 2
+
+_NSEC_PER_SEC: Final = 10**9
+_COST_BITS: Final = 40
+"""A multiplier below 2^40 and a packet below 2^23 bytes: the product stays below 2^63."""
+_MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
+_LINK: Final = struct.Struct("=5Q6I")
+_SHAPER: Final = struct.Struct("=II15Q")
+LINK_BYTES: Final = _LINK.size
+SHAPER_BYTES: Final = _SHAPER.size
+_IFINDEX: Final = struct.Struct("=I")
+_CGROUP_ID: Final = struct.Struct("=Q")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRecord:
+    """struct link, without what follows from the rest."""
+
+    cgroup_id: int
+    rate_bytes_per_sec: int
+    burst_ns: int
+    queue: int
+    flags: int
+    sparse_class: int
+    bulk_class: int
+    direct_class: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShaperRecord:
+    """struct shaper, without its lock."""
+
+    departs_at_ns: int
+    sparse_until_ns: int
+    window_started_at_ns: int
+    window: int
+    window_flows: int
+    active_flows: int
+    delay_ns: int
+    seen_at_ns: int
+    limited_ns: int
+    passed_bytes: int
+    passed_packets: int
+    sparse_packets: int
+    dropped_bytes: int
+    dropped_packets: int
+    marked_packets: int
+
+
+def cost_factor(rate_bytes_per_sec: int) -> tuple[int, int]:
+    """(multiplier, shift) with ``bytes * multiplier >> shift`` the ns that bytes take."""
+    rate = min(rate_bytes_per_sec, _MAX_RATE_BYTES_PER_SEC)
+    scaled = (_NSEC_PER_SEC << 63) // rate
+    surplus_bits = max(0, scaled.bit_length() - _COST_BITS)
+    return scaled >> surplus_bits, 63 - surplus_bits
+
+
+def link_key(ifindex: int) -> bytes:
+    """Key of links."""
+    return _IFINDEX.pack(ifindex)
+
+
+def link_key_ifindex(key: bytes) -> int:
+    """See :func:`link_key`."""
+    return int(_IFINDEX.unpack(key)[0])
+
+
+def shaper_key(cgroup_id: int) -> bytes:
+    """Key of shapers."""
+    return _CGROUP_ID.pack(cgroup_id)
+
+
+def encode_link(record: LinkRecord) -> bytes:
+    """A value of links."""
+    return _LINK.pack(
+        record.cgroup_id,
+        record.rate_bytes_per_sec,
+        record.burst_ns,
+        *cost_factor(record.rate_bytes_per_sec),
+        record.queue,
+        record.flags,
+        record.sparse_class,
+        record.bulk_class,
+        record.direct_class,
+        0,
+    )
+
+
+def decode_link(value: bytes) -> LinkRecord:
+    """The inverse of :func:`encode_link`."""
+    cgroup_id, rate, burst_ns, _multiplier, _shift, *words, _reserved = _LINK.unpack(value)
+    return LinkRecord(cgroup_id, rate, burst_ns, *words)
+
+
+def decode_shaper(value: bytes) -> ShaperRecord:
+    """A value of shapers."""
+    _lock, _reserved, *words = _SHAPER.unpack(value)
+    return ShaperRecord(*words)

@@ -1,0 +1,119 @@
+"""Where a cgroup's incoming traffic comes from: which interfaces on the host lead to it."""
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from enforcer.namespaces import network_namespaces, processes
+from enforcer.net.links import NO_ID, Interface, LinkTable, interfaces_inside, namespace_id
+from enforcer.net.rtnetlink import Netlink
+
+_SCAN_KEPT_SECONDS: Final = 2.0
+_OWN: Final = "/proc/self/ns/net"
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The interfaces on the host that lead to a target, or why not all of its traffic passes."""
+
+    interfaces: tuple[Interface, ...] = ()
+    obstacle: str = ""
+    namespace_ids: frozenset[int] = frozenset()
+    """As this namespace numbers the target's; for events."""
+
+
+class Discovery:
+    """Finds them. One user at a time; raises OSError."""
+
+    def __init__(self, netlink: Netlink, table: LinkTable) -> None:
+        self._netlink = netlink
+        self._table = table
+        self._own_inode = Path(_OWN).stat().st_ino
+        self._scanned_at = float("-inf")
+        self._scan: Mapping[int, frozenset[int]] = {}
+
+    def find(self, cgroup_path: str) -> Ways:
+        """The ways to the processes of a cgroup."""
+        namespaces = network_namespaces([cgroup_path])
+        if not namespaces:
+            return Ways(obstacle="no process runs in it yet")
+        if self._own_inode in namespaces:
+            return Ways(obstacle="it uses the host's network")
+        if self._has_strangers(cgroup_path, namespaces):
+            return Ways(obstacle="other cgroups share its network namespace")
+        found: list[Interface] = []
+        ids: set[int] = set()
+        for path in namespaces.values():
+            number = namespace_id(self._netlink, path)
+            ids.add(number)
+            ways = self._into(path, number)
+            if ways.obstacle:
+                return Ways(obstacle=ways.obstacle, namespace_ids=frozenset(ids - {NO_ID}))
+            found += ways.interfaces
+        return Ways(tuple(found), namespace_ids=frozenset(ids - {NO_ID}))
+
+    def _into(self, namespace_path: str, number: int) -> Ways:
+        """The host's ends of the veths in one namespace."""
+        table = self._table.all()
+        ends = {
+            link.peer_ifindex: link
+            for link in table.values()
+            if link.kind == "veth" and number != NO_ID and link.peer_namespace_id == number
+        }
+        found = []
+        for inside in interfaces_inside(namespace_path):
+            if not inside.is_up:
+                continue
+            end = ends.get(inside.ifindex)
+            if end is not None:
+                found.append(end)
+            elif _leads_out(inside):
+                kind = inside.kind or "hardware"
+                return Ways(obstacle=f"its {inside.name} ({kind}) has no veth on the host")
+        if not found:
+            return Ways(obstacle="no interface of it is a veth of this host")
+        return Ways(tuple(found))
+
+    def _has_strangers(self, cgroup_path: str, namespaces: Mapping[int, str]) -> bool:
+        """Whether processes of other cgroups live in these namespaces: they must not be limited.
+
+        From a scan of all processes that is up to two seconds old.
+        """
+        now = time.monotonic()
+        if now - self._scanned_at > _SCAN_KEPT_SECONDS:
+            self._scan, self._scanned_at = _scan_processes(), now
+        own = set(processes(cgroup_path))
+        for inode in namespaces:
+            strangers = self._scan.get(inode, frozenset()) - own
+            # One that has ended since, or moved into the cgroup, is none.
+            if any(_namespace_of(pid) == inode for pid in strangers):
+                return not strangers <= set(processes(cgroup_path))
+        return False
+
+
+def _leads_out(inside: Interface) -> bool:
+    """Hardware, or something that stands on an interface of another namespace.
+
+    A veth whose other end is not on the host belongs to a namespace inside the pod, and what is
+    stacked on another interface of the pod passes that one.
+    """
+    return not inside.kind or (inside.kind != "veth" and inside.peer_namespace_id != NO_ID)
+
+
+def _namespace_of(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    return 0
+
+
+def _scan_processes() -> dict[int, frozenset[int]]:
+    """Network namespace to the processes in it."""
+    found: dict[int, set[int]] = {}
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - half the time of iterdir
+        if entry.isdigit():
+            found.setdefault(_namespace_of(int(entry)), set()).add(int(entry))
+    return {inode: frozenset(pids) for inode, pids in found.items()}

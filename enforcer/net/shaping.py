@@ -1,0 +1,200 @@
+"""Implements ``ports.Network``: queues, programs and the shaper's records, on the host's veths."""
+
+import errno
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from enforcer.datapath.shaper import ShaperPrograms
+from enforcer.datapath.shaper_abi import LINK_EXEMPT_CIDRS, LINK_OWN_CLSACT, QUEUE_HTB, LinkRecord
+from enforcer.errors import DatapathError
+from enforcer.net import queues
+from enforcer.net.discovery import Discovery
+from enforcer.net.links import Interface, LinkTable, LinkWatch
+from enforcer.net.probes import probe_queues
+from enforcer.net.rtnetlink import Netlink
+from enforcer.state import Link, ShaperCounters, Shaping, Surroundings
+
+_IDLE_NS: Final = 10**9
+
+
+class LinkShaper:
+    """One user at a time."""
+
+    def __init__(self, programs: ShaperPrograms) -> None:
+        """Raises OSError."""
+        self._programs = programs
+        self._netlink = Netlink()
+        self._table = LinkTable()
+        self._watch = LinkWatch()
+        self._discovery = Discovery(self._netlink, self._table)
+        self._features = probe_queues()
+        self._records = programs.links()
+        self._namespace_ids: dict[str, frozenset[int]] = {}
+        self._obstacle = programs.refusal
+        if not self._obstacle and self._features["htb"] != "supported":
+            self._obstacle = f"this kernel cannot shape: {self._features['htb']}"
+
+    def features(self) -> Mapping[str, str]:
+        """See ``ports.Network``."""
+        tcx = "supported" if self._programs.has_tcx else "this kernel has none; clsact is used"
+        return {"shaper": self._obstacle or "supported", "tcx": tcx, **self._features}
+
+    def observe(self, cgroup_path: str, cgroup_id: int) -> Surroundings:
+        """See ``ports.Network``."""
+        owned = {
+            ifindex for ifindex, record in self._records.items() if self._is(record, cgroup_id)
+        }
+        if self._obstacle:
+            return Surroundings((), self._obstacle, tuple(owned))
+        with _failures("look at the interfaces of", cgroup_path):
+            ways = self._discovery.find(cgroup_path)
+            self._namespace_ids[cgroup_path] = ways.namespace_ids
+            links = tuple(self._look(interface, cgroup_id) for interface in ways.interfaces)
+        owned -= {link.ifindex for link in links}
+        return Surroundings(links, ways.obstacle, tuple(sorted(owned)))
+
+    def shape(self, cgroup_id: int, shaping: Shaping, links: Sequence[Link]) -> None:
+        """See ``ports.Network``."""
+        wanted = {link.ifindex for link in links}
+        with _failures("shape", ", ".join(link.name for link in links)):
+            self._programs.put_exempt(cgroup_id, shaping.exempt_cidrs)
+            for link in links:
+                self._put(link.ifindex, cgroup_id, shaping)
+            for ifindex, record in list(self._records.items()):
+                if self._is(record, cgroup_id) and ifindex not in wanted:
+                    self._remove(ifindex)
+
+    def unshape(self, cgroup_id: int) -> None:
+        """See ``ports.Network``."""
+        owned = [i for i, record in self._records.items() if self._is(record, cgroup_id)]
+        if not owned:
+            return
+        with _failures("take the queues off", f"interfaces {owned}"):
+            for ifindex in owned:
+                self._remove(ifindex)
+            self._programs.remove_shaper(cgroup_id)
+
+    def counters(self, cgroup_id: int) -> ShaperCounters | None:
+        """See ``ports.Network``."""
+        with _failures("read the shaper of", f"cgroup {cgroup_id}"):
+            record = self._programs.shaper(cgroup_id)
+        if record is None:
+            return None
+        idle = time.monotonic_ns() - record.seen_at_ns > _IDLE_NS
+        return ShaperCounters(
+            active_flows=0 if idle else max(record.active_flows, record.window_flows),
+            delay_ns=0 if idle else record.delay_ns,
+            passed_bytes=record.passed_bytes,
+            dropped_bytes=record.dropped_bytes,
+            dropped_packets=record.dropped_packets,
+            marked_packets=record.marked_packets,
+            limited_ns=record.limited_ns,
+        )
+
+    def shaped(self) -> frozenset[int]:
+        """See ``ports.Network``."""
+        return frozenset(record.cgroup_id for record in self._records.values())
+
+    def changed(self, timeout_seconds: float) -> frozenset[str] | None:
+        """See ``ports.Network``."""
+        changes = self._watch.wait(timeout_seconds)
+        if changes is None:
+            return None
+        numbers = {change.interface.peer_namespace_id for change in changes}
+        known = dict(self._namespace_ids)
+        return frozenset(
+            path for path, ids in known.items() if numbers and (numbers & ids or not ids)
+        )
+
+    @staticmethod
+    def _is(record: LinkRecord, cgroup_id: int) -> bool:
+        return record.cgroup_id == cgroup_id
+
+    def _look(self, interface: Interface, cgroup_id: int) -> Link:
+        found = queues.look(self._netlink, interface.ifindex)
+        record = self._records.get(interface.ifindex)
+        if not found.is_default and not found.is_ours:
+            obstacle = f"{found.root_kind} on {interface.name} is somebody else's"
+            return Link(interface.ifindex, interface.name, obstacle=obstacle)
+        if found.is_ours and record is not None and not self._is(record, cgroup_id):
+            obstacle = f"another target is shaped at {interface.name}"
+            return Link(interface.ifindex, interface.name, obstacle=obstacle)
+        shaping = None
+        if (
+            record is not None
+            and found.is_ours
+            and found.root_kind == "htb"
+            and self._programs.link(interface.ifindex) == record
+            and self._program_is_there(interface.ifindex, found)
+        ):
+            shaping = self._shaping(record)
+        return Link(interface.ifindex, interface.name, shaping)
+
+    def _shaping(self, record: LinkRecord) -> Shaping:
+        exempt: tuple[str, ...] = ()
+        if record.flags & LINK_EXEMPT_CIDRS:
+            exempt = self._programs.exempt(record.cgroup_id)
+        return Shaping(record.rate_bytes_per_sec, record.burst_ns, exempt)
+
+    def _program_is_there(self, ifindex: int, found: queues.Queues) -> bool:
+        """Today's, once: by tcx or by clsact."""
+        in_clsact = [self._programs.is_current(number) for number in found.egress_programs]
+        if self._programs.has_tcx and self._programs.tcx_is_current(ifindex):
+            return not in_clsact
+        return in_clsact == [True]
+
+    def _put(self, ifindex: int, cgroup_id: int, shaping: Shaping) -> None:
+        found = queues.look(self._netlink, ifindex)
+        before = self._records.get(ifindex)
+        own_clsact = 0 if before is None else before.flags & LINK_OWN_CLSACT
+        # Never both on one device: kernels of 2024 free clsact's memory under tcx.
+        by_tcx = self._programs.has_tcx and not found.has_clsact
+        if not by_tcx and not found.has_clsact:
+            own_clsact = LINK_OWN_CLSACT
+        record = LinkRecord(
+            cgroup_id,
+            shaping.rate_bytes_per_sec,
+            shaping.burst_ns,
+            QUEUE_HTB,
+            (LINK_EXEMPT_CIDRS if shaping.exempt_cidrs else 0) | own_clsact,
+            queues.SPARSE,
+            queues.BULK,
+            queues.DIRECT,
+        )
+        self._records[ifindex] = record
+        self._programs.put_link(ifindex, record)
+        queues.put_htb(self._netlink, ifindex, shaping.rate_bytes_per_sec, shaping.burst_ns)
+        if by_tcx:
+            self._programs.attach_tcx(ifindex)
+        else:
+            queues.put_program(self._netlink, ifindex, self._programs.program_fd)
+            self._programs.detach_tcx(ifindex)
+
+    def _remove(self, ifindex: int) -> None:
+        record = self._records[ifindex]
+        if ifindex in self._table.all():
+            try:
+                self._clear(ifindex, own_clsact=bool(record.flags & LINK_OWN_CLSACT))
+            except OSError as error:
+                if error.errno != errno.ENODEV:  # it went meanwhile, and all on it
+                    raise
+        self._programs.remove_link(ifindex)
+        del self._records[ifindex]
+
+    def _clear(self, ifindex: int, *, own_clsact: bool) -> None:
+        self._programs.detach_tcx(ifindex)
+        found = queues.look(self._netlink, ifindex)
+        if found.has_clsact:
+            queues.remove_program(self._netlink, ifindex, with_clsact=own_clsact)
+        if found.is_ours:
+            queues.remove_root(self._netlink, ifindex)
+
+
+@contextmanager
+def _failures(doing: str, where: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DatapathError(f"cannot {doing} {where}: {error}") from error
