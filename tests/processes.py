@@ -14,6 +14,8 @@ from typing import Any
 from tests.fakes import make_proc
 
 ROOT = Path(__file__).parents[1]
+HANGS_SECONDS = 180.0
+"""Whoever takes longer hangs; on an emulated processor some take a minute."""
 PODPACE = str(Path(sys.executable).with_name("podpace"))
 
 
@@ -37,7 +39,7 @@ class Daemon:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=HANGS_SECONDS)
 
     def client(self, *arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         """Run ``podpace`` against it."""
@@ -90,6 +92,6 @@ def client(*arguments: object, socket: Path, cwd: Path = ROOT) -> subprocess.Com
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANGS_SECONDS,
         check=False,
     )

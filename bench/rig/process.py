@@ -10,6 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+HANGS_SECONDS = 180.0
+"""A command that takes longer hangs; on an emulated processor some take a minute."""
 _ENTER_CGROUP = 'echo 0 >"$1" && shift && exec "$@"'
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -18,7 +20,7 @@ class RigError(Exception):
     """The rig could not be set up or an instrument failed. The message says what to do."""
 
 
-def sh(*argv: str | Path, stdin: str | None = None, timeout_seconds: float = 30) -> str:
+def sh(*argv: str | Path, stdin: str | None = None, timeout_seconds: float = HANGS_SECONDS) -> str:
     """Runs a command to its end and returns what it printed; raises RigError when it fails."""
     try:
         done = subprocess.run(
@@ -53,7 +55,7 @@ class Place:
             return inside
         return ["/bin/sh", "-c", _ENTER_CGROUP, "sh", str(self.cgroup / "cgroup.procs"), *inside]
 
-    def run(self, *argv: str | Path, timeout_seconds: float = 30) -> str:
+    def run(self, *argv: str | Path, timeout_seconds: float = HANGS_SECONDS) -> str:
         """Runs ``argv`` here to its end and returns what it printed; raises RigError."""
         return sh(*self.command(*argv), timeout_seconds=timeout_seconds)
 

@@ -12,7 +12,7 @@ import pytest
 from enforcer.errors import UnsupportedError
 from enforcer.targets import find_cgroup_root
 from tests.needs import missing
-from tests.processes import PODPACE, ROOT, Daemon, enforcer
+from tests.processes import HANGS_SECONDS, PODPACE, ROOT, Daemon, enforcer
 
 pytestmark = pytest.mark.slow_emulated
 SIGNALLED = 128
@@ -86,7 +86,7 @@ def test_a_signal_reaches_the_command(daemon, name):
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(getattr(signal, f"SIG{name}"))
-    output, error = process.communicate(timeout=10)
+    output, error = process.communicate(timeout=HANGS_SECONDS)
 
     assert (process.returncode, output, error) == (7, "got\n", "")
     assert not (daemon.tree / "podpace").exists()
@@ -151,7 +151,7 @@ def test_a_daemon_that_dies_meanwhile_does_not_change_the_exit_code(daemon):
     assert process.stdout.readline() == "ready\n"
     daemon.stop(signal.SIGKILL)
 
-    process.communicate("go\n", timeout=20)
+    process.communicate("go\n", timeout=HANGS_SECONDS)
 
     assert process.returncode == 5
     assert not (daemon.tree / "podpace").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.needs import missing
-from tests.processes import options
+from tests.processes import HANGS_SECONDS, options
 
 ENFORCER = str(Path(sys.executable).with_name("podpace-enforcer"))
 
@@ -20,7 +20,9 @@ def _as_root() -> None:
 
 
 def _one_line(*command: str, **more: object) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **more)  # type: ignore[call-overload]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=HANGS_SECONDS, check=False, **more
+    )  # type: ignore[call-overload]
     assert done.returncode == 1, done
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1, done.stderr
