@@ -11,7 +11,7 @@ ENGINE_PACKAGES := docker.io debootstrap
 # Where no image registry is reached: BASE=an image of your own.
 IMAGE_OPTIONS = $(if $(BASE),--build-arg BASE=$(BASE))
 
-.PHONY: help setup lint test test-vm test-long test-node test-images images dev demo bench bench-webhook
+.PHONY: help setup lint test test-vm test-long test-node test-images images dev demo bench bench-vm bench-webhook
 
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,11 @@ demo: setup ## A limited cgroup before your eyes, in under two minutes (root)
 
 bench: setup ## Side by side with the CNI bandwidth plugin; CELLS=… runs chosen cells (root)
 	@$(PYTHON) -m bench $(if $(CELLS),--cells '$(CELLS)') $(ARGS)
+
+bench-vm: setup ## The same for incoming traffic on Debian's kernel in QEMU; KERNEL=, CELLS= (root)
+	@$(PYTHON) -m tests.vm $(or $(KERNEL),6.1) --share bench --timeout-seconds 36000 -- \
+	  python -m bench --vm $(if $(CELLS),--cells '$(CELLS)') $(ARGS)
+	@$(PYTHON) -m bench --render
 
 bench-webhook: setup ## The webhook beside a minimal Go webhook, over TLS
 	@$(PYTHON) -m bench.webhook

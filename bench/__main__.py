@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from bench import results
-from bench.cells import MATRIX, Cell, select
+from bench.cells import MATRIX, VM_MATRIX, Cell, select
 from bench.figures import draw
 from bench.limiters import (
     CniBandwidth,
     Limiter,
+    PlainEdt,
     Podpace,
     Policer,
     Tbf,
@@ -30,10 +31,11 @@ from bench.limiters import (
 )
 from bench.measurement import Measurement, measure
 from bench.report import render
-from bench.rig import RigError, rig, terminating
+from bench.rig import Rig, RigError, path_delay, ping, rig, terminating
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
+VM_RESULTS = HERE / "results-vm.jsonl"
 PAGE = HERE / "RESULTS.md"
 PLOTS = HERE / "plots"
 DEFAULT_SECONDS = 6.0
@@ -44,15 +46,20 @@ SHORT_NAMES = {
     "cni": CniBandwidth.name,
     "tbf": Tbf.name,
     "bucket": Policer.name,
+    "edt": PlainEdt.name,
     "none": Unlimited.name,
 }
 
 Task = tuple[Cell, str]
 
 
-def tasks(cells: Sequence[Cell], only: set[str]) -> list[Task]:
-    """Cell by cell, all limiters of a cell next to one another."""
-    everywhere = (Podpace.name, CniBandwidth.name, Tbf.name, Policer.name)
+def tasks(cells: Sequence[Cell], only: set[str], vm: bool = False) -> list[Task]:
+    """Cell by cell, all limiters of a cell next to one another.
+
+    Plain EDT needs fq, which a virtual machine's kernel has.
+    """
+    last = PlainEdt.name if vm else Policer.name
+    everywhere = (Podpace.name, CniBandwidth.name, Tbf.name, last)
     free = (Unlimited.name, Podpace.name)
     return [
         (cell, name)
@@ -62,14 +69,15 @@ def tasks(cells: Sequence[Cell], only: set[str]) -> list[Task]:
     ]
 
 
-def run(console: Console, todo: Sequence[Task], seconds: float) -> None:
-    """Measures and appends each result as it comes. Raises RigError."""
-    results.append(RESULTS, {"machine": results.machine()})
+def run(console: Console, todo: Sequence[Task], seconds: float, path: Path) -> None:
+    """Measures and appends each result to ``path`` as it comes. Raises RigError."""
     with ExitStack() as stack:
         r = stack.enter_context(rig())
         limiters: dict[str, Limiter] = {
-            made.name: made for made in (CniBandwidth(), Tbf(), Policer(), Unlimited())
+            made.name: made for made in (CniBandwidth(), Tbf(), Policer(), PlainEdt(), Unlimited())
         }
+        idle = idle_pings(r, sorted({cell.rtt_ms for cell, _ in todo}))
+        results.append(path, {"machine": {**results.machine(), **idle}})
         if any(name == Podpace.name for _, name in todo):
             with console.status("starting podpace-enforcer"):
                 limiters[Podpace.name] = stack.enter_context(podpace(r))
@@ -91,10 +99,21 @@ def run(console: Console, todo: Sequence[Task], seconds: float) -> None:
             left = f"about {_duration(each * (len(todo) - number))} left"
             progress.update(bar, description=f"{cell.key}  [bold]{name}[/]", left=left)
             measurement = measure(r, limiters[name], cell, seconds)
-            results.append(RESULTS, measurement.to_json())
+            results.append(path, measurement.to_json())
             progress.advance(bar)
             progress.print(_line(measurement), highlight=False)
         progress.update(bar, description="measured", left="")
+
+
+def idle_pings(r: Rig, rtts_ms: Sequence[int]) -> dict[str, str]:
+    """What a ping takes when nothing else goes on, for each path."""
+    said = {}
+    for rtt_ms in rtts_ms:
+        with path_delay(r, rtt_ms), ping(r, 3) as pings:
+            answered = pings.result()
+        name = "idle ping" + (f", path of {rtt_ms} ms" if rtt_ms else "")
+        said[name] = f"p50 {answered.p50_ms:.2f}, p99 {answered.p99_ms:.2f} ms"
+    return said
 
 
 def _duration(seconds: float) -> str:
@@ -119,7 +138,7 @@ def _line(m: Measurement) -> str:
 def write_page(console: Console) -> None:
     """RESULTS.md and the plots, from everything measured so far."""
     found = results.read(RESULTS)
-    PAGE.write_text(render(found, draw(found, PLOTS)))
+    PAGE.write_text(render(found, draw(found, PLOTS), results.read(VM_RESULTS)))
     shown = PAGE.relative_to(HERE.parent)
     console.print(f"[green]✓[/] {shown}: {len(found.measurements)} results", highlight=False)
     for line in results.missed_goals(
@@ -136,6 +155,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="of a cell")
     parser.add_argument("--limiters", default=",".join(SHORT_NAMES), help="%(default)s")
     parser.add_argument("--fresh", action="store_true", help="measure everything again")
+    parser.add_argument("--vm", action="store_true", help="in a virtual machine: its own results")
     parser.add_argument("--render", action="store_true", help="only write RESULTS.md and the plots")
     return parser.parse_args()
 
@@ -146,12 +166,13 @@ def _todo(options: argparse.Namespace) -> list[Task]:
         raise RigError(f"no limiter {sorted(unknown)[0]!r}: choose from {', '.join(SHORT_NAMES)}")
     only = {SHORT_NAMES[name] for name in options.limiters.split(",")}
     chosen = options.cells.split()
-    todo = tasks(select(chosen or MATRIX), only)
+    matrix = VM_MATRIX if options.vm else MATRIX
+    todo = tasks(select(chosen or matrix), only, options.vm)
     if options.seconds < 3:
         raise RigError("a cell needs at least 3 seconds: rates count from the second one on")
     if chosen or options.fresh:
         return todo
-    done = results.read(RESULTS).measurements
+    done = results.read(VM_RESULTS if options.vm else RESULTS).measurements
     return [(cell, name) for cell, name in todo if (cell.key, name) not in done]
 
 
@@ -164,8 +185,10 @@ def main() -> int:
             if not options.render:
                 if os.geteuid() != 0:
                     raise RigError("namespaces and cgroups need root: sudo make bench")
-                run(console, _todo(options), options.seconds)
-            write_page(console)
+                path = VM_RESULTS if options.vm else RESULTS
+                run(console, _todo(options), options.seconds, path)
+            if not options.vm:
+                write_page(console)
     except KeyboardInterrupt:
         console.print("[yellow]interrupted[/]; everything has been taken away. make bench goes on")
         return 130

@@ -20,8 +20,11 @@ _KNOWN = (
     ["cubic", "bbr"],
     ["1", "10", "50"],
     ["v4", "v6"],
+    ["0ms", "10ms", "50ms"],
 )
-_FIELDS = "DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS,FAMILY"
+_FIELDS = "DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS,FAMILY,RTT"
+_LEFT_OUT = ("*", "*", "*", "*", "v4", "0ms")
+"""What the last fields are when they are left out."""
 MATRIX = (
     "*,*,*,*,v4",
     "*,*,cubic,10,v6",
@@ -29,6 +32,8 @@ MATRIX = (
     "*,none,cubic,*,v4",
 )
 """What a run without CELLS measures."""
+VM_MATRIX = ("ingress,10M,*,*,v4,*", "ingress,100M,*,*,v4,*")
+"""The same in a virtual machine, whose kernel has fq and netem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,16 @@ class Cell:
     """``udp`` for UDP, offered at twice the limit."""
     flows: int
     family: int
+    rtt_ms: int = 0
+    """Of the path, beyond the rig's own."""
 
     @property
     def key(self) -> str:
         """As it is written in CELLS."""
         limit = limit_text(self.limit_bits_per_sec) if self.limit_bits_per_sec else NO_LIMIT
-        fields = self.direction, limit, self.congestion_control, self.flows, f"v{self.family}"
+        fields = [self.direction, limit, self.congestion_control, self.flows, f"v{self.family}"]
+        if self.rtt_ms:
+            fields.append(f"{self.rtt_ms}ms")
         return ",".join(map(str, fields))
 
     @property
@@ -65,7 +74,7 @@ class Cell:
 def parse_cell(key: str) -> Cell:
     """One cell from its key. Raises RigError with what to write instead."""
     try:
-        direction, limit, congestion_control, flows, family = key.split(",")
+        direction, limit, congestion_control, flows, family, *rtt = key.split(",")
         bits = None if limit == NO_LIMIT else parse_bits_per_second("limit", limit)
         if isinstance(bits, Problem):
             raise RigError(f"cell {key}: {bits}")
@@ -75,8 +84,9 @@ def parse_cell(key: str) -> Cell:
             congestion_control,
             int(flows),
             int(family.removeprefix("v")),
+            *(int(field.removesuffix("ms")) for field in rtt),
         )
-    except ValueError as e:
+    except (TypeError, ValueError) as e:
         raise RigError(
             f"{key!r} is no cell: write {_FIELDS}, such as egress,10M,cubic,1 or '*,100M,*,10'"
         ) from e
@@ -85,12 +95,10 @@ def parse_cell(key: str) -> Cell:
 def expand(pattern: str) -> list[Cell]:
     """The cells of one pattern: wildcards pick among the matrix's values, words stand as they are.
 
-    Fields left out at the end are ``*``, the family ``v4``.
+    Fields left out at the end are ``*``, the family ``v4``, the path without a delay.
     """
     given = pattern.split(",")
-    fields = [*given, *["*"] * (len(_KNOWN) - 1 - len(given))]
-    if len(fields) < len(_KNOWN):
-        fields.append("v4")
+    fields = [*given, *_LEFT_OUT[len(given) :]]
     choices = [
         [value for value in known if fnmatchcase(value, field)]
         if any(wild in field for wild in "*?[")

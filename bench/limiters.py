@@ -188,6 +188,48 @@ class Policer:
                     process.wait()
 
 
+class PlainEdt:
+    """Departure times alone, on the pod's host-side veth, in front of fq."""
+
+    name = "plain EDT and fq"
+
+    @contextmanager
+    def applied(self, rig: Rig, direction: Direction, bits_per_sec: int) -> Iterator[Change]:
+        """Where TBF would be. Raises RigError where the kernel has no fq."""
+        port = _root_port(direction)
+        program = Path(__file__).with_name("edt.py")
+        pin = rig.bpffs / "edt"
+        rig.node.run(
+            *("tc", "qdisc", "replace", "dev", port, "root", "handle", "ed:", "fq"),
+            # More than two seconds of the rate, so that it is the horizon that drops.
+            *("limit", "1000000", "flow_limit", "1000000"),
+        )
+        try:
+            argv = [sys.executable, str(program), str(pin), str(bits_per_sec // 8)]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            with running(argv, **pipes) as process:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                if process.stdout.readline() != "ready\n":
+                    raise RigError("plain EDT did not start: see above")
+                rig.node.run("tc", "qdisc", "add", "dev", port, "clsact")
+                where = ("dev", port, "egress", "bpf", "direct-action", "object-pinned", pin)
+                rig.node.run("tc", "filter", "add", *where)
+
+                def change(bits: int) -> None:
+                    assert process.stdin is not None
+                    process.stdin.write(f"{bits // 8}\n")
+                    process.stdin.flush()
+
+                yield change
+        finally:
+            with shielded():
+                pin.unlink(missing_ok=True)
+                with suppress(RigError):
+                    rig.node.run("tc", "qdisc", "del", "dev", port, "clsact")
+                count_frames(rig.node, port)
+
+
 class Podpace:
     """Podpace, through its two commands. Make one with :func:`podpace`."""
 

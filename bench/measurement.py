@@ -13,6 +13,7 @@ from bench.rig import (
     RigError,
     bpf_stats,
     bulk,
+    path_delay,
     ping,
     socket_counters,
 )
@@ -70,7 +71,11 @@ def measure(rig: Rig, limiter: Limiter, cell: Cell, seconds: float) -> Measureme
     at = time.time()
     limit = cell.limit_bits_per_sec or HIGH_LIMIT_BITS_PER_SEC
     try:
-        with limiter.applied(rig, cell.direction, limit), bpf_stats() as stats:
+        with (
+            path_delay(rig, cell.rtt_ms),
+            limiter.applied(rig, cell.direction, limit),
+            bpf_stats() as stats,
+        ):
             return _measure(rig, limiter, cell, stats, seconds=seconds, at=at)
     except RigError as e:
         return Measurement(cell.key, limiter.name, seconds, at, error=str(e))

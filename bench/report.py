@@ -4,12 +4,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.cells import NO_LIMIT, Cell, parse_cell
-from bench.limiters import CniBandwidth, Podpace, Policer, Tbf, Unlimited
+from bench.limiters import CniBandwidth, PlainEdt, Podpace, Policer, Tbf, Unlimited
 from bench.measurement import Measurement
 from bench.results import Results, missed_goals
 from bench.units import rate_text
 
-ORDER = (Podpace.name, CniBandwidth.name, Tbf.name, Policer.name, Unlimited.name)
+ORDER = (
+    Podpace.name,
+    CniBandwidth.name,
+    Tbf.name,
+    PlainEdt.name,
+    Policer.name,
+    Unlimited.name,
+)
 _INTRODUCTION = """\
 # Side by side
 
@@ -24,6 +31,7 @@ machines; the comparison holds. Made by `python -m bench --render` from
   (2^32 - 1 bits: 512 MiB pass before the limit begins to hold, and as much may queue).
 - **TBF, 2 ms burst**: what a careful administrator would set by hand; queue 25 ms.
 - **dropping bucket**: a plain token bucket in cgroup_skb, burst 20 ms.
+- **plain EDT and fq**: one clock of departure times on the host-side veth, 2 s horizon.
 
 Limits count Ethernet frame bytes. *Utilisation* is the goodput after the first second as a part of
 what full frames carry within the limit (IPv4 TCP: 0.956 of it). *Retransmits* count the whole run,
@@ -32,8 +40,8 @@ as 2000 ms.
 """
 
 
-def render(results: Results, plots: Sequence[Path]) -> str:
-    """The whole page."""
+def render(results: Results, plots: Sequence[Path], vm: Results | None = None) -> str:
+    """The whole page; ``vm`` is what was measured in a virtual machine."""
     by_cell: dict[Cell, dict[str, Measurement]] = {}
     for (key, limiter), measurement in results.measurements.items():
         by_cell.setdefault(parse_cell(key), {})[limiter] = measurement
@@ -50,6 +58,8 @@ def render(results: Results, plots: Sequence[Path]) -> str:
             ]
             if rows:
                 parts.append(_overview(f"{name}, {direction}", rows, by_cell, udp))
+    if vm and vm.measurements:
+        parts.append(_in_vm(vm))
     free = [c for c in cells if not c.limit_bits_per_sec]
     if free:
         parts.append(_free(free, by_cell))
@@ -62,11 +72,36 @@ def render(results: Results, plots: Sequence[Path]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_VM_INTRODUCTION = """\
+## In a virtual machine
+
+By `make bench-vm`: Debian's kernel, which has fq and netem, on an emulated processor. Rates are
+within its reach, but everything takes longer than on a real one: compare with the idle ping below,
+and one limiter with another. Senders know nothing of Podpace. The path's delay is netem's, behind
+the sender's interface.
+"""
+
+
+def _in_vm(vm: Results) -> str:
+    by_cell: dict[Cell, dict[str, Measurement]] = {}
+    for (key, limiter), measurement in vm.measurements.items():
+        by_cell.setdefault(parse_cell(key), {})[limiter] = measurement
+    rows = "\n".join(f"| {name} | {value} |" for name, value in vm.machine.items())
+    parts = [_VM_INTRODUCTION, f"| | |\n|---|---|\n{rows}"]
+    for direction in ("egress", "ingress"):
+        cells = sorted((c for c in by_cell if c.direction == direction), key=_order)
+        if cells:
+            table = _overview(f"TCP, {direction}, in a virtual machine", cells, by_cell, udp=False)
+            parts.append(f"#{table}")
+    return "\n\n".join(parts)
+
+
 def _order(cell: Cell) -> tuple[object, ...]:
     return (
         cell.is_udp,
         cell.family,
         cell.direction != "egress",
+        cell.rtt_ms,
         cell.limit_bits_per_sec or 0,
         cell.congestion_control != "cubic",
         cell.flows,
@@ -84,8 +119,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _name(cell: Cell) -> str:
-    _, limit, congestion_control, flows, family = cell.key.split(",")
-    return f"{limit} {congestion_control} {flows}" + (" v6" if family == "v6" else "")
+    _, limit, congestion_control, flows, family, *_ = cell.key.split(",")
+    path = f", path of {cell.rtt_ms} ms" if cell.rtt_ms else ""
+    return f"{limit} {congestion_control} {flows}" + (" v6" if family == "v6" else "") + path
 
 
 def _overview(

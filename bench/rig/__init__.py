@@ -24,7 +24,7 @@ from bench.rig.probes import (
     requests,
 )
 from bench.rig.process import Place, RigError, running, shielded, terminating
-from bench.rig.topology import Rig, cgroup2_mount, leftovers, private_bpffs, rig
+from bench.rig.topology import Rig, cgroup2_mount, leftovers, path_delay, private_bpffs, rig
 
 __all__ = [
     "BulkResult",
@@ -45,6 +45,7 @@ __all__ = [
     "cgroup2_mount",
     "connects",
     "leftovers",
+    "path_delay",
     "ping",
     "private_bpffs",
     "requests",

@@ -170,6 +170,26 @@ def count_frames(node: Place, port: str) -> None:
     node.run("tc", "qdisc", "replace", "dev", port, "root", "handle", "fc:", "pfifo")
 
 
+@contextmanager
+def path_delay(rig: Rig, rtt_ms: int) -> Iterator[None]:
+    """A longer path, by netem behind the peer's interface; nothing where it is 0.
+
+    Raises RigError where the kernel has no netem.
+    """
+    if not rtt_ms:
+        yield
+        return
+    rig.peer.run(
+        *("tc", "qdisc", "replace", "dev", "eth0", "root"),
+        *("netem", "delay", f"{rtt_ms}ms", "limit", "100000"),
+    )
+    try:
+        yield
+    finally:
+        with shielded():
+            rig.peer.run("tc", "qdisc", "del", "dev", "eth0", "root")
+
+
 def _batch(namespace: str, commands: list[str]) -> None:
     sh("ip", "-n", namespace, "-batch", "-", stdin="\n".join(commands))
 
