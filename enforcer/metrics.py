@@ -30,6 +30,11 @@ _GAUGES: tuple[tuple[str, str, Callable[[Counters], float]], ...] = (
         lambda c: c.share_bytes_per_sec,
     ),
     ("podpace_active_flows", "Flows that sent data lately.", lambda c: c.active_flows),
+    (
+        "podpace_delay_seconds",
+        "What a packet waits that has to wait its turn.",
+        lambda c: c.delay_ns / 1e9,
+    ),
 )
 
 
