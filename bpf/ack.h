@@ -95,12 +95,12 @@ learn_waiting(struct direction_state *in, const struct direction_limit *limit, u
     in->greedy_flows_q8 = least_q8;
 }
 
-/* The longest that an ACK of this flow may wait: MAX_ACK_WAIT_NS more than the smallest window
- * takes at its share. */
+/* The longest that an ACK of this flow may wait: MAX_ACK_WAIT_NS more than two of the smallest
+ * windows take at its share. */
 static inline __attribute__((always_inline)) u64 longest_ack_wait_ns(u64 share_bytes_per_sec)
 {
     return MAX_ACK_WAIT_NS +
-           MIN_RECEIVE_SEGMENTS * FULL_FRAME_BYTES * NSEC_PER_SEC / (share_bytes_per_sec + 1);
+           2 * MIN_RECEIVE_SEGMENTS * FULL_FRAME_BYTES * NSEC_PER_SEC / (share_bytes_per_sec + 1);
 }
 
 /* Charges what an ACK acknowledges to the flow's clock. */

@@ -18,9 +18,9 @@
 #define FLAG_EGRESS_FQ    2 /* the target's own interface carries fq: departure times are honoured */
 #define FLAG_INGRESS_ACK  8 /* ACKs wait at ACK_CLASS, and so pace what comes in */
 
-/* Where ACKs wait: the second band of a prio qdisc (handle 7ace:) on the target's interface. In one
+/* Where ACKs wait: the second band of a prio qdisc (handle 7bd1:) on the target's interface. In one
  * fq with the rest, data and urgent ACKs of a socket would wait behind its held ACKs. */
-#define ACK_CLASS 0x7ace0002
+#define ACK_CLASS 0x7bd10002
 
 /* One direction's limit, with what follows from it, so that no packet pays for a division.
  * rate 0: not limited. */

@@ -27,7 +27,7 @@ from tests.kernel.programs import (
 
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
 INGRESS_ONLY = Limits(ingress=LIMIT)
-ACK_CLASS = 0x7ACE0002
+ACK_CLASS = 0x7BD10002
 SEQUENCE, SEGMENTS, WINDOW = 2**32 - 2000, 70, 512
 RTT_US = 300
 FIN, RST, PSH = 1, 4, 8

@@ -1,0 +1,183 @@
+"""Incoming TCP from a sender that knows nothing of us, paced by the pod's own ACKs.
+
+Needs sch_fq, which the machine that tests natively may lack: run in a virtual machine.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from bench.rig import PingResult, Rig, TcpLoad, UdpLoad, bulk, ping, rig
+from contract.names import Direction
+from tests.vm.guest.acks import Paced, Programs, load, paced
+
+MBIT = 10**6
+SETTLED_SECONDS = 1
+IDLE_MARGIN_MS = 5
+
+
+@pytest.fixture(scope="module")
+def programs() -> Programs:
+    """The programs, compiled once."""
+    return load()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A limit and who sends against it."""
+
+    mbit: int
+    congestion_control: str
+    flows: int
+    rtt_ms: int = 0
+    family: int = 4
+
+    def __str__(self) -> str:
+        control = self.congestion_control
+        return f"{self.mbit}M-{control}-{self.flows}-{self.rtt_ms}ms-IPv{self.family}"
+
+    def load(self, seconds: float) -> TcpLoad:
+        """What the peer sends."""
+        return TcpLoad(
+            Direction.INGRESS,
+            seconds=seconds,
+            flows=self.flows,
+            congestion_control=self.congestion_control,
+            family=self.family,
+        )
+
+
+SOME = [
+    Cell(10, "cubic", 1, 50),
+    Cell(10, "bbr", 10),
+    Cell(10, "cubic", 50),
+    Cell(100, "cubic", 1, 50),
+    Cell(100, "bbr", 1),
+    Cell(100, "cubic", 10, 10, family=6),
+    Cell(100, "cubic", 50),
+]
+ALL = [
+    Cell(mbit, control, flows, rtt_ms)
+    for mbit in (10, 100)
+    for control in ("cubic", "bbr")
+    for flows in (1, 10, 50)
+    for rtt_ms in (0, 10, 50)
+]
+CELLS = [*SOME, *(pytest.param(cell, marks=pytest.mark.long) for cell in ALL if cell not in SOME)]
+
+
+@contextmanager
+def limited(programs: Programs, mbit: int, rtt_ms: int = 0) -> Iterator[Paced]:
+    """A pod whose incoming traffic is limited, that far from its peer."""
+    with rig() as r:
+        if rtt_ms:
+            delay = ("delay", f"{rtt_ms}ms", "limit", "100000")
+            r.peer.run("tc", "qdisc", "replace", "dev", "eth0", "root", "netem", *delay)
+        with paced(programs, r, mbit * MBIT) as target:
+            yield target
+
+
+def idle(r: Rig) -> PingResult:
+    """What pings take without any load."""
+    with ping(r, 2) as pings:
+        return pings.result()
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_plain_senders_use_the_limit_and_nothing_queues(programs: Programs, cell: Cell) -> None:
+    """0.97 to 1.01 of the limit after the first second, in equal parts; a ping does not notice.
+
+    After the first second no data packet is dropped, and no sender's timer runs out. The first
+    brings 1.1 s of the limit and 150 kB at most.
+    """
+    seconds = 6
+    with limited(programs, cell.mbit, cell.rtt_ms) as target:
+        calm = idle(target.rig)
+        with ping(target.rig, seconds) as pings, bulk(target.rig, cell.load(seconds)) as load:
+            target.wait_for_traffic()
+            time.sleep(SETTLED_SECONDS)
+            settled, timeouts = target.state(), target.timeouts()
+            result, answers = load.result(), pings.result()
+            after = target.state()
+    most = cell.mbit * MBIT * load.load.payload_of_frame
+    assert 0.97 <= result.goodput_bits_per_sec(SETTLED_SECONDS) / most <= 1.01
+    assert after.ingress.dropped_packets == settled.ingress.dropped_packets
+    assert timeouts() == 0
+    assert result.first_second_frame_bytes() <= 1.1 * cell.mbit * MBIT / 8 + 150_000
+    assert result.jain_index() >= 0.95
+    assert answers.lost == 0
+    assert answers.p50_ms <= calm.p50_ms + IDLE_MARGIN_MS
+
+
+@pytest.mark.parametrize("rtt_ms", [0, 50])
+def test_a_flow_that_comes_gets_its_share_and_gives_it_back(
+    programs: Programs, rtt_ms: int
+) -> None:
+    """Within a second each; meanwhile the two use the limit."""
+    cell = Cell(100, "cubic", 1, rtt_ms)
+    most = cell.mbit * MBIT * cell.load(1).payload_of_frame
+    with (
+        limited(programs, cell.mbit, rtt_ms) as target,
+        bulk(target.rig, cell.load(10)) as host,
+    ):
+        target.wait_for_traffic()
+        time.sleep(2)
+        guest_load = TcpLoad(Direction.INGRESS, seconds=4, port=5301)
+        with bulk(target.rig, guest_load) as guest:
+            came_at = guest.started_at - host.started_at
+            left = guest.result()
+        host_bits = host.result().bits_per_sec_by_interval()
+
+    def host_part(from_seconds: float, until_seconds: float) -> float:
+        part = host_bits[round(from_seconds * 10) : round(until_seconds * 10)]
+        return sum(part) / len(part) / most
+
+    assert host_part(came_at + 1.2, came_at + 3.8) == pytest.approx(0.5, abs=0.06)
+    assert left.goodput_bits_per_sec(1) / most == pytest.approx(0.5, abs=0.06)
+    assert host_part(came_at + 5.5, 10) >= 0.95
+
+
+def test_flows_both_ways_do_not_hold_each_other_up(programs: Programs) -> None:
+    """Upload and download at once: incoming is held to its limit, the ping notices neither."""
+    cell = Cell(10, "cubic", 4)
+    with limited(programs, cell.mbit) as target:
+        upload = TcpLoad(
+            Direction.EGRESS, seconds=6, flows=2, port=5301, flow_bits_per_sec=10 * MBIT
+        )
+        with bulk(target.rig, cell.load(6)) as down, bulk(target.rig, upload) as up:
+            incoming, outgoing = down.result(), up.result()
+    most = cell.mbit * MBIT * down.load.payload_of_frame
+    # The upload's ACKs come in too, and count.
+    assert 0.9 <= incoming.goodput_bits_per_sec(1) / most <= 1.01
+    assert outgoing.goodput_bits_per_sec(1) >= 0.9 * 20 * MBIT
+
+
+def test_a_lossy_path_is_used_as_well_with_paced_acks(programs: Programs) -> None:
+    """With one packet in two hundred lost on the way, recovery is as quick as it is without us."""
+    cell = Cell(10, "bbr", 4)
+    with limited(programs, cell.mbit) as target:
+        lossy = ("loss", "0.5%", "delay", "5ms", "limit", "100000")
+        target.rig.peer.run("tc", "qdisc", "replace", "dev", "eth0", "root", "netem", *lossy)
+        with bulk(target.rig, cell.load(6)) as load:
+            result = load.result()
+    assert result.goodput_bits_per_sec(1) >= 0.93 * cell.mbit * MBIT * load.load.payload_of_frame
+
+
+def test_udp_is_bounded_and_a_query_beside_it_is_answered(programs: Programs) -> None:
+    """No ACK paces datagrams: twice the limit is cut to it, and small packets pass."""
+    with limited(programs, 10) as target:
+        flood = UdpLoad(Direction.INGRESS, offered_bits_per_sec=20 * MBIT, seconds=6)
+        with ping(target.rig, 6) as pings, bulk(target.rig, flood) as load:
+            result, answers = load.result(), pings.result()
+    assert 0.95 <= result.goodput_bits_per_sec(1) / (10 * MBIT * flood.payload_of_frame) <= 1.01
+    assert answers.lost == 0
+
+
+def test_an_application_keeps_its_own_smaller_window(programs: Programs) -> None:
+    """A receiver that asked for a window of 8 kB before it connected is told of no larger one."""
+    with limited(programs, 100) as target:
+        assert target.largest_window_of(clamp_bytes=8192, seconds=2) <= 8192
+        assert target.largest_window_of(clamp_bytes=0, seconds=2) > 8192
