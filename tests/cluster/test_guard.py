@@ -272,13 +272,23 @@ def test_live_changes_need_a_verb_where_the_cluster_asks_for_it(
         refused = until(change, lambda response: not response.is_success)
         other = editor.try_patch(f"{path}/a", {"metadata": {"annotations": {"a": "b"}}})
         created = editor.http.post(path, json=pod({EGRESS: "10M"}, name="b"))
-        _grant(admin, rights, "changer", ["change-bandwidth"])
+        # As the page on security tells it.
+        for command in (
+            ("role", "--verb=change-bandwidth", "--resource=pods"),
+            ("rolebinding", "--role=bandwidth", "--user=editor"),
+        ):
+            kind, *rest = command
+            done = installation.plane.kubectl("create", kind, "bandwidth", "-n", namespace, *rest)
+            assert done.returncode == 0, done.stderr
+        asked = ("auth", "can-i", "change-bandwidth", "pods", "-n", namespace)
+        can = installation.plane.kubectl(*asked, user="editor")
         allowed = until(change, lambda response: response.is_success)
 
     assert refused.status_code == 403
     assert "needs the verb change-bandwidth on pods" in refused.text
     assert other.is_success, other.text
     assert created.is_success, created.text
+    assert can.stdout == "yes\n"
     written = allowed.json()["metadata"]
     assert written["labels"][EGRESS_LABEL] == written["annotations"][EGRESS].replace("M", "000000")
 
