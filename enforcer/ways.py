@@ -22,6 +22,8 @@ class Way:
     is_shaped: bool
     why: str = ""
     """Why not better."""
+    is_paced: bool = False
+    """Besides: by the target's own ACKs."""
 
 
 def ingress_way(target: Target, observation: Observation) -> Way:
@@ -37,7 +39,9 @@ def ingress_way(target: Target, observation: Observation) -> Way:
     if observation.bypassed:
         names = ", ".join(link.name for link in around.links)
         return Way(False, f"packets reach it that did not pass {names}")
-    return Way(True)
+    for obstacle in filter(None, (link.pace_obstacle for link in around.links)):
+        return Way(True, obstacle)
+    return Way(True, is_paced=True)
 
 
 class Bypass:
@@ -69,7 +73,8 @@ class Bypass:
         return replace(observation, bypassed=self._found.get(path) == links)
 
     def known(self, path: str, observation: Observation) -> Observation:
-        """The observation, with what was found before."""
+        """The observation, with what was found before: nothing was shaped since the last look."""
+        self._seen.pop(path, None)
         links = frozenset(link.ifindex for link in observation.surroundings.links)
         return replace(observation, bypassed=self._found.get(path) == links)
 
@@ -85,13 +90,16 @@ def _is_clearly_less(shaped_bytes: int, received_bytes: int) -> bool:
     return missing > _UNDER_WAY_BYTES and missing > received_bytes // 10
 
 
-def shaping_of(limits: Limits) -> Shaping | None:
+def shaping_of(limits: Limits, *, paces: bool = False) -> Shaping | None:
     """What an interface has to hold; None for no limit."""
     limit = limits.ingress
     if limit is None:
         return None
     return Shaping(
-        limit.rate_bytes_per_sec, shaped_burst_ns(limit), tuple(sorted(limits.exempt_cidrs))
+        limit.rate_bytes_per_sec,
+        shaped_burst_ns(limit),
+        tuple(sorted(limits.exempt_cidrs)),
+        paces,
     )
 
 
@@ -115,9 +123,9 @@ def with_way(
         counters,
         ingress=replace(
             ingress,
-            enforcement="shaped",
-            why="this kernel has no fq to pace with",
-            active_flows=shaper.active_flows,
+            enforcement="paced" if way.is_paced else "shaped",
+            why=way.why,
+            active_flows=ingress.active_flows if way.is_paced else shaper.active_flows,
             dropped_bytes=ingress.dropped_bytes + shaper.dropped_bytes,
             dropped_packets=ingress.dropped_packets + shaper.dropped_packets,
             marked_packets=ingress.marked_packets + shaper.marked_packets,

@@ -28,6 +28,7 @@ class FakeDatapath:
         self.attached: dict[str, Target] = {}
         self.outdated: set[str] = set()
         self.shaped: set[str] = set()
+        self.paced: set[str] = set()
         self.fail: dict[str, str] = {}
         self.calls: list[str] = []
         self.tended = threading.Event()
@@ -44,8 +45,14 @@ class FakeDatapath:
         if target is None or not Path(cgroup_path).exists():
             return None
         current = cgroup_path not in self.outdated
-        shaped = cgroup_path in self.shaped
-        return Attachment(cgroup_path, target.cgroup_id, current, target.limits, shaped)
+        return Attachment(
+            cgroup_path,
+            target.cgroup_id,
+            current,
+            target.limits,
+            shaped=cgroup_path in self.shaped,
+            paced=cgroup_path in self.paced,
+        )
 
     def attach(self, target: Target) -> None:
         """All or nothing."""
@@ -53,12 +60,14 @@ class FakeDatapath:
         self.attached[target.cgroup_path] = target
         self.outdated.discard(target.cgroup_path)
         self.shaped.discard(target.cgroup_path)
+        self.paced.discard(target.cgroup_path)
 
-    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
+    def set_limits(self, target: Target, *, shaped: bool = False, paced: bool = False) -> None:
         """Only on what is attached."""
         self._call("set_limits")
         self.attached[target.cgroup_path] = target
         (self.shaped.add if shaped else self.shaped.discard)(target.cgroup_path)
+        (self.paced.add if paced else self.paced.discard)(target.cgroup_path)
 
     def detach(self, cgroup_path: str) -> None:
         """Of any age."""

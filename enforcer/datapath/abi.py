@@ -170,9 +170,9 @@ def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
     return Limits(ingress, egress, list(_MODES)[mode], exempt_cidrs)
 
 
-def is_shaped(value: bytes) -> bool:
-    """Whether a record was written with ``ingress_shaped``."""
-    return bool(_LIMITS.unpack(value)[2] & FLAG_INGRESS_SHAPED)
+def decode_flags(value: bytes) -> int:
+    """The flags of a record."""
+    return int(_LIMITS.unpack(value)[2])
 
 
 NO_LIMITS: Final = bytes(LIMITS_BYTES)

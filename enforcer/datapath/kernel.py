@@ -87,8 +87,15 @@ class KernelDatapath:
         for generation in (self._current, *self._older):
             if limits is None and generation.same_abi:
                 limits = records.read_limits(generation, cgroup_id)
-        shaped = bool(self._current.fds) and records.is_shaped(self._current, cgroup_id)
-        return Attachment(cgroup_path, cgroup_id, current, limits, shaped)
+        flags = records.read_flags(self._current, cgroup_id) if self._current.fds else 0
+        return Attachment(
+            cgroup_path,
+            cgroup_id,
+            current,
+            limits,
+            shaped=bool(flags & abi.FLAG_INGRESS_SHAPED),
+            paced=bool(flags & abi.FLAG_INGRESS_ACK),
+        )
 
     def attach(self, target: Target) -> None:
         """See ``ports.Datapath``.
@@ -124,10 +131,10 @@ class KernelDatapath:
             raise DatapathError(f"cannot limit {target.cgroup_path}: {error}") from error
         self._pace_earlier((target,))
 
-    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
+    def set_limits(self, target: Target, *, shaped: bool = False, paced: bool = False) -> None:
         """See ``ports.Datapath``."""
         try:
-            self._write_limits(target, shaped=shaped)
+            self._write_limits(target, shaped=shaped, paced=paced)
         except OSError as error:
             raise DatapathError(
                 f"cannot change the limits of {target.cgroup_path}: {error}"
@@ -247,13 +254,14 @@ class KernelDatapath:
         finally:
             os.close(fd)
 
-    def _write_limits(self, target: Target, *, shaped: bool = False) -> None:
+    def _write_limits(self, target: Target, *, shaped: bool = False, paced: bool = False) -> None:
         records.put_exempt(self._current, target.cgroup_id, target.limits.exempt_cidrs)
         record = abi.encode_limits(
             target.cgroup_id,
             target.limits,
             egress_fq=self._keeps_departure_times(target.cgroup_path),
             ingress_shaped=shaped,
+            ingress_ack=paced,
         )
         records.put_limits(self._current, target.cgroup_id, record)
 

@@ -35,14 +35,14 @@ def read_limits(generation: Generation, cgroup_id: int) -> Limits | None:
     return abi.decode_limits(value[: abi.LIMITS_BYTES], tuple(sorted(exempt)))
 
 
-def is_shaped(generation: Generation, cgroup_id: int) -> bool:
-    """Whether the programs know that incoming traffic is shaped before it reaches them."""
+def read_flags(generation: Generation, cgroup_id: int) -> int:
+    """The flags of a target's limits; 0 where nothing was ever written."""
     value = libbpf.map_lookup(
         generation.fds["target_limits"],
         abi.map_key(cgroup_id),
         abi.LIMITS_BYTES * libbpf.possible_cpus(),
     )
-    return value is not None and abi.is_shaped(value[: abi.LIMITS_BYTES])
+    return 0 if value is None else abi.decode_flags(value[: abi.LIMITS_BYTES])
 
 
 def put_exempt(generation: Generation, cgroup_id: int, cidrs: Iterable[str]) -> None:

@@ -5,11 +5,18 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from enforcer.namespaces import network_namespaces, processes
-from enforcer.net.links import NO_ID, Interface, LinkTable, interfaces_inside, namespace_id
+from enforcer.net.links import (
+    NO_ID,
+    Inside,
+    Interface,
+    LinkTable,
+    interfaces_inside,
+    namespace_id,
+)
 from enforcer.net.rtnetlink import Netlink
 
 _SCAN_KEPT_SECONDS: Final = 2.0
@@ -22,6 +29,8 @@ class Ways:
 
     interfaces: tuple[Interface, ...] = ()
     obstacle: str = ""
+    insides: tuple[Inside, ...] = ()
+    """The other end of each, in the same order."""
     namespace_ids: frozenset[int] = frozenset()
     """As this namespace numbers the target's; for events."""
 
@@ -35,6 +44,7 @@ class Discovery:
         self._own_inode = Path(_OWN).stat().st_ino
         self._scanned_at = float("-inf")
         self._scan: Mapping[int, frozenset[int]] = {}
+        self._paths: dict[int, str] = {}
 
     def find(self, cgroup_path: str) -> Ways:
         """The ways to the processes of a cgroup."""
@@ -46,15 +56,18 @@ class Discovery:
         if self._has_strangers(cgroup_path, namespaces):
             return Ways(obstacle="other cgroups share its network namespace")
         found: list[Interface] = []
+        insides: list[Inside] = []
         ids: set[int] = set()
         for path in namespaces.values():
             number = namespace_id(self._netlink, path)
             ids.add(number)
+            self._paths[number] = path
             ways = self._into(path, number)
             if ways.obstacle:
                 return Ways(obstacle=ways.obstacle, namespace_ids=frozenset(ids - {NO_ID}))
             found += ways.interfaces
-        return Ways(tuple(found), namespace_ids=frozenset(ids - {NO_ID}))
+            insides += ways.insides
+        return Ways(tuple(found), "", tuple(insides), frozenset(ids - {NO_ID}))
 
     def _into(self, namespace_path: str, number: int) -> Ways:
         """The host's ends of the veths in one namespace."""
@@ -64,34 +77,55 @@ class Discovery:
             for link in table.values()
             if link.kind == "veth" and number != NO_ID and link.peer_namespace_id == number
         }
-        found = []
-        for inside in interfaces_inside(namespace_path):
+        found, insides = [], []
+        for seen in interfaces_inside(namespace_path):
+            inside = seen.interface
             if not inside.is_up:
                 continue
             end = ends.get(inside.ifindex)
             if end is not None:
                 found.append(end)
+                insides.append(seen)
             elif _leads_out(inside):
                 kind = inside.kind or "hardware"
                 return Ways(obstacle=f"its {inside.name} ({kind}) has no veth on the host")
         if not found:
             return Ways(obstacle="no interface of it is a veth of this host")
-        return Ways(tuple(found))
+        return Ways(tuple(found), "", tuple(insides))
 
-    def _has_strangers(self, cgroup_path: str, namespaces: Mapping[int, str]) -> bool:
-        """Whether processes of other cgroups live in these namespaces: they must not be limited.
+    def path_to(self, number: int) -> str | None:
+        """A path that opens the namespace with this number; None where no process is in it."""
+        known = self._paths.get(number)
+        with contextlib.suppress(OSError):
+            if known is not None and namespace_id(self._netlink, known) == number:
+                return known
+        for inode, pids in self._processes().items():
+            for pid in pids:
+                path = f"/proc/{pid}/ns/net"
+                with contextlib.suppress(OSError):
+                    if Path(path).stat().st_ino == inode:
+                        if namespace_id(self._netlink, path) == number:
+                            return path
+                        break
+        return None
 
-        From a scan of all processes that is up to two seconds old.
-        """
+    def _processes(self) -> Mapping[int, frozenset[int]]:
+        """Network namespace to processes, from a scan that is up to two seconds old."""
         now = time.monotonic()
         if now - self._scanned_at > _SCAN_KEPT_SECONDS:
             self._scan, self._scanned_at = _scan_processes(), now
+        return self._scan
+
+    def _has_strangers(self, cgroup_path: str, namespaces: Mapping[int, str]) -> bool:
+        """Whether processes of other cgroups live in these namespaces: they must not be limited."""
+        scan = self._processes()
         own = set(processes(cgroup_path))
         for inode in namespaces:
-            strangers = self._scan.get(inode, frozenset()) - own
-            # One that has ended since, or moved into the cgroup, is none.
-            if any(_namespace_of(pid) == inode for pid in strangers):
-                return not strangers <= set(processes(cgroup_path))
+            strangers = scan.get(inode, frozenset()) - own
+            if any(
+                _namespace_of(pid) == inode and not _is_below(pid, cgroup_path) for pid in strangers
+            ):
+                return True
         return False
 
 
@@ -108,6 +142,19 @@ def _namespace_of(pid: int) -> int:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/ns/net").stat().st_ino
     return 0
+
+
+def _is_below(pid: int, cgroup_path: str) -> bool:
+    """Whether a process belongs to the cgroup or one below; also while it ends, when
+    ``cgroup.procs`` does not list it any more. One that has ended belongs to all.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return True
+    own = next((line[3:] for line in lines if line.startswith("0::/")), "")
+    path = PurePosixPath("/", own.replace("/..", ""))  # seen from a cgroup namespace
+    return any(cgroup_path.endswith(str(parent)) for parent in (path, *path.parents) if parent.name)
 
 
 def _scan_processes() -> dict[int, frozenset[int]]:

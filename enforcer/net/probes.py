@@ -6,7 +6,7 @@ import os
 import threading
 from typing import Final
 
-from enforcer.net import queues
+from enforcer.net import ack_queues, queues
 from enforcer.net.rtnetlink import Netlink
 
 _CLONE_NEWNET: Final = 0x40000000
@@ -47,8 +47,10 @@ def _try_fq(netlink: Netlink) -> str:
     try:
         queues.put_fq(netlink, _LOOPBACK)
         queues.remove_root(netlink, _LOOPBACK)
+        ack_queues.put(netlink, _LOOPBACK)
+        queues.remove_root(netlink, _LOOPBACK)
     except OSError as error:
-        return _told("sch_fq", error)
+        return _told("sch_fq and sch_prio", error)
     return "supported"
 
 

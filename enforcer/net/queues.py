@@ -210,7 +210,10 @@ def put_htb(netlink: Netlink, ifindex: int, rate_bytes_per_sec: int, burst_ns: i
     rate = int(rate_bytes_per_sec * _HEADROOM) + 1
     burst_ns = max(burst_ns, 2 * FULL_FRAME_BYTES * _NSEC_PER_SEC // rate)
     init = attribute(_HTB_INIT, struct.pack("=5I", 3, 10, BULK & 0xFFFF, 0, 0))
-    if _qdisc(netlink, ifindex, _ROOT) != ("htb", HANDLE):
+    root = _qdisc(netlink, ifindex, _ROOT)
+    if root == ("fq", HANDLE):
+        remove_root(netlink, ifindex)
+    if root != ("htb", HANDLE):
         _put_qdisc(netlink, ifindex, HANDLE, _ROOT, "htb", init)
     ceil = int(rate * _CEIL)
     frames_ns = 2 * FULL_FRAME_BYTES * _NSEC_PER_SEC // ceil
@@ -274,8 +277,15 @@ def _rate_spec(bytes_per_sec: int) -> bytes:
     return _RATE_SPEC.pack(0, _ETHERNET, 0, 0, 0, min(bytes_per_sec, _MAX_U32))
 
 
-def put_fq(netlink: Netlink, ifindex: int, handle: int = HANDLE) -> None:
+def put_fq(netlink: Netlink, ifindex: int) -> None:
     """``fq`` as the root queue: it sends each packet at its departure time."""
+    if _qdisc(netlink, ifindex, _ROOT) == ("htb", HANDLE):
+        remove_root(netlink, ifindex)
     options = u32(_FQ_LIMIT, _FQ_PACKETS) + u32(_FQ_FLOW_LIMIT, _FQ_PACKETS)
     options += u32(_FQ_HORIZON, _FQ_HORIZON_US)
-    _put_qdisc(netlink, ifindex, handle, _ROOT, "fq", options)
+    _put_qdisc(netlink, ifindex, HANDLE, _ROOT, "fq", options)
+
+
+def root_of(netlink: Netlink, ifindex: int) -> tuple[str, int]:
+    """(kind, handle) of the root queue; handle 0 is the system's default."""
+    return _qdisc(netlink, ifindex, _ROOT)

@@ -2,16 +2,23 @@
 
 import errno
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from enforcer.datapath.shaper import ShaperPrograms
-from enforcer.datapath.shaper_abi import LINK_EXEMPT_CIDRS, LINK_OWN_CLSACT, QUEUE_HTB, LinkRecord
+from enforcer.datapath.shaper_abi import (
+    LINK_EXEMPT_CIDRS,
+    LINK_OWN_CLSACT,
+    QUEUE_FQ,
+    QUEUE_HTB,
+    LinkRecord,
+)
 from enforcer.errors import DatapathError
-from enforcer.net import queues
+from enforcer.namespaces import in_namespace
+from enforcer.net import ack_queues, queues
 from enforcer.net.discovery import Discovery
-from enforcer.net.links import Interface, LinkTable, LinkWatch
+from enforcer.net.links import Inside, Interface, LinkTable, LinkWatch
 from enforcer.net.probes import probe_queues
 from enforcer.net.rtnetlink import Netlink
 from enforcer.state import Link, ShaperCounters, Shaping, Surroundings
@@ -51,7 +58,8 @@ class LinkShaper:
         with _failures("look at the interfaces of", cgroup_path):
             ways = self._discovery.find(cgroup_path)
             self._namespace_ids[cgroup_path] = ways.namespace_ids
-            links = tuple(self._look(interface, cgroup_id) for interface in ways.interfaces)
+            pairs = zip(ways.interfaces, ways.insides, strict=True)
+            links = tuple(self._look(end, inside, cgroup_id) for end, inside in pairs)
         owned -= {link.ifindex for link in links}
         return Surroundings(links, ways.obstacle, tuple(sorted(owned)))
 
@@ -112,7 +120,14 @@ class LinkShaper:
     def _is(record: LinkRecord, cgroup_id: int) -> bool:
         return record.cgroup_id == cgroup_id
 
-    def _look(self, interface: Interface, cgroup_id: int) -> Link:
+    def _pace_obstacle(self, inside: Inside) -> str:
+        if self._features["fq"] != "supported":
+            return self._features["fq"]
+        if inside.root_handle not in (0, queues.POD_HANDLE):
+            return f"{inside.root_kind} on its {inside.interface.name} is somebody else's"
+        return ""
+
+    def _look(self, interface: Interface, inside: Inside, cgroup_id: int) -> Link:
         found = queues.look(self._netlink, interface.ifindex)
         record = self._records.get(interface.ifindex)
         if not found.is_default and not found.is_ours:
@@ -125,18 +140,20 @@ class LinkShaper:
         if (
             record is not None
             and found.is_ours
-            and found.root_kind == "htb"
+            and found.root_kind == ("fq" if record.queue == QUEUE_FQ else "htb")
+            and (record.queue == QUEUE_HTB or inside.root_handle == queues.POD_HANDLE)
             and self._programs.link(interface.ifindex) == record
             and self._program_is_there(interface.ifindex, found)
         ):
             shaping = self._shaping(record)
-        return Link(interface.ifindex, interface.name, shaping)
+        return Link(interface.ifindex, interface.name, shaping, "", self._pace_obstacle(inside))
 
     def _shaping(self, record: LinkRecord) -> Shaping:
         exempt: tuple[str, ...] = ()
         if record.flags & LINK_EXEMPT_CIDRS:
             exempt = self._programs.exempt(record.cgroup_id)
-        return Shaping(record.rate_bytes_per_sec, record.burst_ns, exempt)
+        paces = record.queue == QUEUE_FQ
+        return Shaping(record.rate_bytes_per_sec, record.burst_ns, exempt, paces)
 
     def _program_is_there(self, ifindex: int, found: queues.Queues) -> bool:
         """Today's, once: by tcx or by clsact."""
@@ -157,7 +174,7 @@ class LinkShaper:
             cgroup_id,
             shaping.rate_bytes_per_sec,
             shaping.burst_ns,
-            QUEUE_HTB,
+            QUEUE_FQ if shaping.paces else QUEUE_HTB,
             (LINK_EXEMPT_CIDRS if shaping.exempt_cidrs else 0) | own_clsact,
             queues.SPARSE,
             queues.BULK,
@@ -165,7 +182,13 @@ class LinkShaper:
         )
         self._records[ifindex] = record
         self._programs.put_link(ifindex, record)
-        queues.put_htb(self._netlink, ifindex, shaping.rate_bytes_per_sec, shaping.burst_ns)
+        if shaping.paces:
+            self._inside(ifindex, ack_queues.put)
+            queues.put_fq(self._netlink, ifindex)
+        else:
+            queues.put_htb(self._netlink, ifindex, shaping.rate_bytes_per_sec, shaping.burst_ns)
+            if before is not None and before.queue == QUEUE_FQ:
+                self._inside(ifindex, ack_queues.remove)
         if by_tcx:
             self._programs.attach_tcx(ifindex)
         else:
@@ -176,12 +199,27 @@ class LinkShaper:
         record = self._records[ifindex]
         if ifindex in self._table.all():
             try:
+                if record.queue == QUEUE_FQ:
+                    self._inside(ifindex, ack_queues.remove)
                 self._clear(ifindex, own_clsact=bool(record.flags & LINK_OWN_CLSACT))
             except OSError as error:
                 if error.errno != errno.ENODEV:  # it went meanwhile, and all on it
                     raise
         self._programs.remove_link(ifindex)
         del self._records[ifindex]
+
+    def _inside(self, ifindex: int, work: Callable[[Netlink, int], None]) -> None:
+        """Work on the other end of a veth, inside the target's namespace, while it has one."""
+        end = self._table.all()[ifindex]
+        path = self._discovery.path_to(end.peer_namespace_id)
+        if path is None:
+            return
+
+        def body() -> None:
+            with Netlink() as netlink:
+                work(netlink, end.peer_ifindex)
+
+        in_namespace(path, body)
 
     def _clear(self, ifindex: int, *, own_clsact: bool) -> None:
         self._programs.detach_tcx(ifindex)
