@@ -17,7 +17,8 @@ from enforcer.datapath import abi, libbpf
 from enforcer.errors import DatapathError, UnsupportedError
 
 SOURCE_DIR = Path(__file__).resolve().parents[2] / "bpf"
-_COMPILE_TIMEOUT_SECONDS = 60
+_COMPILE_TIMEOUT_SECONDS = 300
+"""Takes a second, on a busy or emulated processor a minute and more; what takes longer hangs."""
 UNFINISHED_PREFIX = "new-"
 """Of the folder that a compiler pins into before it is renamed; bpffs refuses dots in names."""
 
