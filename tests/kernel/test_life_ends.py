@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from bench.rig import FrameCounter, TcpLoad, bulk, socket_counters
 from bench.rig.topology import cgroup2_mount
 from contract.limits import Limits, make_limit
@@ -16,6 +18,7 @@ from enforcer.datapath.pins import generation_dir, source_hash
 from enforcer.state import Target
 from tests.kernel.nodes import HOOKS, Node, changed_copy, without_iterator
 
+pytestmark = pytest.mark.slow_emulated
 LIMIT = 50_000_000
 HIDDEN = 'mount -t tmpfs none /usr/lib/python3/dist-packages || exit 9; exec "$@"'
 """In a mount namespace of its own: what hides Debian's bcc."""

@@ -13,6 +13,7 @@ import pytest
 from enforcer.datapath import abi, libbpf
 from tests.kernel.nodes import HOOKS, Node
 
+pytestmark = pytest.mark.slow_emulated
 BODY = json.dumps({"egress": "10M", "exempt_cidrs": ["10.1.0.0/16"]}).encode()
 
 
