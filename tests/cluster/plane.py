@@ -7,6 +7,7 @@ import secrets
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -150,7 +151,10 @@ class ControlPlane:
             "users": [{"name": "test", "user": {"token": self._tokens[user]}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         }
-        path.write_text(yaml.safe_dump(content))
+        # Whole at any moment: a kubectl that another thread started may be reading it.
+        unfinished = path.with_suffix(f".{threading.get_ident()}")
+        unfinished.write_text(yaml.safe_dump(content))
+        unfinished.replace(path)
         return path
 
     def client(self, user: str = "admin") -> "Client":

@@ -13,6 +13,10 @@ NAMESPACE: Final = "default"
 PAYLOAD_SHARE: Final = 1448 / 1514
 """Limits count Ethernet frames; this is what TCP over IPv4 carries in a full one."""
 WARM_UP_SECONDS: Final = 2
+LATE_SECONDS: Final = 0.1
+BURST_BYTES: Final = 150_000
+"""A second may carry what its limit allows in 1.1 s, and a burst."""
+IPERF_SERVER: Final = ("iperf3", "--server", "--json")
 _SPEC: Final[Json] = {
     "enableServiceLinks": False,
     "automountServiceAccountToken": False,
@@ -127,27 +131,43 @@ def wait_condition(cluster: Cluster, name: str, *parts: str) -> Json:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What the receiver of a flow counted."""
+
+    bits_per_sec: float
+    seconds: tuple[tuple[float, float], ...]
+    """Length in seconds and payload bytes, one after the other; the warm-up is left out."""
+
+    def utilisation(self, limit_bits_per_sec: float) -> float:
+        """As a part of what the limit allows TCP."""
+        return self.bits_per_sec / (limit_bits_per_sec * PAYLOAD_SHARE)
+
+    def above(self, limit_bits_per_sec: float) -> list[tuple[float, float]]:
+        """Seconds in which more came than a limit lets through that holds all the time."""
+        rate_bytes_per_sec = limit_bits_per_sec * PAYLOAD_SHARE / 8
+        return [
+            (length, count)
+            for length, count in self.seconds
+            if count > rate_bytes_per_sec * (length + LATE_SECONDS) + BURST_BYTES
+        ]
+
+
 def iperf(
-    cluster: Cluster, limited: Pod, peer: Pod, direction: Direction, seconds: int = 10
-) -> dict[str, Any]:
-    """Run iperf3 inside the limited pod against the server in ``peer``; its report."""
-    reverse = ["--reverse"] if direction is Direction.INGRESS else []
+    cluster: Cluster, limited: Pod, peer: Pod, direction: Direction, seconds: int = 8
+) -> Received:
+    """Run iperf3 inside the limited pod against the server in ``peer``."""
+    incoming = direction is Direction.INGRESS
     output = cluster.kubectl(
         *("exec", limited.name, "--", "iperf3", "--json", "--client", peer.address),
-        *(f"--time={seconds}", f"--omit={WARM_UP_SECONDS}", *reverse),
+        *(f"--time={seconds}", f"--omit={WARM_UP_SECONDS}"),
+        "--reverse" if incoming else "--get-server-output",
         seconds=seconds + 60,
     )
     report: dict[str, Any] = json.loads(output)
-    return report
-
-
-def utilisation(report: dict[str, Any], limit_bits_per_sec: float) -> float:
-    """What arrived, as a part of what the limit allows TCP."""
-    received: float = report["end"]["sum_received"]["bits_per_second"]
-    return received / (limit_bits_per_sec * PAYLOAD_SHARE)
-
-
-def highest_second(report: dict[str, Any], limit_bits_per_sec: float) -> float:
-    """The same for the fastest second."""
-    fastest: float = max(i["sum"]["bits_per_second"] for i in report["intervals"])
-    return fastest / (limit_bits_per_sec * PAYLOAD_SHARE)
+    receiver = report if incoming else report["server_output_json"]
+    intervals = [i["sum"] for i in receiver["intervals"] if not i["sum"]["omitted"]]
+    return Received(
+        report["end"]["sum_received"]["bits_per_second"],
+        tuple((i["seconds"], i["bytes"]) for i in intervals),
+    )
