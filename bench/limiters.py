@@ -24,6 +24,7 @@ CNI_PLUGIN = Path("/usr/lib/cni/bandwidth")
 CNI_BURST_BITS = 2**32 - 1
 _TBF_LATENCY = "25ms"
 _DAEMON_START_TIMEOUT_SECONDS = 120
+_SHAPED_TIMEOUT_SECONDS = 20
 """Compiling takes a second, on an emulated processor more than thirty."""
 
 Change = Callable[[int], None]
@@ -254,12 +255,32 @@ class Podpace:
         def attach(bits: int) -> None:
             self.client("attach", rig.cgroup, f"--{direction}", str(bits))
 
+        # A pod has a process from its beginning; the shaper goes where the rig counts frames.
+        with running(rig.pod.command("sleep", "infinity")):
+            if direction is Direction.INGRESS:
+                rig.node.run("tc", "qdisc", "del", "dev", POD_PORT, "root")
+            try:
+                self._attach_whole(rig, direction, attach, bits_per_sec)
+                yield attach
+            finally:
+                with shielded():
+                    self.client("detach", rig.cgroup)
+                    if direction is Direction.INGRESS:
+                        count_frames(rig.node, POD_PORT)
+
+    def _attach_whole(
+        self, rig: Rig, direction: Direction, attach: Change, bits_per_sec: int
+    ) -> None:
+        """Attaches, and waits until incoming traffic is held where it comes in."""
+        end = time.monotonic() + _SHAPED_TIMEOUT_SECONDS
         attach(bits_per_sec)
-        try:
-            yield attach
-        finally:
-            with shielded():
-                self.client("detach", rig.cgroup)
+        while direction is Direction.INGRESS:
+            side = self.show(rig)["ingress"]
+            if side["enforcement"] != "policed":
+                return
+            if time.monotonic() > end:
+                raise RigError(f"incoming traffic is policed: {side['why']}")
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -270,7 +291,8 @@ def podpace(rig: Rig) -> Iterator[Podpace]:
     path, log_path = rig.work / "enforcer.sock", rig.work / "enforcer.log"
     options = ["--socket", path, "--pin-root", rig.bpffs / "podpace"]
     options += ["--state-dir", rig.work / "state"]
-    argv = [str(COMMANDS / "podpace-enforcer"), *map(str, options)]
+    # Where the host's ends of the veths are, as on a node.
+    argv = rig.node.command(COMMANDS / "podpace-enforcer", *options)
     with log_path.open("w") as log:
         try:
             with running(argv, stdout=log, stderr=log) as daemon:

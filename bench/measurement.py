@@ -88,7 +88,7 @@ def _measure(
     before = _program_runs(rig, limiter, cell.direction, stats)
     cpu = CpuMeter()
     with ping(rig, seconds, cell.family) as pings, bulk(rig, load) as running:
-        steady = _watch(rig, cell, running, seconds)
+        steady = _watch(rig, limiter, cell, running, seconds)
         cpu_seconds = cpu.seconds()
         note, result = None, None
         try:
@@ -141,13 +141,15 @@ class _Steady:
     retransmits: int
 
 
-def _watch(rig: Rig, cell: Cell, running: RunningBulk, seconds: float) -> _Steady:
-    """Frames on the wire (egress) or past the pod's programs (ingress, TCP).
+def _watch(rig: Rig, limiter: Limiter, cell: Cell, running: RunningBulk, seconds: float) -> _Steady:
+    """Frames on the wire, or past a program on the pod's cgroup that drops them (ingress, TCP).
 
     For UDP ingress the frames before the programs: the receiver knows what came through.
     """
     sender, _ = rig.ends(cell.direction)
-    behind_programs = cell.direction is Direction.INGRESS and not cell.is_udp
+    behind_programs = (
+        isinstance(limiter, Policer) and cell.direction is Direction.INGRESS and not cell.is_udp
+    )
     counter = FrameCounter(rig, cell.direction)
 
     def wait_until(offset_seconds: float) -> None:

@@ -12,6 +12,7 @@ from enforcer.execute import describe, execute
 from enforcer.observe import observe
 from enforcer.plan import plan
 from enforcer.ports import Datapath, Log, Network
+from enforcer.relook import Relook
 from enforcer.state import Observation, Target, TargetCounters
 from enforcer.store import TargetStore
 from enforcer.targets import KEY, CgroupTree, Resolved, cgroup_id, is_pod
@@ -44,6 +45,7 @@ class Daemon:
         self._network = network or UnsupportedNetwork("nothing looks after interfaces here")
         self._ways: dict[str, Way] = {}
         self._bypass = Bypass()
+        self._relook = Relook()
         self._cgroups = cgroups
         self._store = store
         self._log = log
@@ -132,6 +134,13 @@ class Daemon:
             self._complain("tend", str(error))
         else:
             self._complaints.pop("tend", None)
+        for path in self._relook.due():
+            with self._lock:
+                target = self._store.get(path)
+            if target is None:
+                self._relook.forget(path)
+            else:
+                self._repair(target, "started")
 
     def targets(self) -> tuple[Target, ...]:
         """Every target, sorted by name."""
@@ -206,6 +215,8 @@ class Daemon:
                 self._datapath.set_limits(target)
                 way = Way(False, str(error))
         self._ways[path] = way
+        has_ingress = target.limits.ingress is not None and observation.cgroup_id is not None
+        self._relook.found(path, settled=way.is_shaped or not has_ingress)
         return actions
 
     def _observe(self, target: Target) -> Observation:
@@ -222,6 +233,7 @@ class Daemon:
             self._execute(action, cause)
         self._ways.pop(target.cgroup_path, None)
         self._bypass.forget(target.cgroup_path)
+        self._relook.forget(target.cgroup_path)
         self._store.remove(target)
 
     def _execute(self, action: Action, cause: str) -> None:

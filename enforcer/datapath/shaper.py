@@ -48,6 +48,12 @@ class ShaperPrograms:
         """Whether today's program, and no older one of ours, is attached there by tcx."""
         return self._ours_by_tcx(ifindex) == [self._id(self._fds)]
 
+    def has_tcx_neighbours(self, ifindex: int) -> bool:
+        """Whether somebody else's programs are attached there by tcx."""
+        if not self._has_tcx:
+            return False
+        return not all(_is_shaper(number) for number in libbpf.attached_tcx(ifindex))
+
     def is_current(self, program_id: int) -> bool:
         """Whether this is today's program."""
         return bool(self._fds) and program_id == self._id(self._fds)
