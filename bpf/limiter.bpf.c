@@ -54,6 +54,8 @@
  * flood of their own. */
 #define SMALL_PACKET_BYTES  300
 #define SMALL_RESERVE_BYTES 131072
+/* Where ACKs pace, TCP repays a deep debt; what nothing paces would stay in it. */
+#define UNPACED_DEBT_DIVISOR 8
 /* Below this every packet's flow is looked up, above it one in eight. */
 #define QUIET_EPOCH_BYTES 262144
 #define SAMPLED_PACKETS   8
@@ -420,7 +422,7 @@ int podpace_ingress(struct __sk_buff *skb)
     struct direction_state *in;
     struct direction_limit *limit;
     struct packet packet;
-    u64 now_ns, epoch;
+    u64 now_ns, epoch, debt_bytes;
     int verdict = PASS, late, congested, paced, answer = 0;
 
     if (skb->ifindex == LOOPBACK_IFINDEX)
@@ -447,9 +449,12 @@ int podpace_ingress(struct __sk_buff *skb)
     bpf_spin_lock(&state->lock);
     if (now_ns)
         bucket_refill(in, limit, now_ns);
-    late = in->tokens_bytes <
-           -(s64)(limit->debt_bytes +
-                  (packet.frame_bytes > SMALL_PACKET_BYTES ? 0 : SMALL_RESERVE_BYTES));
+    debt_bytes = limit->debt_bytes;
+    if (packet.frame_bytes <= SMALL_PACKET_BYTES)
+        debt_bytes += SMALL_RESERVE_BYTES;
+    else if (paced && !packet.is_tcp)
+        debt_bytes /= UNPACED_DEBT_DIVISOR;
+    late = in->tokens_bytes < -(s64)debt_bytes;
     /* Where ACKs pace, the credit is near zero all the time. */
     congested =
         in->tokens_bytes < (paced ? -(s64)(limit->debt_bytes / 2) : (s64)(limit->burst_bytes / 2));

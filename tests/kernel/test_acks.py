@@ -211,24 +211,30 @@ def test_exempt_peers_are_acknowledged_at_once(programs: Programs) -> None:
 DEBT = abi.debt_bytes(INGRESS, LIMIT, ingress_ack=True)
 
 
+SECOND = RATE * 11 // 10 + 150_000
+
+
 @pytest.mark.parametrize(
-    ("tokens_bytes", "second_bytes", "verdict"),
+    ("packet", "tokens_bytes", "second_bytes", "verdict"),
     [
-        (-DEBT, 0, PASS),
-        (-DEBT - 1, 0, DROP),
-        (0, RATE * 11 // 10 + 150_000 - LARGE - 54, PASS),
-        (0, RATE * 11 // 10 + 150_000 - LARGE - 53, DROP),
+        (ipv4(tcp(LARGE), TCP), -DEBT, 0, PASS),
+        (ipv4(tcp(LARGE), TCP), -DEBT - 1, 0, DROP),
+        (ipv4(tcp(LARGE), TCP), 0, SECOND - LARGE - 54, PASS),
+        (ipv4(tcp(LARGE), TCP), 0, SECOND - LARGE - 53, DROP),
+        (ipv4(udp(LARGE), UDP), -(DEBT // 8), 0, PASS),
+        (ipv4(udp(LARGE), UDP), -(DEBT // 8) - 1, 0, DROP),
+        (ipv4(udp(20), UDP), -DEBT, 0, PASS),
     ],
 )
-def test_paced_data_is_dropped_beyond_its_debt_and_its_second(
-    programs: Programs, tokens_bytes: int, second_bytes: int, verdict: int
+def test_data_is_dropped_beyond_its_debt_and_its_second(
+    programs: Programs, packet: bytes, tokens_bytes: int, second_bytes: int, verdict: int
 ) -> None:
-    """The debt may be deeper where ACKs pace; a second brings 1.1 s of the limit and 150 kB."""
+    """TCP's debt may be deeper where ACKs pace, UDP's not; a second brings what it may."""
     later_ns = time.monotonic_ns() + 3600 * abi.NSEC_PER_SEC
     state = replace(
         still_state(INGRESS, tokens_bytes), second_started_at_ns=later_ns, second_bytes=second_bytes
     )
-    outcome = programs.run(INGRESS, ipv4(tcp(LARGE), TCP), LIMITS, state, ingress_ack=True)
+    outcome = programs.run(INGRESS, packet, LIMITS, state, ingress_ack=True)
     assert outcome.verdict == verdict
 
 
