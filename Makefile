@@ -47,17 +47,20 @@ test-long: setup ## The cluster tests that take minutes: outages, thousands of p
 	@$(PYTHON) -m tests.cluster.build
 	.venv/bin/pytest -s -m long tests/cluster
 
-test-node: setup ## Two virtual machines with kubelet and containerd; the first run makes their disk
+test-node: setup engine ## Two virtual machines with kubelet and containerd, and the chart on them (root)
 	@$(PYTHON) -m tests.cluster.build
-	@$(PYTHON) -m tests.node.rootfs
+	@$(PYTHON) -m tests.node.images
 	.venv/bin/pytest -v tests/node
 
-test-images: setup ## Both images and the development environment, with an engine of the test's own
+test-images: setup engine ## Both images and the development environment, with an engine of the test's own
+	@$(PYTHON) -m tests.cluster.build
+	.venv/bin/pytest -v tests/images
+
+.PHONY: engine
+engine:
 	@missing=$$(for p in $(ENGINE_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	if [ -n "$$missing" ]; then apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
-	@$(PYTHON) -m tests.cluster.build
-	.venv/bin/pytest -v tests/images
 
 images: ## Build podpace-webhook and podpace-enforcer with docker; BASE=… for another base image
 	docker build $(IMAGE_OPTIONS) -f webhook/Dockerfile -t podpace-webhook:$(VERSION) .

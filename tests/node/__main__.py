@@ -11,8 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.images.build import missing_packages
 from tests.node.cluster import running
-from tests.node.images import image_store, missing_packages
+from tests.node.images import image_store
 from tests.node.product import install
 from tests.node.rootfs import missing_programs, root_filesystem
 

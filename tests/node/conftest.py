@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.build import bin_dir, is_built
+from tests.images.build import missing_packages
 from tests.needs import missing
 from tests.node.cluster import Cluster, Say, running
-from tests.node.images import image_store, missing_packages
+from tests.node.images import image_store
 from tests.node.product import install
 from tests.node.rootfs import missing_programs, root_filesystem
 

@@ -7,9 +7,7 @@ nodes have, imports them here, and its folder becomes a disk that the nodes moun
 """
 
 import contextlib
-import fcntl
 import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,18 +19,21 @@ from typing import Final
 from tests.cluster.plane import DIES_WITH_US
 from tests.debian import cache_dir
 from tests.images.base import base_tar
-from tests.images.engine import Engine, running
+from tests.images.build import (
+    IMAGES,
+    REPOSITORY,
+    build_images,
+    kept_engine,
+    missing_packages,
+)
+from tests.images.engine import running
 from tests.node.rootfs import RootFilesystem, make_disk, root_filesystem, run
 
-REPOSITORY: Final = Path(__file__).parents[2]
-TAG: Final = "test"
-_NAMES: Final = ("podpace-webhook", "podpace-enforcer")
+TAG: Final = IMAGES["enforcer"].partition(":")[2]
 _SOURCES: Final = ("bpf", "certs", "client", "contract", "enforcer", "webhook", "pyproject.toml")
 _DISK_BYTES: Final = 4 * 2**30
 _CONTAINERD_SECONDS: Final = 30
 _CONFIGURATION: Final = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-NEEDS: Final = {"dockerd": "docker.io", "containerd": "containerd", "debootstrap": "debootstrap"}
-"""Programs, and the Debian packages they are in."""
 
 
 def image_store(root: RootFilesystem) -> Path:
@@ -50,17 +51,12 @@ def image_store(root: RootFilesystem) -> Path:
         for older in cache_dir().glob("node-images-*.ext4"):
             older.unlink()
         with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch:
-            ours = _build(base, Path(scratch) / "ours.tar")
+            ours = _build(Path(scratch) / "ours.tar")
             store = _import((root.images / "traffic.tar", ours), Path(scratch))
             disk = Path(scratch) / "disk"
             make_disk(store, disk, _DISK_BYTES)
             disk.replace(made)
     return made
-
-
-def missing_packages() -> list[str]:
-    """Debian packages to install before this can work."""
-    return sorted({p for program, p in NEEDS.items() if shutil.which(program) is None})
 
 
 def _sources() -> Iterator[Path]:
@@ -71,23 +67,11 @@ def _sources() -> Iterator[Path]:
                 yield path
 
 
-def _build(base: Path, tar: Path) -> Path:
-    """Both images by their Dockerfiles; the engine keeps its layers for the next time."""
-    folder = cache_dir() / "engine"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        engine = Engine(folder)
-        with running(engine, for_builds=True):
-            name_of_base = f"podpace-{base.stem.replace('-', ':')}"
-            if engine.docker("image", "inspect", name_of_base, check=False).returncode:
-                engine.docker("import", str(base), name_of_base)
-            for name in _NAMES:
-                part = name.removeprefix("podpace-")
-                options = ("--build-arg", f"BASE={name_of_base}", "-f", f"{part}/Dockerfile")
-                engine.build(*options, "-t", f"{name}:{TAG}", str(REPOSITORY))
-            names = [f"{name}:{TAG}" for name in _NAMES]
-            engine.docker("save", "--output", str(tar), *names)
+def _build(tar: Path) -> Path:
+    """Both images by their Dockerfiles."""
+    with kept_engine() as engine, running(engine, for_builds=True):
+        build_images(engine)
+        engine.docker("save", "--output", str(tar), *IMAGES.values())
     return tar
 
 
