@@ -13,6 +13,7 @@ _COUNTERS = (
     ("dropped", "podpace_dropped_bytes_total", format_bytes),
     ("marked packets", "podpace_marked_packets_total", lambda v: f"{v:.0f}"),
     ("active flows", "podpace_active_flows", lambda v: f"{v:.0f}"),
+    ("delay of bulk", "podpace_delay_seconds", lambda v: f"{v * 1e3:.1f} ms"),
     ("at the limit", "podpace_limited_seconds_total", lambda v: f"{v:.1f} s"),
 )
 

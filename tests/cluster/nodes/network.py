@@ -54,6 +54,12 @@ class NodeNetwork:
         """The node's own namespace, where its daemon runs."""
         return Place(self.name)
 
+    @property
+    def addresses(self) -> dict[int, str]:
+        """The node's own, by family."""
+        v4, v6 = self._addresses(1)
+        return {4: v4, 6: v6}
+
     def make(self) -> None:
         """Namespace, bridge with addresses, uplink."""
         port = f"port{self._number}"

@@ -68,6 +68,11 @@ class Sandbox:
         return Place(self._namespace, cgroup)
 
     @property
+    def addresses(self) -> dict[int, str]:
+        """By family."""
+        return self.network.addresses if self.network else self.node_network.addresses
+
+    @property
     def _namespace(self) -> str:
         return self.network.name if self.network else self.node_network.name
 

@@ -30,7 +30,5 @@ class Pair:
 
     def address(self, place: Place, family: int) -> str:
         """The address of an end; ``family`` is 4 or 6."""
-        for sandbox in (self.pod_sandbox, self.peer_sandbox):
-            if sandbox.network is not None and sandbox.network.name == place.namespace:
-                return sandbox.network.addresses[family]
-        raise AssertionError(place)
+        sandbox = self.pod_sandbox if place == self.pod else self.peer_sandbox
+        return sandbox.addresses[family]
