@@ -29,6 +29,8 @@ class Node:
     """A place where daemons of any version can be started one after another."""
 
     rig: Rig
+    prefix: tuple[str, ...] = ()
+    """What comes before each daemon's command."""
 
     @property
     def options(self) -> list[str]:
@@ -50,7 +52,7 @@ class Node:
         log = self.rig.work / "enforcer.log"
         with log.open("a") as out:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START, *self.options],
+                [*self.prefix, sys.executable, "-P", "-c", START, *self.options],
                 env={**os.environ, "PYTHONPATH": str(source)},
                 stdout=out,
                 stderr=out,
@@ -70,7 +72,15 @@ class Node:
 
     def clean_up(self, source: Path = ROOT, *prefix: str) -> None:
         """What an operator runs at the end; fails when something is left."""
-        command = [*prefix, sys.executable, "-P", "-c", START, *self.options, "--cleanup"]
+        command = [
+            *(prefix or self.prefix),
+            sys.executable,
+            "-P",
+            "-c",
+            START,
+            *self.options,
+            "--cleanup",
+        ]
         command += ["--cgroup-root", str(self.rig.cgroup.parent)]
         environment = {**os.environ, "PYTHONPATH": str(source)}
         subprocess.run(command, env=environment, check=True, cwd="/")

@@ -1,0 +1,61 @@
+"""A daemon that looks after a rig's veth, and what is on it."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.rig import running
+from bench.rig.topology import POD_PORT
+from tests.kernel.nodes import Node
+
+_TIMEOUT_SECONDS = 60
+HELD = {"shaped", "paced"}
+
+
+@dataclass
+class VethNode(Node):
+    """Its daemon runs in the namespace of the host's ends of the veths, as on a node."""
+
+    def __post_init__(self) -> None:
+        self.prefix = tuple(self.rig.node.command())
+
+    @contextmanager
+    def inhabited(self) -> Iterator[subprocess.Popen[str]]:
+        """A process in the pod, as a pod always has one; nothing of the rig's on its veth."""
+        self.tc("qdisc", "del", "dev", POD_PORT, "root")
+        with running(self.rig.pod.command("sleep", "infinity")) as process:
+            yield process
+
+    def tc(self, *arguments: str) -> str:
+        """Run tc where the host's ends are."""
+        return self.rig.node.run("tc", *arguments)
+
+    def ingress(self, cgroup: Path | None = None) -> dict[str, Any]:
+        """What ``podpace show`` says of incoming traffic."""
+        said = json.loads(self.client("show", cgroup or self.rig.cgroup, "-o", "json"))
+        found: dict[str, Any] = said["ingress"]
+        return found
+
+    def wait_until(self, enforcement: str, cgroup: Path | None = None) -> dict[str, Any]:
+        """Poll ``podpace show`` until incoming traffic is held so (``held``: shaped or paced)."""
+        wanted = HELD if enforcement == "held" else {enforcement}
+        end = time.monotonic() + _TIMEOUT_SECONDS
+        while (found := self.ingress(cgroup))["enforcement"] not in wanted:
+            assert time.monotonic() < end, found
+            time.sleep(0.05)
+        return found
+
+    def queues(self, port: str = POD_PORT) -> list[dict[str, Any]]:
+        """The queues on an interface."""
+        found: list[dict[str, Any]] = json.loads(self.tc("-j", "qdisc", "show", "dev", port))
+        return found
+
+    def filters(self, port: str = POD_PORT) -> list[str]:
+        """Names of the BPF filters at its egress."""
+        said = json.loads(self.tc("-j", "filter", "show", "dev", port, "egress"))
+        return [f["options"]["bpf_name"] for f in said if "bpf_name" in f.get("options", {})]

@@ -1,0 +1,183 @@
+"""Incoming traffic held at the veth: how well, and for how long."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, ping, rig, terminating
+from bench.rig.topology import PEER_ADDRESS, POD_PORT
+from contract.names import Direction
+from tests.kernel.nodes import changed_copy
+from tests.kernel.shaping import VethNode
+
+LIMIT = 20_000_000
+INGRESS = Direction.INGRESS
+
+
+@pytest.fixture
+def veth() -> Iterator[VethNode]:
+    """A rig without a daemon, and a process in the pod; at the end all is as it was found."""
+    with terminating(), rig() as r:
+        node = VethNode(r)
+        with node.inhabited():
+            before = node.queues()
+            try:
+                yield node
+            finally:
+                node.clean_up()
+                assert node.queues() == before
+                assert node.programs() == []
+                assert node.files == []
+
+
+def attach(node: VethNode, bits_per_sec: int = LIMIT, *options: str) -> None:
+    """Limit incoming traffic, and wait until it is held where it comes in."""
+    node.client("attach", node.rig.cgroup, "--ingress", str(bits_per_sec), *options)
+    node.wait_until("held")
+
+
+@pytest.mark.parametrize(
+    ("congestion_control", "flows", "ecn"),
+    [("cubic", 1, 0), ("cubic", 10, 1), ("bbr", 1, 0), ("bbr", 10, 0)],
+)
+def test_bulk_fills_the_limit_and_a_sparse_flow_passes_it(
+    veth: VethNode, congestion_control: str, flows: int, ecn: int
+) -> None:
+    """Frames stay within the limit, little of it is wasted, and no ping is lost or waits."""
+    for place in (veth.rig.pod, veth.rig.peer):
+        place.run("sh", "-c", f"echo {ecn or 2} >/proc/sys/net/ipv4/tcp_ecn")
+    load = TcpLoad(INGRESS, 7, flows, congestion_control)
+    with veth.daemon():
+        attach(veth)
+        with ping(veth.rig, 7) as pings, bulk(veth.rig, load) as running:
+            time.sleep(1.5)
+            counter = FrameCounter(veth.rig, INGRESS)
+            start = counter.read()
+            time.sleep(4)
+            steady = counter.read() - start
+            delay_ms = veth.ingress()["delay_ms"]
+            result, answered = running.result(), pings.result()
+        told = veth.ingress()
+
+    assert 0.9 <= steady.bits_per_sec / LIMIT <= 1.015
+    assert result.goodput_bits_per_sec() >= 0.9 * LIMIT * load.payload_of_frame
+    assert answered.lost == 0
+    assert answered.p50_ms < delay_ms or delay_ms == 0
+    if ecn and told["enforcement"] == "shaped":
+        assert told["marked_packets"] > 0
+    if flows == 10:
+        assert result.jain_index() >= 0.8
+
+
+def test_udp_at_twice_the_limit_is_cut_to_it_and_a_sparse_flow_loses_nothing(
+    veth: VethNode,
+) -> None:
+    """A flood gets the limit; datagrams beside it arrive."""
+    with veth.daemon():
+        attach(veth)
+        load = UdpLoad(INGRESS, 2 * LIMIT, 5)
+        with ping(veth.rig, 5) as pings, bulk(veth.rig, load) as running:
+            result, answered = running.result(), pings.result()
+
+    assert 0.9 <= result.goodput_bits_per_sec() / load.payload_of_frame / LIMIT <= 1.01
+    assert answered.lost == 0
+
+
+def test_the_first_second_brings_no_more_than_a_second_and_a_burst(veth: VethNode) -> None:
+    """1.1 s of the limit and 150 kB at most."""
+    with veth.daemon():
+        attach(veth)
+        with bulk(veth.rig, TcpLoad(INGRESS, 3, 10)) as running:
+            result = running.result()
+
+    assert result.first_second_frame_bytes() <= 1.1 * LIMIT / 8 + 150_000
+
+
+def rate_between(rates: list[float], start: int, end: int) -> float:
+    """Mean of intervals, as a part of LIMIT."""
+    chosen = rates[start:end]
+    return sum(chosen) / len(chosen) / (LIMIT * TcpLoad(INGRESS).payload_of_frame)
+
+
+def test_a_live_change_is_followed_by_open_connections(veth: VethNode) -> None:
+    """Twice the limit, then a half of it, on one connection."""
+    with veth.daemon():
+        attach(veth)
+        with bulk(veth.rig, TcpLoad(INGRESS, 12, 1)) as running:
+            started = running.started_at
+            time.sleep(max(0.0, started + 4 - time.monotonic()))
+            attach(veth, 2 * LIMIT)
+            first = int((time.monotonic() - started) * 10) + 10
+            time.sleep(max(0.0, started + 8 - time.monotonic()))
+            attach(veth, LIMIT // 2)
+            second = int((time.monotonic() - started) * 10) + 10
+            rates = running.result().bits_per_sec_by_interval()
+
+    assert rate_between(rates, 10, 38) == pytest.approx(1, abs=0.15)
+    assert rate_between(rates, first, 78) == pytest.approx(2, abs=0.3)
+    assert rate_between(rates, second, -1) == pytest.approx(0.5, abs=0.12)
+
+
+def assert_held(rates: list[float]) -> None:
+    """No half second is clearly above the limit."""
+    halves = [rate_between(rates, i, i + 5) for i in range(10, len(rates) - 5)]
+    assert max(halves) <= 1.3
+
+
+def test_it_outlives_the_daemon_and_a_restart_adopts(veth: VethNode) -> None:
+    """After kill -9 under load nothing is faster; the next daemon takes the same program over."""
+    with ExitStack() as running:
+        with veth.daemon() as daemon:
+            attach(veth)
+            load = running.enter_context(bulk(veth.rig, TcpLoad(INGRESS, 8, 4)))
+            time.sleep(2)
+            found = shaper_ids(veth), veth.queues()
+            daemon.send_signal(signal.SIGKILL)
+            daemon.wait()
+            time.sleep(1)
+        with veth.daemon():
+            veth.wait_until("held")
+            assert (shaper_ids(veth), veth.queues()) == found
+            result = load.result()
+
+    assert_held(result.bits_per_sec_by_interval())
+
+
+def test_an_upgrade_replaces_the_program_without_a_gap(veth: VethNode, tmp_path) -> None:
+    """Today's program goes where the older one was; what it counted goes on."""
+    with ExitStack() as running:
+        with veth.daemon():
+            attach(veth)
+            load = running.enter_context(bulk(veth.rig, TcpLoad(INGRESS, 10, 4)))
+            time.sleep(2)
+            older = shaper_ids(veth)
+        with veth.daemon(changed_copy(tmp_path)):
+            veth.wait_until("held")
+            newer = shaper_ids(veth)
+            result = load.result()
+            assert len(newer) == 1
+            assert newer != older
+            assert veth.ingress()["passed_bytes"] > 10 * LIMIT // 8 // 2
+
+    assert_held(result.bits_per_sec_by_interval())
+
+
+def shaper_ids(node: VethNode) -> list[int]:
+    """Ids of our programs on the veth."""
+    said = json.loads(node.tc("-j", "filter", "show", "dev", POD_PORT, "egress"))
+    return [f["options"]["prog"]["id"] for f in said if "prog" in f.get("options", {})]
+
+
+def test_exempt_networks_pass_unlimited(veth: VethNode) -> None:
+    """What comes from an exempt address is neither held nor counted."""
+    with veth.daemon():
+        attach(veth, LIMIT, "--exempt", f"{PEER_ADDRESS[4]}/32")
+        with bulk(veth.rig, TcpLoad(INGRESS, 2, 1)) as running:
+            result = running.result()
+        assert veth.ingress()["passed_bytes"] < 100_000
+
+    assert result.goodput_bits_per_sec(0.5) > 3 * LIMIT
