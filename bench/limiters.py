@@ -23,9 +23,9 @@ CNI_PLUGIN = Path("/usr/lib/cni/bandwidth")
 # containerd passes math.MaxUint32 when a pod asks for no burst (internal/cri/server).
 CNI_BURST_BITS = 2**32 - 1
 _TBF_LATENCY = "25ms"
-_DAEMON_START_TIMEOUT_SECONDS = 120
+_DAEMON_START_TIMEOUT_SECONDS = 400
 _SHAPED_TIMEOUT_SECONDS = 20
-"""Compiling takes a second, on an emulated processor more than thirty."""
+"""Compiling takes a second, on an emulated one that has to share, minutes."""
 
 Change = Callable[[int], None]
 """Sets another limit, in bits per second, while traffic flows."""

@@ -60,7 +60,7 @@ class Node:
                 cwd="/",
             )
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + 400
             while not answers(self.rig.work / "enforcer.sock"):
                 assert process.poll() is None, log.read_text()[-2000:]
                 assert time.monotonic() < end, "the daemon does not answer"
