@@ -24,8 +24,8 @@ CNI_PLUGIN = Path("/usr/lib/cni/bandwidth")
 CNI_BURST_BITS = 2**32 - 1
 _TBF_LATENCY = "25ms"
 _DAEMON_START_TIMEOUT_SECONDS = 400
+"""Compiling takes a second; on an emulated processor that has to share, minutes."""
 _SHAPED_TIMEOUT_SECONDS = 20
-"""Compiling takes a second, on an emulated one that has to share, minutes."""
 
 Change = Callable[[int], None]
 """Sets another limit, in bits per second, while traffic flows."""
