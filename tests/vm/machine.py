@@ -51,7 +51,7 @@ def call(machine: Machine, command: Sequence[str]) -> int:
         shares = {f"share{i}": path.resolve() for i, path in enumerate(machine.shares)}
         _write_control(control, machine, command, shares)
         initrd = control / "initrd"
-        initrd.write_bytes(_archive(_initial_files(machine.kernel)))
+        initrd.write_bytes(initial_archive(_initial_files(machine.kernel)))
         qemu = _command(machine, control, shares)
         with running(qemu, stdin=subprocess.DEVNULL) as process:
             try:
@@ -147,7 +147,7 @@ def _initial_files(kernel: Kernel) -> dict[str, bytes]:
     return files
 
 
-def _archive(files: dict[str, bytes]) -> bytes:
+def initial_archive(files: dict[str, bytes]) -> bytes:
     """These files, and the folders to mount on, in the format of initial file systems ("newc")."""
     folders = ("bin", "dev", "lower", "modules", "root", "writes")
     entries = [(name, 0o040755, b"") for name in folders]
