@@ -17,7 +17,7 @@ LOST_MS = 2000.0
 """What a lost ping counts as in percentiles."""
 _AGENTS = Path(__file__).with_name("agents.py")
 _ECHO_PORT, _HTTP_PORT, _SHORT_PORT = 7777, 8080, 8081
-_GRACE_SECONDS = 20
+_GRACE_SECONDS = 60
 
 Result = TypeVar("Result")
 

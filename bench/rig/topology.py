@@ -28,7 +28,7 @@ _POD_MAC = "02:00:0a:09:00:02"
 _PEER_MAC = "02:00:0a:09:00:03"
 _MTU = 1500
 _PREFIX = "podpace-"
-_CGROUP_EMPTY_TIMEOUT_SECONDS = 10
+_CGROUP_EMPTY_TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from enforcer.cgroup_watch import CgroupWatch
 from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished, News
 from tests.fakes import FakeLog
 from tests.needs import missing
+from tests.processes import HANGS_SECONDS
 
 UID = "11111111-2222-3333-4444-{:012d}"
 
@@ -30,7 +31,7 @@ class Watching:
 
     def next(self) -> News:
         """Waits for it."""
-        return self.news.get(timeout=10)
+        return self.news.get(timeout=HANGS_SECONDS)
 
     def stop(self) -> None:
         """End the thread."""

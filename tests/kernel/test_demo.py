@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.rig import leftovers
+from tests.processes import HANGS_SECONDS
 
 pytestmark = pytest.mark.slow_emulated
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def test_the_demo_shows_a_table_and_a_plot_and_leaves_nothing(tmp_path: Path) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=5 * HANGS_SECONDS,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

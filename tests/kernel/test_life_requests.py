@@ -12,6 +12,7 @@ import pytest
 
 from enforcer.datapath import abi, libbpf
 from tests.kernel.nodes import HOOKS, Node
+from tests.processes import HANGS_SECONDS
 
 pytestmark = pytest.mark.slow_emulated
 BODY = json.dumps({"egress": "10M", "exempt_cidrs": ["10.1.0.0/16"]}).encode()
@@ -25,7 +26,7 @@ def url_of(group: Path) -> str:
 def client_of(node: Node) -> httpx.Client:
     """A client with a connection of its own."""
     transport = httpx.HTTPTransport(uds=str(node.rig.work / "enforcer.sock"))
-    return httpx.Client(transport=transport, timeout=30)
+    return httpx.Client(transport=transport, timeout=HANGS_SECONDS)
 
 
 def limited(node: Node) -> list[str]:
