@@ -65,7 +65,7 @@ def test_uninstall_leaves_nothing(podpace: Cluster) -> None:
             "bpftool prog show | grep podpace_;"
             f"ls -d {PINS} /run/podpace 2>/dev/null;"
             "for pid in 1 $(lsns --noheadings --type net --output PID); do"
-            "  nsenter --net=/proc/$pid/ns/net tc qdisc show | grep -E 'fq|htb|clsact';"
+            "  nsenter --net=/proc/$pid/ns/net tc qdisc show | grep -E 'qdisc [a-z]+ 7bd|clsact';"
             "done; true"
         )
         assert left == "", f"{name}: {left}"
