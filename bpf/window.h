@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * The receive window of a socket whose ACKs pace what it receives: set from sock_ops, which is
+ * called for each packet that leaves while the socket mostly receives. No map.
+ */
+#ifndef PODPACE_WINDOW_H
+#define PODPACE_WINDOW_H
+
+#include "ack.h"
+#include "limit.h"
+
+#define SOL_SOCKET_LEVEL        1
+#define SOL_TCP_LEVEL           6
+#define TCP_OPTION_WINDOW_CLAMP 10 /* from BPF: Linux 5.11 */
+#define OPTION_RECEIVE_BUFFER   8
+#define NO_WINDOW_CLAMP         0x3fffffffU
+/* The kernel's first window is 64 KiB at most: no more than that many standard segments. */
+#define FIRST_WINDOW_SEGMENTS 44
+#define FIRST_SEGMENT_BYTES   1460
+#define FIRST_WINDOW_FLOWS    8
+/* Traffic after which a socket is judged a sender or a receiver. */
+#define JUDGED_BYTES 65536
+
+static inline __attribute__((always_inline)) int acks_pace(const struct limits *limits)
+{
+    return limits->flags & FLAG_INGRESS_ACK && limits->ingress.rate_bytes_per_sec &&
+           limits->mode == MODE_ENFORCE;
+}
+
+static inline __attribute__((always_inline)) u64 waiting_flows(const struct pod_state *state)
+{
+    return state->waiting_flows > state->waited_flows ? state->waiting_flows : state->waited_flows;
+}
+
+/* A new connection's first window, in segments, as if it opened with seven others; 0: the kernel's
+ * own. What it is told once cannot be taken back. */
+static inline __attribute__((always_inline)) u32
+first_window_segments(const struct limits *limits, const struct pod_state *state)
+{
+    u64 share = receive_share(&state->ingress, &limits->ingress, waiting_flows(state));
+    u64 segments = receive_window_bytes(share / FIRST_WINDOW_FLOWS, 0, FIRST_SEGMENT_BYTES) /
+                   FIRST_SEGMENT_BYTES;
+
+    return segments < FIRST_WINDOW_SEGMENTS ? segments : 0;
+}
+
+/* Bounds the socket's receive window; `wanted_bytes` NO_WINDOW_CLAMP gives it back. The kernel
+ * raises the bound whenever it grows the socket's buffer: hence once in every epoch, too. */
+static inline __attribute__((always_inline)) void
+bound_window(struct bpf_sock_ops *ops, struct flow *flow, u32 wanted_bytes, u32 epoch)
+{
+    u32 has_bytes = flow->window_bytes, step = has_bytes / 8, set_bytes = 0, buffer_bytes = 0;
+
+    if (flow->app_window_bytes && flow->app_window_bytes < wanted_bytes)
+        wanted_bytes = flow->app_window_bytes;
+    if (flow->window_epoch == epoch && wanted_bytes <= has_bytes + step &&
+        wanted_bytes + step >= has_bytes)
+        return;
+    flow->window_epoch = epoch;
+    flow->window_received = ops->bytes_received;
+    if (!bpf_getsockopt(ops, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &set_bytes,
+                        sizeof(set_bytes)) &&
+        !bpf_getsockopt(ops, SOL_SOCKET_LEVEL, OPTION_RECEIVE_BUFFER, &buffer_bytes,
+                        sizeof(buffer_bytes))) {
+        /* Changed, and not by us nor with the buffer: the application's own choice. */
+        if (has_bytes && set_bytes != has_bytes && buffer_bytes == flow->receive_buffer_bytes) {
+            flow->app_window_bytes = set_bytes;
+            if (set_bytes < wanted_bytes)
+                wanted_bytes = set_bytes;
+        }
+        flow->receive_buffer_bytes = buffer_bytes;
+    }
+    if (set_bytes != wanted_bytes)
+        bpf_setsockopt(ops, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &wanted_bytes,
+                       sizeof(wanted_bytes));
+    flow->window_bytes = wanted_bytes;
+}
+
+/* Whether the socket has sent much more than it received: then its packets need not call us. Asked
+ * at its round trips; with nothing in flight it may become a receiver unheard. */
+static inline __attribute__((always_inline)) int mostly_sends(const struct bpf_sock_ops *ops,
+                                                              struct flow *flow)
+{
+    u64 sent_bytes = ops->bytes_acked - flow->bytes_acked;
+    u64 received_bytes = ops->bytes_received - flow->bytes_received;
+
+    if (!ops->packets_out)
+        return 0;
+    if (sent_bytes + received_bytes < JUDGED_BYTES)
+        return !flow->window_callbacks;
+    flow->bytes_acked = ops->bytes_acked;
+    flow->bytes_received = ops->bytes_received;
+    return sent_bytes > 8 * received_bytes;
+}
+
+/* The receive side of a socket: its window, and whether its packets call us. */
+static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *ops,
+                                                          struct flow *flow,
+                                                          const struct limits *limits,
+                                                          const struct pod_state *state)
+{
+    u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448, callbacks = 0, own = 0;
+    int established = ops->op != BPF_SOCK_OPS_RTT_CB && ops->op != BPF_SOCK_OPS_HDR_OPT_LEN_CB;
+    u32 epoch = state->ingress.epoch;
+    u64 share, window;
+
+    if (acks_pace(limits)) {
+        share = receive_share(&state->ingress, &limits->ingress, waiting_flows(state));
+        window = receive_window_bytes(share, path_rtt_us(ops->rtt_min), segment_bytes);
+        if (established) {
+            flow->window_bytes = 0;
+            flow->window_received = ops->bytes_received;
+            if (!bpf_getsockopt(ops, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &own, sizeof(own)))
+                flow->app_window_bytes = own;
+            own = first_window_segments(limits, state) * segment_bytes;
+            if (own && own < window)
+                window = own;
+        } else if (flow->window_bytes) {
+            window = next_window_bytes(window, flow->window_bytes,
+                                       ops->bytes_received - flow->window_received);
+        }
+        bound_window(ops, flow, window, epoch);
+        callbacks = ops->op != BPF_SOCK_OPS_RTT_CB || !mostly_sends(ops, flow);
+    } else if (flow->window_bytes) {
+        bound_window(ops, flow, NO_WINDOW_CLAMP, epoch);
+        flow->window_bytes = 0;
+    }
+    if (callbacks == flow->window_callbacks)
+        return;
+    flow->window_callbacks = callbacks;
+    bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RTT_CB_FLAG |
+                                       (callbacks ? BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG : 0));
+}
+
+#endif
