@@ -1,0 +1,185 @@
+"""enforcer.ways, and plan with interfaces: shaped, paced or policed, and why."""
+
+from dataclasses import replace
+
+import pytest
+
+from contract.limits import Limit, Limits, make_limit
+from contract.names import Mode
+from enforcer.actions import Attach, Detach, SetLimits, Shape, Unshape
+from enforcer.plan import plan
+from enforcer.state import (
+    Attachment,
+    Counters,
+    Link,
+    Observation,
+    ShaperCounters,
+    Shaping,
+    Surroundings,
+    Target,
+    TargetCounters,
+)
+from enforcer.ways import Bypass, Way, ingress_way, shaped_burst_ns, shaping_of, with_way
+
+MBIT = 10**6
+LIMITS = Limits(ingress=make_limit(10 * MBIT))
+TARGET = Target("cgroup:/a", "/cg/a", 7, LIMITS)
+SHAPED = Shaping(10 * MBIT // 8, 20_000_000)
+PACED = replace(SHAPED, paces=True)
+NO_FQ = "this kernel has no sch_fq"
+BARE = Link(4, "veth4", None, "", NO_FQ)
+HELD = replace(BARE, shaping=SHAPED)
+ATTACHED = Attachment("/cg/a", 7, current=True, limits=LIMITS)
+TOLD = replace(ATTACHED, shaped=True)
+
+
+def observed(*links: Link, attachment: Attachment | None = ATTACHED, **fields) -> Observation:
+    """A cgroup with these interfaces."""
+    bypassed = fields.pop("bypassed", False)
+    return Observation(7, attachment, Surroundings(links, **fields), bypassed)
+
+
+def planned(observation: Observation, target: Target | None = TARGET):
+    """What is to be done."""
+    return plan({} if target is None else {"/cg/a": target}, {"/cg/a": observation})
+
+
+def test_a_veth_is_shaped_after_the_limit_is_in_force():
+    """The programs hold the limit until the interface does."""
+    assert planned(observed(BARE, attachment=None)) == (
+        Attach(TARGET),
+        Shape(TARGET, SHAPED, (BARE,)),
+    )
+
+
+def test_what_is_right_is_left_alone():
+    """The usual resync."""
+    assert planned(observed(HELD, attachment=TOLD)) == ()
+
+
+def test_programs_that_were_not_told_are_told():
+    """A daemon died between the two steps."""
+    assert planned(observed(HELD)) == (Shape(TARGET, SHAPED, (HELD,)),)
+
+
+def test_fq_at_both_ends_paces():
+    """The best way is taken where there is no obstacle to it."""
+    link = replace(BARE, pace_obstacle="")
+    assert planned(observed(link)) == (Shape(TARGET, PACED, (link,)),)
+    assert ingress_way(TARGET, observed(link)) == Way(True, is_paced=True)
+
+
+def test_one_interface_that_cannot_pace_keeps_all_of_them_shaped():
+    """One target, one way."""
+    links = (replace(BARE, pace_obstacle=""), replace(BARE, ifindex=5))
+    assert planned(observed(*links)) == (Shape(TARGET, SHAPED, links),)
+    assert ingress_way(TARGET, observed(*links)) == Way(True, NO_FQ)
+
+
+def test_a_new_interface_is_shaped_too():
+    """And those that are right stay as they are."""
+    links = (HELD, replace(BARE, ifindex=5))
+    assert planned(observed(*links, attachment=TOLD)) == (Shape(TARGET, SHAPED, links),)
+
+
+def test_an_interface_that_is_no_longer_the_targets_is_cleared():
+    """Its number may be somebody else's by now."""
+    observation = observed(HELD, attachment=TOLD, leftovers=(3,))
+    assert planned(observation) == (Shape(TARGET, SHAPED, (HELD,)),)
+
+
+def test_a_live_change_reaches_both():
+    """First the programs, then the interface."""
+    before = Limits(ingress=make_limit(5 * MBIT))
+    observation = observed(HELD, attachment=replace(TOLD, limits=before))
+    assert planned(observation) == (SetLimits(TARGET, before), Shape(TARGET, SHAPED, (HELD,)))
+
+
+@pytest.mark.parametrize(
+    ("observation", "why"),
+    [
+        (observed(obstacle="it uses the host's network"), "it uses the host's network"),
+        (observed(HELD, replace(BARE, obstacle="tbf is there")), "tbf is there"),
+        (observed(HELD, bypassed=True), "packets reach it that did not pass veth4"),
+        (observed(), "it has no interface yet"),
+    ],
+)
+def test_what_cannot_be_shaped_is_policed_and_says_why(observation, why):
+    """And nothing of ours stays on an interface."""
+    assert ingress_way(TARGET, observation) == Way(False, why)
+    for told in (observation, replace(observation, attachment=TOLD)):
+        for action in planned(told):
+            assert action == Unshape("/cg/a", 7, TARGET, why)
+
+
+def test_observe_mode_shapes_nothing():
+    """It only looks."""
+    watching = replace(TARGET, limits=replace(LIMITS, mode=Mode.OBSERVE))
+    attachment = replace(TOLD, limits=watching.limits)
+    assert planned(observed(BARE, attachment=replace(attachment, shaped=False)), watching) == ()
+    (action,) = planned(observed(HELD, attachment=attachment), watching)
+    assert isinstance(action, Unshape)
+
+
+def test_a_target_without_a_limit_is_taken_off_everywhere():
+    """First the programs, which would not pass unlimited traffic otherwise."""
+    detach, unshape = planned(observed(HELD, attachment=TOLD), None)
+    assert detach == Detach("/cg/a")
+    assert isinstance(unshape, Unshape)
+    assert unshape.target is None
+
+
+def test_the_default_burst_of_a_queue_is_short_and_a_chosen_one_is_given():
+    """A queue needs none but for late timers."""
+    assert shaped_burst_ns(make_limit(10 * MBIT)) == 20_000_000
+    assert shaped_burst_ns(make_limit(10 * MBIT, 5 * MBIT)) == 500_000_000
+    assert shaping_of(Limits(egress=Limit(8, 8))) is None
+
+
+COUNTED = TargetCounters(
+    ingress=Counters(1, 2, 3, 4, 5, 6, 7, 8, "policed", "nothing shapes"),
+    egress=Counters(1, 2, 3, 4, 5, 6, 7, 8, "paced", ""),
+    earlier_sockets="",
+)
+SHAPER = ShaperCounters(12, 13_000_000, 14, 15, 16, 17, 18)
+
+
+def test_a_shaped_target_counts_what_was_dropped_at_both_places():
+    """And tells the delay of what waits."""
+    told = with_way(COUNTED, Way(True, NO_FQ), SHAPER).ingress
+    assert (told.enforcement, told.why, told.delay_ns) == ("shaped", NO_FQ, 13_000_000)
+    assert (told.passed_bytes, told.dropped_bytes, told.marked_packets) == (3, 5 + 15, 7 + 17)
+    assert (told.active_flows, told.limited_ns) == (12, 18)
+
+
+def test_a_policed_target_says_why_it_is_not_shaped():
+    """The programs' own reason gives way to the way's."""
+    assert with_way(COUNTED, Way(False, "ipvlan"), None).ingress.why == "ipvlan"
+    assert with_way(COUNTED, None, None) == COUNTED
+
+
+def noted(bypass: Bypass, shaped_bytes: int, received_bytes: int) -> bool:
+    """Whether the target is taken for bypassed after this look."""
+    shaper = replace(SHAPER, passed_bytes=shaped_bytes)
+    ingress = replace(COUNTED.ingress, passed_bytes=received_bytes, dropped_bytes=0)
+    return bypass.noted("/cg/a", observed(HELD), shaper, ingress).bypassed
+
+
+def test_more_received_than_shaped_is_a_bypass_until_interfaces_change():
+    """Counted from one look to the next."""
+    bypass = Bypass()
+    assert not noted(bypass, 0, 50_000_000)
+    assert not noted(bypass, 10_000_000, 60_500_000)
+    assert noted(bypass, 20_000_000, 80_000_000)
+    assert bypass.known("/cg/a", observed(HELD)).bypassed
+    assert not bypass.known("/cg/a", observed(replace(HELD, ifindex=9))).bypassed
+    bypass.forget("/cg/a")
+    assert not bypass.known("/cg/a", observed(HELD)).bypassed
+
+
+def test_what_passed_while_nothing_was_shaped_is_no_bypass():
+    """The count begins anew when shaping does."""
+    bypass = Bypass()
+    assert not noted(bypass, 0, 0)
+    bypass.known("/cg/a", observed(BARE))
+    assert not noted(bypass, 0, 90_000_000)
