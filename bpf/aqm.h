@@ -30,6 +30,8 @@
 #define MAX_TARGET_NS  40000000ULL
 #define TCP_BOUND_NS   120000000ULL
 #define OTHER_BOUND_NS 40000000ULL
+/* Below 600 kbit/s that is less than a sender needs to go on at all. */
+#define BOUND_FRAMES 8
 /* Flows are counted over this long, or over eight frames at low rates. */
 #define FLOW_WINDOW_NS     20000000ULL
 #define MAX_FLOW_WINDOW_NS 500000000ULL
@@ -137,6 +139,8 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
         shaper->sparse_until_ns += cost_ns;
     } else {
         bound_ns = drop_ns + (is_tcp ? TCP_BOUND_NS : OTHER_BOUND_NS);
+        if (bound_ns < aqm_cost_ns(link, BOUND_FRAMES * QUANTUM_BYTES))
+            bound_ns = aqm_cost_ns(link, BOUND_FRAMES * QUANTUM_BYTES);
         /* A flow that has nothing queued cannot slow down, and its loss would cost a timeout. */
         if (!own_ns)
             bound_ns += bound_ns / 4;
