@@ -569,7 +569,7 @@ int podpace_sockops(struct bpf_sock_ops *ops)
         return PASS;
     }
     if (established) {
-        bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RTT_CB_FLAG);
+        bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG);
         flow->pacing_bytes_per_sec = NOT_PACED;
         flow->cwnd_clamp = NO_CLAMP;
         if (!bpf_getsockopt(ops, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &own, sizeof(own)))

@@ -99,7 +99,7 @@ static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *o
                                                           const struct limits *limits,
                                                           const struct pod_state *state)
 {
-    u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448, callbacks = 0, own = 0;
+    u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448, callbacks = 0, own = 0, flags;
     int established = ops->op != BPF_SOCK_OPS_RTT_CB && ops->op != BPF_SOCK_OPS_HDR_OPT_LEN_CB;
     u32 epoch = state->ingress.epoch;
     u64 share, window;
@@ -128,8 +128,11 @@ static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *o
     if (callbacks == flow->window_callbacks)
         return;
     flow->window_callbacks = callbacks;
-    bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RTT_CB_FLAG |
-                                       (callbacks ? BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG : 0));
+    /* What other programs on the socket have asked for stays. */
+    flags = ops->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+    if (callbacks)
+        flags |= BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+    bpf_sock_ops_cb_flags_set(ops, flags);
 }
 
 #endif
