@@ -1,0 +1,44 @@
+"""One layout: what bcc compiled of bpf/shape.h is what enforcer/datapath/shaper_abi.py reads."""
+
+import ctypes
+import warnings
+
+import pytest
+
+from enforcer.datapath import compiler, shaper_abi
+from enforcer.datapath.pins import SOURCE_DIR
+from tests.kernel.test_layout import fields, numbered, read
+
+RECORD = shaper_abi.LinkRecord(0x1122_3344_5566_7788, 1_250_000, 20_000_000, 1, 3, 5, 7, 9)
+
+
+@pytest.fixture(scope="module")
+def module():
+    """The shaper as bcc compiles it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, _fds = compiler.load_shaper(SOURCE_DIR)
+    return found
+
+
+def test_the_program_reads_every_field_of_a_link_where_it_is_written(module) -> None:
+    """Each by its name, and what follows from the rate."""
+    layout = fields(module[b"links"].Leaf)
+    found = read(shaper_abi.encode_link(RECORD), layout)
+    expected = {name: getattr(RECORD, name) for name in shaper_abi.LinkRecord.__slots__}
+    factor = shaper_abi.cost_factor(RECORD.rate_bytes_per_sec)
+    expected |= dict(zip(("cost_multiplier", "cost_shift"), factor, strict=True))
+    assert found == expected | {"reserved": 0}
+    assert shaper_abi.decode_link(shaper_abi.encode_link(RECORD)) == RECORD
+
+
+def test_user_space_reads_every_field_of_a_shaper(module) -> None:
+    """And leaves none out."""
+    leaf = module[b"shapers"].Leaf
+    layout = fields(leaf)
+    record, numbers = numbered(layout, ctypes.sizeof(leaf))
+    decoded = shaper_abi.decode_shaper(record)
+    own = {name: getattr(decoded, name) for name in shaper_abi.ShaperRecord.__slots__}
+    numbers = {name: value for name, value in numbers.items() if name in own}
+    assert own == numbers
+    assert len(own) == len(layout) - 2  # the lock and what fills it up
