@@ -97,15 +97,18 @@ def test_an_annotation_changes_the_rate(
 ) -> None:
     """``kubectl annotate`` on a running pod: the condition says the new rate, which is in force."""
     item = limited[0]
-    change = f"{ANNOTATION_EGRESS_BANDWIDTH}=10M"
-    podpace.kubectl("annotate", "pod", item.name, change, "--overwrite")
-    wait_condition(podpace, item.name, "Enforced", "egress 10 Mbit/s")
-    used = iperf(podpace, item, across(peers, item), Direction.EGRESS).utilisation(10_000_000)
+
+    def annotate(text: str) -> None:
+        change = f"{ANNOTATION_EGRESS_BANDWIDTH}={text}"
+        podpace.kubectl("annotate", "pod", item.name, change, "--overwrite")
+        wait_condition(podpace, item.name, "Enforced", f"egress {text.removesuffix('M')} Mbit/s")
+
+    annotate("10M")
+    received = iperf(podpace, item, across(peers, item), Direction.EGRESS)
+    annotate("5M")
+    used = received.utilisation(10_000_000)
     podpace.say(f"egress, annotated to 10M: {used:.3f} of the limit")
     assert LEAST[Direction.EGRESS] <= used <= MOST
-    back = f"{ANNOTATION_EGRESS_BANDWIDTH}=5M"
-    podpace.kubectl("annotate", "pod", item.name, back, "--overwrite")
-    wait_condition(podpace, item.name, "Enforced", "egress 5 Mbit/s")
 
 
 def test_a_restarted_container_is_limited(
