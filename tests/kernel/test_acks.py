@@ -34,8 +34,8 @@ FIN, RST, PSH = 1, 4, 8
 TIMESTAMPS = struct.pack("!BBBBII", 1, 1, 8, 10, 7, 9)
 ACKNOWLEDGED = 1
 """By the segments of tests/kernel/packets.py."""
-DUE_NS = 20_000_000
-"""How far ahead of now the flow's clock is."""
+DUE_NS = 140_000_000
+"""How far ahead of now the flow's clock is: less than an ACK may wait."""
 
 
 @pytest.fixture(scope="module")
