@@ -38,7 +38,7 @@ lint: setup ## Format and type checks, import contracts
 
 test: setup ## All tests, as root; the first run builds a Kubernetes control plane
 	@$(PYTHON) -m tests.cluster.build
-	.venv/bin/pytest --ignore=tests/node --ignore=tests/images
+	.venv/bin/pytest --ignore=tests/node --ignore=tests/images $(ARGS)
 
 test-vm: setup ## Kernel tests in QEMU: KERNEL=6.1|6.12|newest|all, FULL=1 for more, BCC=newest (root)
 	@$(PYTHON) -m tests.vm.layer $(or $(KERNEL),6.1) $(if $(FULL),--full) $(if $(BCC),--bcc $(BCC))
@@ -50,11 +50,11 @@ test-long: setup ## The cluster tests that take minutes: outages, thousands of p
 test-node: setup engine ## Two virtual machines with kubelet and containerd, and the chart on them (root)
 	@$(PYTHON) -m tests.cluster.build
 	@$(PYTHON) -m tests.node.images
-	.venv/bin/pytest -v tests/node
+	.venv/bin/pytest -v tests/node $(ARGS)
 
 test-images: setup engine ## Both images and the development environment, with an engine of the test's own
 	@$(PYTHON) -m tests.cluster.build
-	.venv/bin/pytest -v tests/images
+	.venv/bin/pytest -v tests/images $(ARGS)
 
 .PHONY: engine
 engine:
