@@ -1,12 +1,13 @@
 """The daemon's verbs: observe, plan, execute, one request or one resync at a time."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from contract.api import TargetRequest
 from contract.problems import Problem
 from contract.requests import parse_limits
-from enforcer.actions import Action, Forget, Shape
+from enforcer.actions import Action, Attach, Forget, Replace, SetLimits, Shape
 from enforcer.errors import DatapathError, RefusedError
 from enforcer.execute import describe, execute
 from enforcer.observe import observe
@@ -20,6 +21,8 @@ from enforcer.unsupported import UnsupportedNetwork
 from enforcer.ways import Bypass, Way, ingress_way, with_way
 
 _NO_WAY = Way(False)
+_DRIFT = (Attach, Replace, SetLimits)
+_BREATH_SECONDS = 0.002
 
 
 class Daemon:
@@ -80,11 +83,17 @@ class Daemon:
 
         Returns the paths of the cgroups where something had to be put back.
         """
-        return frozenset(
-            target.cgroup_path
-            for target in self.targets()
-            if any(not isinstance(a, Forget) for a in self._repair(target, "resync") or ())
-        )
+        repaired = set()
+        for target in self.targets():
+            # An interface that came late is no repair; one that lost what was on it is.
+            was_shaped = self._ways.get(target.cgroup_path, _NO_WAY).is_shaped
+            drift = (*_DRIFT, Shape) if was_shaped else _DRIFT
+            done = self._repair(target, "resync") or ()
+            if any(isinstance(action, drift) for action in done):
+                repaired.add(target.cgroup_path)
+            # Taken again at once, the lock would never come to who waits for it: a new pod.
+            time.sleep(_BREATH_SECONDS)
+        return frozenset(repaired)
 
     def hold(self, target: Target, cause: str) -> TargetCounters:
         """Put a pod's limits in force; how they are held. Raises DatapathError, OSError.
@@ -134,7 +143,9 @@ class Daemon:
             self._complain("tend", str(error))
         else:
             self._complaints.pop("tend", None)
-        for path in self._relook.due():
+        with self._lock:
+            due = self._relook.due()
+        for path in due:
             with self._lock:
                 target = self._store.get(path)
             if target is None:
@@ -214,6 +225,9 @@ class Daemon:
                 self._complain("shape", str(error), target)
                 self._datapath.set_limits(target)
                 way = Way(False, str(error))
+        if any(isinstance(action, Forget) for action in actions):
+            self._forget(path)
+            return actions
         self._ways[path] = way
         has_ingress = target.limits.ingress is not None and observation.cgroup_id is not None
         self._relook.found(path, settled=way.is_shaped or not has_ingress)
@@ -231,10 +245,14 @@ class Daemon:
     def _let_go(self, target: Target, cause: str) -> None:
         for action in plan({}, observe(self._datapath, self._network, (target.cgroup_path,))):
             self._execute(action, cause)
-        self._ways.pop(target.cgroup_path, None)
-        self._bypass.forget(target.cgroup_path)
-        self._relook.forget(target.cgroup_path)
+        self._forget(target.cgroup_path)
         self._store.remove(target)
+
+    def _forget(self, path: str) -> None:
+        """Keep nothing of a target that is none any more."""
+        self._ways.pop(path, None)
+        self._bypass.forget(path)
+        self._relook.forget(path)
 
     def _execute(self, action: Action, cause: str) -> None:
         execute(

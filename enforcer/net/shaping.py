@@ -1,6 +1,7 @@
 """Implements ``ports.Network``: queues, programs and the shaper's records, on the host's veths."""
 
 import errno
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,7 +112,9 @@ class LinkShaper:
         if changes is None:
             return None
         numbers = {change.interface.peer_namespace_id for change in changes}
-        known = dict(self._namespace_ids)
+        for path in [p for p in self._namespace_ids.copy() if not os.path.isdir(p)]:  # noqa: PTH112
+            self._namespace_ids.pop(path, None)
+        known = self._namespace_ids.copy()
         return frozenset(
             path for path, ids in known.items() if numbers and (numbers & ids or not ids)
         )

@@ -487,6 +487,9 @@ def test_five_thousand_pods_leave_nothing(node):
 
     assert node.loop._entries == {}
     assert node.loop._paths == {}
+    daemon = node.bench.daemon
+    assert daemon._ways == daemon._relook._pauses == daemon._relook._due_at == {}
+    assert daemon._bypass._seen == daemon._bypass._found == daemon._complaints == {}
     assert node.bench.daemon.targets() == ()
     assert node.bench.state_files == []
     assert node.bench.datapath.calls.count("detach") == 2500
