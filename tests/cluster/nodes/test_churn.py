@@ -1,7 +1,7 @@
 """Pods come and go by the thousand on one node: nothing is left, and memory stays flat."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,6 +73,7 @@ def test_pods_that_come_and_go_leave_nothing(
     until(enforcer.targets, lambda found: not found, 120)
     before = _left(enforcer)
     samples: list[tuple[int, float, int]] = []
+    under_way: list[Future[None]] = []
     begin = time.monotonic()
 
     def create(n: int) -> None:
@@ -81,17 +82,17 @@ def test_pods_that_come_and_go_leave_nothing(
 
     def delete(n: int) -> None:
         enforcer.node.sandbox(namespace, f"c{n}")
-        admin.http.request("DELETE", f"{path}/c{n}", json={"gracePeriodSeconds": 1})
+        gone = admin.http.request("DELETE", f"{path}/c{n}", json={"gracePeriodSeconds": 1})
+        assert gone.is_success, gone.text
 
     with ThreadPoolExecutor(8) as pool:
         for n in range(pods + ALIVE):
             time.sleep(max(0.0, begin + n / PER_SECOND - time.monotonic()))
             # A machine that is too slow takes longer: it must not gather pods instead.
-            enforcer.node.wait_fewer(2 * ALIVE)
-            if n < pods:
-                pool.submit(create, n)
-            if n >= ALIVE:
-                pool.submit(delete, n - ALIVE)
+            enforcer.node.wait_fewer(2 * ALIVE, 300)
+            work = [pool.submit(create, n)] if n < pods else []
+            work += [pool.submit(delete, n - ALIVE)] if n >= ALIVE else []
+            under_way = [w for w in [*under_way, *work] if not w.done() or w.result() is not None]
             if n % (pods // 10) == pods // 10 - 1:
                 samples.append((n + 1, enforcer.rss_bytes() / 1e6, _open_files(enforcer)))
                 print(f"{n + 1} pods: {samples[-1][1]:.1f} MB, {samples[-1][2]} open files")
