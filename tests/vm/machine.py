@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ HERE: Final = Path(__file__).parent
 TIMED_OUT: Final = 124
 """The exit code of a command that was ended, as timeout(1) has it."""
 EMULATED: Final = "tcg,thread=multi,tb-size=512"
+_NOT_COPIED: Final = (".venv", "__pycache__", ".*_cache", ".hypothesis")
 _MODULES: Final = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay")
 """What it takes to reach the root and to talk."""
 
@@ -47,12 +49,15 @@ def call(machine: Machine, command: Sequence[str]) -> int:
     result is ``TIMED_OUT``. Raises VmError when the machine ends without a result.
     """
     with tempfile.TemporaryDirectory(prefix="podpace-vm-") as folder:
-        control = Path(folder)
+        control, copy = Path(folder) / "control", Path(folder) / "checkout"
+        control.mkdir()
+        _copy_checkout(copy)
         shares = {f"share{i}": path.resolve() for i, path in enumerate(machine.shares)}
         _write_control(control, machine, command, shares)
         initrd = control / "initrd"
         initrd.write_bytes(initial_archive(_initial_files(machine.kernel)))
-        qemu = _command(machine, control, shares)
+        folders = {"root": machine.root, "control": control, "checkout": copy, **shares}
+        qemu = _command(machine, control, folders)
         with running(qemu, stdin=subprocess.DEVNULL) as process:
             try:
                 process.wait(machine.timeout_seconds)
@@ -66,10 +71,23 @@ def call(machine: Machine, command: Sequence[str]) -> int:
             raise VmError(f"the machine ended without a result:\n{log[-3000:]}") from e
 
 
+def _copy_checkout(copy: Path) -> None:
+    """The sources, and the history that says which they are."""
+
+    def take(source: str, destination: str) -> None:
+        with suppress(FileNotFoundError):  # somebody works here
+            shutil.copy2(source, destination, follow_symlinks=False)
+
+    ignore = shutil.ignore_patterns(*_NOT_COPIED)
+    shutil.copytree(CHECKOUT, copy, symlinks=True, ignore=ignore, copy_function=take)
+    (copy / ".venv").mkdir()
+
+
 def _write_control(
     control: Path, machine: Machine, command: Sequence[str], shares: dict[str, Path]
 ) -> None:
     shutil.copy(HERE / "start", control)
+    (control / "checkout").write_text(f"{CHECKOUT}\n")
     (control / "kernel").write_text(f"{machine.kernel.folder}\n")
     lines = [f"{tag} {path}\n" for tag, path in shares.items()]
     (control / "shares").write_text("".join(lines))
@@ -86,9 +104,8 @@ def _write_control(
     (control / "command").write_text("".join(script))
 
 
-def _command(machine: Machine, control: Path, shares: dict[str, Path]) -> list[str]:
+def _command(machine: Machine, control: Path, folders: dict[str, Path]) -> list[str]:
     """QEMU in a mount namespace of its own, killed when we end, however we end."""
-    folders = {"root": machine.root, "control": control, **shares}
     qemu = [
         "qemu-system-x86_64",
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
@@ -115,13 +132,15 @@ def _command(machine: Machine, control: Path, shares: dict[str, Path]) -> list[s
 
 
 def _script(machine: Machine) -> str:
-    """What shows the checkout and the kernel in a root that is not this machine's."""
-    lines = []
+    """What shows the kernel in a root that is not this machine's."""
+    show = ""
     if machine.root != Path("/"):
-        for path in (CHECKOUT, machine.kernel.folder):
-            inside = shlex.quote(f"{machine.root}{path}")
-            lines.append(f"mkdir -p {inside} && mount --bind {shlex.quote(str(path))} {inside}\n")
-    return "".join(lines) + 'exec nice "$@"\n'
+        path, inside = (
+            shlex.quote(str(p))
+            for p in (machine.kernel.folder, f"{machine.root}{machine.kernel.folder}")
+        )
+        show = f"mkdir -p {inside} && mount --bind {path} {inside}\n"
+    return f'{show}exec nice "$@"\n'
 
 
 def _initial_files(kernel: Kernel) -> dict[str, bytes]:
