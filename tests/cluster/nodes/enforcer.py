@@ -182,7 +182,8 @@ class Enforcer:
         self._metrics.close()
 
     def rss_bytes(self) -> int:
-        """Memory that is its own or shared."""
+        """Memory that is its own or shared; fails when it has ended."""
+        assert self.running.process.poll() is None, self.running.errors()[-3000:]
         statm = Path(f"/proc/{self.pid}/statm").read_text().split()
         return int(statm[1]) * os.sysconf("SC_PAGE_SIZE")
 
