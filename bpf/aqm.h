@@ -39,8 +39,8 @@
 /* Sparse flows together may be ahead of the limit by this: full frames, small ones. */
 #define SPARSE_BOUND_NS       5000000ULL
 #define SPARSE_BOUND_SMALL_NS 50000000ULL
-/* A flow has passed its backlog this long after the clock says so. */
-#define REORDER_MARGIN_NS 1000000ULL
+/* The queue makes up for lost time at three halves of the limit (enforcer/net/queues.py). */
+#define BULK_CEIL_HALVES 3
 
 enum aqm_verdict {
     AQM_SPARSE, /* send at once, before what waits */
@@ -131,7 +131,10 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
     mark_ns = aqm_target_ns(link, MARK_TARGET_NS, MARK_TARGET_SEGMENTS * flows);
     drop_ns = aqm_target_ns(link, DROP_TARGET_NS, DROP_TARGET_SEGMENTS * flows);
 
-    sparse = frame_bytes <= QUANTUM_BYTES && !own_ns && now_ns >= flow->bulk_until_ns &&
+    /* A quantum at its fair share is what a flow may send in one go. */
+    sparse = frame_bytes <= QUANTUM_BYTES &&
+             own_ns <= aqm_cost_ns(link, QUANTUM_BYTES - frame_bytes) * flows &&
+             now_ns >= flow->bulk_until_ns &&
              shaper->sparse_until_ns - now_ns <
                  (frame_bytes > IDLE_FRAME_BYTES ? SPARSE_BOUND_NS : SPARSE_BOUND_SMALL_NS);
     if (sparse) {
@@ -166,10 +169,14 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
     shaper->delay_ns = delay_ns;
     shaper->departs_at_ns += cost_ns;
     flow->own_until_ns += cost_ns * flows;
-    if (!sparse)
-        flow->bulk_until_ns = aqm_ahead_ns(shaper->departs_at_ns, now_ns)
-                                  ? shaper->departs_at_ns + REORDER_MARGIN_NS
-                                  : now_ns + REORDER_MARGIN_NS;
+    if (!sparse) {
+        if (shaper->bulk_departs_at_ns < now_ns)
+            shaper->bulk_departs_at_ns = now_ns;
+        shaper->bulk_departs_at_ns += cost_ns * 2 / BULK_CEIL_HALVES;
+        flow->bulk_until_ns = shaper->departs_at_ns > shaper->bulk_departs_at_ns
+                                  ? shaper->departs_at_ns
+                                  : shaper->bulk_departs_at_ns;
+    }
     shaper->passed_bytes += frame_bytes;
     shaper->passed_packets++;
     if (sparse)

@@ -35,8 +35,9 @@ struct link {
 struct shaper {
     struct bpf_spin_lock lock;
     u32 reserved;
-    u64 departs_at_ns;   /* when all that was let through has left, at the limit */
-    u64 sparse_until_ns; /* the same for what passed the backlog */
+    u64 departs_at_ns;      /* when all that was let through has left, at the limit */
+    u64 bulk_departs_at_ns; /* the same for the queue alone, which makes up for lost time slowly */
+    u64 sparse_until_ns;    /* the same for what passed the backlog */
     u64 window_started_at_ns;
     u64 window; /* number of the running window */
     u64 window_flows;

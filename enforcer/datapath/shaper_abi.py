@@ -16,7 +16,7 @@ _COST_BITS: Final = 40
 """A multiplier below 2^40 and a packet below 2^23 bytes: the product stays below 2^63."""
 _MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
 _LINK: Final = struct.Struct("=5Q6I")
-_SHAPER: Final = struct.Struct("=II15Q")
+_SHAPER: Final = struct.Struct("=II16Q")
 LINK_BYTES: Final = _LINK.size
 SHAPER_BYTES: Final = _SHAPER.size
 _IFINDEX: Final = struct.Struct("=I")
@@ -42,6 +42,7 @@ class ShaperRecord:
     """struct shaper, without its lock."""
 
     departs_at_ns: int
+    bulk_departs_at_ns: int
     sparse_until_ns: int
     window_started_at_ns: int
     window: int
