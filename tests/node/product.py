@@ -21,7 +21,7 @@ METRICS_PORT: Final = 9464
 PINS: Final = "/sys/fs/bpf/podpace"
 
 
-def helm(cluster: Cluster, *arguments: str, seconds: float = 420) -> str:
+def helm(cluster: Cluster, *arguments: str, seconds: float = 660) -> str:
     """The real helm, as an administrator; it must work. What it printed."""
     plane = cluster.plane
     done = subprocess.run(
@@ -48,7 +48,7 @@ def install(cluster: Cluster) -> None:
         cluster,
         *("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait"),
         f"--values={cluster.plane.folder / 'values.json'}",
-        "--timeout=6m",
+        "--timeout=10m",
     )
     cluster.say("Podpace is installed")
 

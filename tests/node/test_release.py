@@ -3,12 +3,15 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from contract.names import Direction
 from tests.chart.helm import CHART, NAMESPACE, RELEASE
 from tests.node.cluster import Cluster
 from tests.node.network import PLACES
 from tests.node.pods import (
     IPERF_SERVER,
+    Pod,
     Received,
     deployment,
     iperf,
@@ -22,14 +25,21 @@ from tests.node.test_limits import EGRESS_BITS_PER_SEC, LEAST, LIMITS, MOST
 RUN_SECONDS = 15
 
 
-def test_an_upgrade_under_traffic_has_no_gap(podpace: Cluster) -> None:
-    """``helm upgrade`` replaces every enforcer while a limited pod sends: no second is above the
-    limit, and the whole time uses it."""
+@pytest.fixture(scope="module")
+def ends(podpace: Cluster) -> tuple[Pod, Pod]:
+    """A limited pod and, on the other node, one without limits that it sends to."""
     server = pod("sink", PLACES[1].name, {}, *IPERF_SERVER)
     podpace.apply(deployment("limited", LIMITS), server)
     sender = wait_ready(podpace, "limited", 2)[0]
     (sink,) = wait_ready(podpace, "sink")
     wait_condition(podpace, sender.name, "Enforced")
+    return sender, sink
+
+
+def test_an_upgrade_under_traffic_has_no_gap(podpace: Cluster, ends: tuple[Pod, Pod]) -> None:
+    """``helm upgrade`` replaces every enforcer while a limited pod sends: no second is above the
+    limit, and the whole time uses it."""
+    sender, sink = ends
     before = {item["metadata"]["uid"] for item in enforcer_pods(podpace).values()}
     upgraded = threading.Event()
 
@@ -44,7 +54,7 @@ def test_an_upgrade_under_traffic_has_no_gap(podpace: Cluster) -> None:
         try:
             helm(
                 podpace,
-                *("upgrade", RELEASE, str(CHART), "--reuse-values", "--wait", "--timeout=6m"),
+                *("upgrade", RELEASE, str(CHART), "--reuse-values", "--wait", "--timeout=10m"),
                 *("--set=enforcer.logLevel=debug", "--set=enforcer.maxUnavailable=100%"),
             )
         finally:
@@ -61,15 +71,14 @@ def test_an_upgrade_under_traffic_has_no_gap(podpace: Cluster) -> None:
 
 def test_helm_test_is_green(podpace: Cluster) -> None:
     """``helm test``: admission labels a pod, every node is ready, a pod's condition comes."""
-    assert "Succeeded" in helm(podpace, "test", RELEASE, "--timeout=5m")
+    assert "Succeeded" in helm(podpace, "test", RELEASE, "--timeout=10m")
 
 
-def test_uninstall_leaves_nothing(podpace: Cluster) -> None:
+def test_uninstall_leaves_nothing(podpace: Cluster, ends: tuple[Pod, Pod]) -> None:
     """``helm uninstall`` with limited pods running: no API object, no program, no pin, no file and
     no queue of ours is left, and the pods' next packets are not limited."""
-    (sender, _) = wait_ready(podpace, "limited", 2)
-    (sink,) = wait_ready(podpace, "sink")
-    helm(podpace, "uninstall", RELEASE, "--wait", "--timeout=6m")
+    sender, sink = ends
+    helm(podpace, "uninstall", RELEASE, "--wait", "--timeout=10m")
     assert _objects(podpace) == []
     for name, machine in podpace.machines.items():
         left = machine.ok(
