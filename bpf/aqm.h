@@ -39,6 +39,10 @@
 /* Sparse flows together may be ahead of the limit by this: full frames, small ones. */
 #define SPARSE_BOUND_NS       5000000ULL
 #define SPARSE_BOUND_SMALL_NS 50000000ULL
+/* What a flow of small frames may send in one go, and the part of the limit it may have before
+ * what waits, in place of a smaller fair share. */
+#define SMALL_QUANTUM_BYTES 6056
+#define SMALL_SHARERS       8
 /* The queue makes up for lost time at three halves of the limit (enforcer/net/queues.py). */
 #define BULK_CEIL_HALVES 3
 
@@ -107,7 +111,8 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
 {
     u64 cost_ns = aqm_cost_ns(link, frame_bytes);
     u64 flows, mark_ns, drop_ns, delay_ns, own_ns, bound_ns, behind_ns;
-    int sparse, verdict = AQM_BULK;
+    u64 sharers;
+    int sparse, is_small, verdict = AQM_BULK;
 
     aqm_count_flow(shaper, flow, link, frame_bytes, now_ns);
     flows =
@@ -131,12 +136,16 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
     mark_ns = aqm_target_ns(link, MARK_TARGET_NS, MARK_TARGET_SEGMENTS * flows);
     drop_ns = aqm_target_ns(link, DROP_TARGET_NS, DROP_TARGET_SEGMENTS * flows);
 
-    /* A quantum at its fair share is what a flow may send in one go. */
-    sparse = frame_bytes <= QUANTUM_BYTES &&
-             own_ns <= aqm_cost_ns(link, QUANTUM_BYTES - frame_bytes) * flows &&
-             now_ns >= flow->bulk_until_ns &&
-             shaper->sparse_until_ns - now_ns <
-                 (frame_bytes > IDLE_FRAME_BYTES ? SPARSE_BOUND_NS : SPARSE_BOUND_SMALL_NS);
+    /* A quantum at its fair share is what a flow may send in one go; of small frames (requests,
+     * ACKs) more, and at more than its share: they are a round trip that somebody waits for. */
+    is_small = frame_bytes <= IDLE_FRAME_BYTES;
+    sharers = is_small && flows > SMALL_SHARERS ? SMALL_SHARERS : flows;
+    sparse =
+        frame_bytes <= QUANTUM_BYTES &&
+        own_ns <= (is_small ? aqm_cost_ns(link, SMALL_QUANTUM_BYTES) * sharers
+                            : aqm_cost_ns(link, QUANTUM_BYTES - frame_bytes) * flows) &&
+        now_ns >= flow->bulk_until_ns &&
+        shaper->sparse_until_ns - now_ns < (is_small ? SPARSE_BOUND_SMALL_NS : SPARSE_BOUND_NS);
     if (sparse) {
         verdict = AQM_SPARSE;
         shaper->sparse_until_ns += cost_ns;
@@ -168,7 +177,7 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
     }
     shaper->delay_ns = delay_ns;
     shaper->departs_at_ns += cost_ns;
-    flow->own_until_ns += cost_ns * flows;
+    flow->own_until_ns += cost_ns * sharers;
     if (!sparse) {
         if (shaper->bulk_departs_at_ns < now_ns)
             shaper->bulk_departs_at_ns = now_ns;

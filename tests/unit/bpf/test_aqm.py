@@ -248,3 +248,16 @@ def test_whatever_comes_no_more_than_the_limit_and_a_bound_passes(
     largest = max((size for _, size, _, _ in traffic), default=0)
     allowed = rate * (target.now - START + waits_ns) / SEC + 10 * FRAME + largest
     assert passed <= allowed * 1.001
+
+
+def test_a_request_beside_many_bulk_flows_does_not_wait(target: Target) -> None:
+    """Fifty flows queue all they can; a small packet each millisecond still passes them all."""
+    bulk = [Flow() for _ in range(50)]
+    for flow in bulk:
+        for _ in range(4):
+            target.send(flow)
+    asking = Flow()
+    for _ in range(100):
+        assert target.send(asking, 67) == SPARSE
+        target.send(bulk[0])
+        target.now += MSEC
