@@ -25,7 +25,7 @@ MBIT = 10**6
 LIMITS = Limits(ingress=make_limit(10 * MBIT))
 TARGET = Target("cgroup:/a", "/cg/a", 7, LIMITS)
 SHAPED = Shaping(10 * MBIT // 8, 20_000_000)
-PACED = replace(SHAPED, paces=True)
+PACED = Shaping(1_312_500, 300_000_000, paces=True)
 NO_FQ = "this kernel has no sch_fq"
 BARE = Link(4, "veth4", None, "", NO_FQ)
 HELD = replace(BARE, shaping=SHAPED)
@@ -134,6 +134,16 @@ def test_the_default_burst_of_a_queue_is_short_and_a_chosen_one_is_given():
     assert shaped_burst_ns(make_limit(10 * MBIT)) == 20_000_000
     assert shaped_burst_ns(make_limit(10 * MBIT, 5 * MBIT)) == 500_000_000
     assert shaping_of(Limits(egress=Limit(8, 8))) is None
+
+
+def test_a_queue_behind_paced_traffic_does_not_meet_it() -> None:
+    """Above the limit, with room for the first windows of many flows; a longer burst stays."""
+    behind = shaping_of(Limits(make_limit(10 * MBIT)), paces=True)
+    assert behind is not None
+    assert (behind.rate_bytes_per_sec, behind.burst_ns) == (1_312_500, 300_000_000)
+    generous = shaping_of(Limits(make_limit(10 * MBIT, 5 * MBIT)), paces=True)
+    assert generous is not None
+    assert generous.burst_ns == 500_000_000
 
 
 COUNTED = TargetCounters(
