@@ -4,7 +4,7 @@ import ipaddress
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
@@ -226,11 +226,8 @@ class PodState:
 def decode_state(value: bytes) -> PodState:
     """A value of target_state."""
     _lock, _reserved, *words, ingress, egress = _STATE.unpack(value)
-    return PodState(
-        *words,
-        DirectionState(*_DIRECTION.unpack(ingress)),
-        DirectionState(*_DIRECTION.unpack(egress)),
-    )
+    directions = (DirectionState(*_DIRECTION.unpack(side)) for side in (ingress, egress))
+    return PodState(*(*words, *directions))
 
 
 def encode_state(state: PodState) -> bytes:
@@ -253,8 +250,8 @@ def take_over_state(value: bytes, numbers: Mapping[str, slice]) -> PodState:
     def direction(side: Direction) -> DirectionState:
         return DirectionState(*(number(f"{side}.{name}") for name in DirectionState.__slots__))
 
-    words = map(number, PodState.__slots__[:-2])
-    return PodState(*words, direction(Direction.INGRESS), direction(Direction.EGRESS))
+    words: list[Any] = [number(name) for name in PodState.__slots__[:-2]]
+    return PodState(*words, *map(direction, Direction))
 
 
 @dataclass(frozen=True, slots=True)
