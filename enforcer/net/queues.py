@@ -68,10 +68,13 @@ and credit that HTB loses to late timers would otherwise become a queue that nob
 _CEIL: Final = 1.5
 """How fast bulk makes up for a late timer: at line rate, BBR would take the burst for the path."""
 _BURST_NS: Final = 20_000_000
-_CEIL_BURST_NS: Final = 500_000
+_CEIL_BURST_NS: Final = 4_000_000
+_SLOW_BYTES_PER_SEC: Final = 50_000_000 // 8
+"""Below this rate a timer that is a little late costs less than BBR's wrong idea of the path: then
+bulk's burst is two frames."""
 _GUARANTEED_DIVISOR: Final = 100
 _MAX_QUANTUM_BYTES: Final = 60_000
-_SPLIT_NS: Final = 500_000
+_SPLIT_NS: Final = 600_000
 """GSO packets that would take longer than this are cut to frames."""
 _TBF_RATE_BYTES_PER_SEC: Final = 1_250_000_000_000
 """Fast enough to hold nothing back: TBF is here because it cuts GSO packets."""
@@ -216,6 +219,7 @@ def put_htb(netlink: Netlink, ifindex: int, rate_bytes_per_sec: int, burst_ns: i
     if root != ("htb", HANDLE):
         _put_qdisc(netlink, ifindex, HANDLE, _ROOT, "htb", init)
     ceil = int(rate * _CEIL)
+    ceil_burst_ns = 0 if rate < _SLOW_BYTES_PER_SEC else _CEIL_BURST_NS
     frames_ns = 2 * FULL_FRAME_BYTES * _NSEC_PER_SEC // ceil
     _put_class(netlink, ifindex, WHOLE, HANDLE, (rate, burst_ns), (rate, burst_ns), 0)
     _put_class(netlink, ifindex, SPARSE, WHOLE, (rate, burst_ns), (rate, burst_ns), 0)
@@ -225,7 +229,7 @@ def put_htb(netlink: Netlink, ifindex: int, rate_bytes_per_sec: int, burst_ns: i
         BULK,
         WHOLE,
         (max(rate // _GUARANTEED_DIVISOR, 1), frames_ns),
-        (ceil, max(frames_ns, _CEIL_BURST_NS)),
+        (ceil, max(frames_ns, ceil_burst_ns)),
         1,
     )
     split_bytes = max(FULL_FRAME_BYTES, rate * _SPLIT_NS // _NSEC_PER_SEC)
