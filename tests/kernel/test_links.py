@@ -11,6 +11,8 @@ from bench.rig.topology import PEER_PORT, POD_PORT
 from contract.names import Direction
 from tests.kernel.shaping import VethNode
 
+pytestmark = pytest.mark.slow_emulated
+
 LIMIT = 20_000_000
 
 

@@ -14,6 +14,8 @@ from contract.names import Direction
 from tests.kernel.nodes import changed_copy
 from tests.kernel.shaping import VethNode
 
+pytestmark = pytest.mark.slow_emulated
+
 LIMIT = 20_000_000
 INGRESS = Direction.INGRESS
 _LONG_SECONDS = 30

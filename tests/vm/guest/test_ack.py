@@ -14,6 +14,8 @@ from bench.rig import PingResult, Rig, TcpLoad, UdpLoad, bulk, ping, rig
 from contract.names import Direction
 from tests.vm.guest.acks import Paced, Programs, load, paced
 
+pytestmark = pytest.mark.slow_emulated
+
 MBIT = 10**6
 SETTLED_SECONDS = 1
 IDLE_MARGIN_MS = 5
