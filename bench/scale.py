@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import yaml
 
+from contract import names
 from contract.names import CONDITION_BANDWIDTH_ENFORCED, Reason
 from enforcer.kube.api import KubeApi, load_configuration
 from enforcer.kube.reflector import PodReflector, pods_query
@@ -214,8 +215,11 @@ def _grant(admin: Client) -> None:
 
 
 def _labels(rate: int) -> dict[str, str]:
-    words = {"limited": "true", "egress-bits-per-second": str(rate), "source": "pod"}
-    return {f"podpace.io/{key}": value for key, value in words.items()}
+    return {
+        names.LABEL_LIMITED: "true",
+        names.LABEL_EGRESS_BITS_PER_SECOND: str(rate),
+        names.LABEL_SOURCE: names.Source.POD,
+    }
 
 
 def _create_pods(admin: Client, nodes: list[str]) -> None:
