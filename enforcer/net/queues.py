@@ -77,9 +77,9 @@ _MAX_QUANTUM_BYTES: Final = 60_000
 _SPLIT_NS: Final = 600_000
 """GSO packets that would take longer than this are cut to frames."""
 _TBF_RATE_BYTES_PER_SEC: Final = 10**15
-"""TBF is here because it cuts GSO packets, and must hold nothing back: at this rate 64 KiB take less
-than the nanosecond it counts in. A packet that was queued before the burst was made smaller would
-otherwise cost more than the bucket can ever hold, and everything would wait behind it."""
+"""TBF is here because it cuts GSO packets, and must hold nothing back: at this rate 64 KiB take
+less than the nanosecond it counts in. Else a packet queued before its burst was made smaller would
+cost more than the bucket can ever hold, and everything would wait behind it."""
 _SEGMENTS_LIMIT_BYTES: Final = 2**31 - 1
 _SPARSE_LIMIT_PACKETS: Final = 10_000
 _FQ_PACKETS: Final = 20_000
