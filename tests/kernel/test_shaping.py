@@ -132,6 +132,20 @@ def test_a_live_change_is_followed_by_open_connections(veth: VethNode) -> None:
     assert half == pytest.approx(0.5, abs=0.15)
 
 
+def test_a_much_smaller_limit_lets_go_what_was_queued_before(veth: VethNode) -> None:
+    """Packets that were queued whole for a fast limit leave at a slow one that cuts them."""
+    with veth.daemon():
+        attach(veth, 100_000_000)
+        with bulk(veth.rig, TcpLoad(INGRESS, _LONG_SECONDS, 1)) as running:
+            time.sleep(3)
+            attach(veth, LIMIT)
+            start = int((time.monotonic() - running.started_at) * 10) + 20
+            rates = running.result().bits_per_sec_by_interval()
+
+    assert start + 20 < len(rates), "the change took longer than the load"
+    assert rate_between(rates, start, len(rates)) > 0.8
+
+
 def assert_held(rates: list[float]) -> None:
     """No half second is clearly above the limit."""
     halves = [rate_between(rates, i, i + 5) for i in range(10, len(rates) - 5)]
