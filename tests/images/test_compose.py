@@ -24,9 +24,11 @@ class Compose:
     def __init__(self, engine: Engine) -> None:
         config = engine.folder / "config"
         plugins = config / "cli-plugins"
-        plugins.mkdir(parents=True)
+        plugins.mkdir(parents=True, exist_ok=True)  # the engine's folder is kept between runs
         plugin = unpacked("trixie", "docker-compose") / "usr/libexec/docker/cli-plugins"
-        (plugins / "docker-compose").symlink_to(plugin / "docker-compose")
+        link = plugins / "docker-compose"
+        link.unlink(missing_ok=True)
+        link.symlink_to(plugin / "docker-compose")
         self._environment = engine.environment() | {
             "DOCKER_CONFIG": str(config),
             "PODPACE_CONTROLPLANE": str(bin_dir()),
