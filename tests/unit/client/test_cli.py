@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.needs import missing
-from tests.processes import PODPACE, ROOT, client, enforcer, fake_machine
+from tests.processes import AS_NOBODY, PODPACE, ROOT, client, enforcer, fake_machine
 
 REFUSED, USAGE, UNREACHABLE = 1, 2, 3
 
@@ -237,8 +237,8 @@ def test_who_may_not_use_the_socket_is_told_to_use_sudo():
         fake_machine(Path(work))
         with enforcer(Path(work)) as daemon:
             done = subprocess.run(
-                [PODPACE, "list", "--socket", str(daemon.socket)],
-                user=65534, cwd="/", capture_output=True, text=True, check=False,
+                [*AS_NOBODY, PODPACE, "list", "--socket", str(daemon.socket)],
+                cwd="/", capture_output=True, text=True, check=False,
             )  # fmt: skip
 
     assert _one_line(done, UNREACHABLE) == (
