@@ -15,11 +15,13 @@ from contract.api import Health
 from contract.names import DEFAULT_SOCKET_PATH
 from enforcer import control, metrics
 from enforcer.cleanup import clean_up
-from enforcer.daemon import Daemon
+from enforcer.complaints import Complaints
+from enforcer.daemon import Daemon, ignore
 from enforcer.datapath import build as build_datapath
 from enforcer.datapath.abi import ABI_VERSION
 from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.errors import EnforcerError, UnsupportedError
+from enforcer.holder import Holder
 from enforcer.link_loop import LinkLoop
 from enforcer.logs import LEVELS, make_log
 from enforcer.loops import start_loop
@@ -28,6 +30,7 @@ from enforcer.net.qdiscs import keeps_departure_times
 from enforcer.net.shaping import LinkShaper
 from enforcer.node import Node
 from enforcer.ports import Datapath, Log, Network
+from enforcer.requests import Requests
 from enforcer.serve import serve
 from enforcer.sockets import listen_tcp, listen_unix, refuse_second_daemon, remove_own
 from enforcer.store import TargetStore
@@ -87,15 +90,12 @@ def _run(
         str(cgroups.root),
         {**datapath.features(), **network.features()},
     )
-    daemon = Daemon(
-        datapath,
-        cgroups,
-        TargetStore(options.state_dir),
-        log,
-        count_error,
-        network=network,
-        follows_pods=node is not None,
-    )
+    store = TargetStore(options.state_dir)
+    complaints = Complaints(log, count_error)
+    holder = Holder(datapath, network, store, log, complaints)
+    looked = node.looked if node is not None else ignore
+    daemon = Daemon(holder, datapath, store, log, complaints, looked=looked)
+    requests = Requests(holder, cgroups, store, log, complaints, follows_pods=node is not None)
     of_pods = _register(registry, daemon, health, node, with_pods=options.pod_metrics)
     adopted = daemon.adopt()
     ending = threading.Event()
@@ -118,7 +118,7 @@ def _run(
     inode = options.socket.stat().st_ino
     try:
         with ThreadPoolExecutor(2, "request") as worker:
-            apps = [(control.create_app(daemon, health, worker, log), listener)]
+            apps = [(control.create_app(daemon, requests, health, worker, log), listener)]
             if options.metrics_address is not None:
                 app = metrics.create_app(registry, of_pods, ready, worker)
                 apps.append((app, listen_tcp(*options.metrics_address)))

@@ -1,4 +1,4 @@
-"""Tells when pods' cgroups appear, get their first process, and vanish: inotify on the tree.
+"""Tells when pods' cgroups appear and vanish: inotify on the tree.
 
 Every folder is watched that is no pod's and not inside one, since nobody can say where the pods'
 own folder will be made. The tree is read again now and then, in case the kernel dropped events or
@@ -17,7 +17,7 @@ from typing import Final
 from inotify_simple import INotify, flags
 
 from enforcer.pods.cgroups import pod_uid
-from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished
+from enforcer.pods.news import CgroupAppeared, CgroupVanished
 from enforcer.ports import Log
 
 RESCAN_SECONDS: Final = 30.0
@@ -26,15 +26,13 @@ _RESCAN_UNWATCHED_SECONDS: Final = 1.0
 _POLL_MILLISECONDS: Final = 500
 _FOLDER_EVENTS: Final = flags.CREATE | flags.DELETE | flags.ONLYDIR
 
-Tell = Callable[[CgroupAppeared | CgroupVanished | CgroupPopulated], None]
+Tell = Callable[[CgroupAppeared | CgroupVanished], None]
 
 
 @dataclass(slots=True)
 class _PodCgroup:
     uid: str
     inode: int
-    watch: int | None
-    populated: bool = False
 
 
 class CgroupWatch:
@@ -46,7 +44,6 @@ class CgroupWatch:
         self._log = log
         self._folders: dict[int, str] = {}
         self._pods: dict[str, _PodCgroup] = {}
-        self._pod_of_watch: dict[int, str] = {}
         self._refused = False
         self._inotify: INotify | None = None
         try:
@@ -82,9 +79,6 @@ class CgroupWatch:
     def _take(self, watch: int, mask: int, name: str) -> None:
         if mask & flags.IGNORED:
             self._folders.pop(watch, None)
-            self._pod_of_watch.pop(watch, None)
-        elif watch in self._pod_of_watch:
-            self._look_inside(self._pod_of_watch[watch])
         elif watch in self._folders and mask & flags.ISDIR:
             path = f"{self._folders[watch]}/{name}"
             if mask & flags.CREATE:
@@ -130,26 +124,10 @@ class CgroupWatch:
             self._vanished(path)
         # Told first: the limit is to be in force before the containers start.
         self._tell(CgroupAppeared(uid, path))
-        watch = self._watch(f"{path}/cgroup.events", flags.MODIFY)
-        self._pods[path] = _PodCgroup(uid, inode, watch)
-        if watch is not None:
-            self._pod_of_watch[watch] = path
-        self._look_inside(path)
-
-    def _look_inside(self, path: str) -> None:
-        pod = self._pods[path]
-        try:
-            populated = "populated 1" in Path(path, "cgroup.events").read_text()
-        except OSError:
-            return
-        if populated and not pod.populated:
-            self._tell(CgroupPopulated(pod.uid, path))
-        pod.populated = populated
+        self._pods[path] = _PodCgroup(uid, inode)
 
     def _vanished(self, path: str) -> None:
         pod = self._pods.pop(path)
-        if pod.watch is not None:
-            self._pod_of_watch.pop(pod.watch, None)
         self._tell(CgroupVanished(pod.uid, path))
 
     def _watch(self, path: str, events: int) -> int | None:

@@ -15,6 +15,7 @@ from contract.problems import Problem
 from enforcer.daemon import Daemon
 from enforcer.errors import RefusedError
 from enforcer.ports import Log
+from enforcer.requests import Requests
 from enforcer.status import to_status
 
 _MAX_BODY_BYTES: Final = 65536
@@ -22,7 +23,9 @@ _FIELDS: Final = frozenset(field.name for field in fields(TargetRequest))
 T = TypeVar("T")
 
 
-def create_app(daemon: Daemon, health: Health, worker: Executor, log: Log) -> FastAPI:
+def create_app(
+    daemon: Daemon, requests: Requests, health: Health, worker: Executor, log: Log
+) -> FastAPI:
     """The app. Work runs in ``worker``, so that a slow kernel call never blocks ``/healthz``."""
     # Without the OpenAPI document nothing builds pydantic schemas: less memory, faster start.
     app = FastAPI(openapi_url=None, redirect_slashes=False)
@@ -33,15 +36,15 @@ def create_app(daemon: Daemon, health: Health, worker: Executor, log: Log) -> Fa
     @app.put("/targets/{target:path}")
     async def put(target: str, request: Request) -> Response:
         body = read_request(await _read_body(request))
-        return _json(to_status(*await in_worker(daemon.set_target, target, body)))
+        return _json(to_status(*await in_worker(requests.set_target, target, body)))
 
     @app.get("/targets/{target:path}")
     async def show(target: str) -> Response:
-        return _json(to_status(*await in_worker(daemon.show_target, target)))
+        return _json(to_status(*await in_worker(requests.show_target, target)))
 
     @app.delete("/targets/{target:path}")
     async def delete(target: str) -> Response:
-        await in_worker(daemon.remove_target, target)
+        await in_worker(requests.remove_target, target)
         return Response(status_code=204)
 
     @app.get("/targets")

@@ -4,15 +4,15 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 
 from enforcer.cgroup_watch import CgroupWatch
 from enforcer.daemon import Daemon
 from enforcer.kube.reflector import PodReflector, pods_query
 from enforcer.loops import start_loop
+from enforcer.news_queue import NewsQueue
 from enforcer.pod_loop import PodLoop
 from enforcer.pods.events import EventBook
-from enforcer.pods.news import News, Resynced
+from enforcer.pods.news import Looked, Resynced
 from enforcer.ports import Api, Log
 from enforcer.reports import Reports
 from enforcer.state import Target
@@ -30,7 +30,7 @@ class Node:
     splay_seconds: float = 0.0
     """A random part of it passes before the first list: nodes that start together ask apart."""
     stopping: threading.Event = field(default_factory=threading.Event)
-    _news: SimpleQueue[News] = field(default_factory=SimpleQueue)
+    _news: NewsQueue = field(default_factory=NewsQueue)
     _loop: PodLoop | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -50,6 +50,10 @@ class Node:
         self._start("watch cgroups", lambda: cgroups.run(self.stopping))
         self._start("report", reports.step)
         self._start("limit pods", self._loop.step)
+
+    def looked(self, cgroup_path: str) -> None:
+        """The daemon has looked at this cgroup again."""
+        self._news.put(Looked(cgroup_path))
 
     def resynced(self, repaired: frozenset[str]) -> None:
         """The daemon has looked at everything again."""

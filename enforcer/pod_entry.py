@@ -23,29 +23,17 @@ class Entry:
     outcome: Outcome | None = None
     since: float = field(default_factory=time.monotonic)
     """When its cgroup appeared or vanished: time.monotonic()."""
-    settled: bool = False
-    """Its interfaces have been looked for, or there was time enough for them to come."""
     leaving: bool = False
     """The API server has forgotten it. It stays until its cgroup vanishes; with ``limits`` None,
     until they could be taken off."""
 
     def restart_clock(self) -> None:
         """Its cgroup appeared or vanished just now."""
-        self.since, self.settled = time.monotonic(), False
+        self.since = time.monotonic()
 
     def age_seconds(self) -> float:
         """How long its cgroup has been there, or not there."""
         return time.monotonic() - self.since
-
-    @property
-    def may_get_better(self) -> bool:
-        """Incoming traffic is only policed, but the pod's interface may be on its way."""
-        return (
-            not self.settled
-            and isinstance(self.outcome, InForce)
-            and self.outcome.limits.ingress is not None
-            and self.outcome.ingress.enforcement == "policed"
-        )
 
 
 def adopted_pod(uid: str, target_name: str) -> Pod:
@@ -55,6 +43,15 @@ def adopted_pod(uid: str, target_name: str) -> Pod:
     """
     namespace, _, name = target_name.removeprefix(POD_PREFIX).partition("/")
     return Pod(uid, namespace, name, uid, Asked(None), gated=True)
+
+
+def is_policed(outcome: Outcome | None) -> bool:
+    """Incoming traffic is limited, and by nothing better than a bound."""
+    return (
+        isinstance(outcome, InForce)
+        and outcome.limits.ingress is not None
+        and outcome.ingress.enforcement == "policed"
+    )
 
 
 def in_force(target: Target, counters: TargetCounters) -> InForce:

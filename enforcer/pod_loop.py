@@ -4,19 +4,16 @@ One thread takes one piece of news at a time, so nothing here needs a lock: pods
 reflector, cgroups from inotify, and a tick after each resync.
 """
 
-import contextlib
-import heapq
-import time
 from collections.abc import Iterable
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Final
 
 from contract.limits import Limits
 from contract.names import EventReason, Reason
 from enforcer.daemon import Daemon
 from enforcer.errors import DatapathError, UnsupportedError
-from enforcer.pod_entry import Entry, adopted_pod, in_force
+from enforcer.news_queue import NewsQueue
+from enforcer.pod_entry import Entry, adopted_pod, in_force, is_policed
 from enforcer.pods.cgroups import pod_uid
 from enforcer.pods.condition import (
     Held,
@@ -28,8 +25,8 @@ from enforcer.pods.condition import (
 )
 from enforcer.pods.news import (
     CgroupAppeared,
-    CgroupPopulated,
     CgroupVanished,
+    Looked,
     News,
     PodChanged,
     PodGone,
@@ -43,8 +40,6 @@ from enforcer.targets import cgroup_id, is_pod
 
 PENDING_SECONDS: Final = 10.0
 """How long a running pod's cgroup may be missing before its condition says so."""
-LOOK_AGAIN_SECONDS: Final = (0.0, 0.3, 1.0, 3.0)
-"""After a pod's first process. Its interface is there then, or on some nodes a little later."""
 _IDLE_SECONDS: Final = 1.0
 
 
@@ -55,7 +50,7 @@ class PodLoop:
         self,
         daemon: Daemon,
         reporter: Reporter,
-        news: SimpleQueue[News],
+        news: NewsQueue,
         cgroup_root: Path,
         log: Log,
     ) -> None:
@@ -66,8 +61,6 @@ class PodLoop:
         self._log = log
         self._entries: dict[str, Entry] = {}
         self._paths: dict[str, str] = {}
-        self._looks: list[tuple[float, str, bool]] = []
-        """A heap of when to look at which pod's interfaces again, and whether for the last time."""
         self.listed = False
         """Whether the API server has told all pods once."""
 
@@ -81,14 +74,10 @@ class PodLoop:
                 self._entries[uid] = Entry(target.name, target.limits, None, still)
 
     def step(self) -> None:
-        """Take the next piece of news, if one comes, and look again at what is due."""
-        due_in = self._looks[0][0] - time.monotonic() if self._looks else _IDLE_SECONDS
-        news: News | None = None
-        with contextlib.suppress(Empty):
-            news = self._news.get(timeout=min(max(due_in, 0.0), _IDLE_SECONDS))
+        """Take the next piece of news, if one comes in a moment."""
+        news = self._news.get(_IDLE_SECONDS)
         if news is not None:
             self._take_safely(news)
-        self.look_again(time.monotonic())
 
     def _take_safely(self, news: News) -> None:
         try:
@@ -113,12 +102,10 @@ class PodLoop:
                     self._apply(self._entries[uid], uid, "cgroup appeared")
             case CgroupVanished(uid, path):
                 self._vanished(uid, path)
-            case CgroupPopulated(uid, _):
-                now = time.monotonic()
-                for seconds in LOOK_AGAIN_SECONDS:
-                    is_last = seconds == LOOK_AGAIN_SECONDS[-1]
-                    heapq.heappush(self._looks, (now + seconds, uid, is_last))
-                self.look_again(now)
+            case Looked(path):
+                entry = self._entries.get(pod_uid(Path(path).name) or "")
+                if entry is not None:
+                    self._observe(entry)
             case Resynced(repaired):
                 self._resynced(repaired)
 
@@ -194,19 +181,8 @@ class PodLoop:
         if entry is not None and entry.leaving:
             self._remove(uid, entry)
 
-    def look_again(self, now: float) -> None:
-        """Look at the interfaces of pods that started lately. ``now`` is time.monotonic()."""
-        while self._looks and self._looks[0][0] <= now:
-            _, uid, is_last = heapq.heappop(self._looks)
-            entry = self._entries.get(uid)
-            if entry is not None and entry.held is not None:
-                entry.settled |= is_last
-                self._daemon.refresh(entry.held, "first process")
-                self._observe(entry)
-
     def _resynced(self, repaired: frozenset[str]) -> None:
         for uid, entry in list(self._entries.items()):
-            entry.settled |= entry.age_seconds() > PENDING_SECONDS
             if entry.held is not None and entry.held.cgroup_path in repaired and entry.pod:
                 text = "somebody had taken our programs off or changed their limits; they are back"
                 self._reporter.event(entry.pod, EventReason.RESTORED, text)
@@ -288,9 +264,15 @@ class PodLoop:
         is_pending = isinstance(outcome, NotInForce) and outcome.reason is Reason.PENDING
         is_lasting = pod.phase == "Running" and entry.age_seconds() > PENDING_SECONDS
         # Every pod starts this way: one write per pod start, not two.
-        if (is_pending and not is_lasting) or entry.may_get_better:
+        if (is_pending and not is_lasting) or self._may_get_better(entry):
             return
         self._reporter.want(pod, judge(pod, outcome))
+
+    def _may_get_better(self, entry: Entry) -> bool:
+        """Incoming traffic is only policed, but the pod's interface may be on its way."""
+        if entry.held is None or not is_policed(entry.outcome):
+            return False
+        return not self._daemon.is_settled(entry.held) and entry.age_seconds() <= PENDING_SECONDS
 
     def _pending(self) -> NotInForce:
         return NotInForce(

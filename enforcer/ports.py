@@ -20,7 +20,7 @@ from enforcer.state import (
 class Datapath(Protocol):
     """The kernel side of limiting. Raises ``errors.DatapathError`` and nothing else.
 
-    Called from several threads, but never by two at once.
+    Called from several threads, but for one cgroup never by two at once.
     """
 
     @property
@@ -79,7 +79,7 @@ class Datapath(Protocol):
 class Network(Protocol):
     """Interfaces on the host. Raises ``errors.DatapathError`` and nothing else.
 
-    Called from several threads, but never by two at once.
+    Called from several threads, but for one cgroup never by two at once.
     """
 
     def features(self) -> Mapping[str, str]:

@@ -13,7 +13,8 @@ class TargetStore:
     """Desired targets, in memory by cgroup path and on disk by cgroup id.
 
     The folder belongs on a file system that does not survive a reboot (``/run``), because the
-    kernel's cgroup ids do not either. Not thread-safe; the daemon's lock guards it.
+    kernel's cgroup ids do not either. Safe to call from several threads, for one cgroup by one at
+    a time.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,13 +56,19 @@ class TargetStore:
             del self._targets[target.cgroup_path]
         self._path(target).unlink(missing_ok=True)
 
+    def restore(self, target: Target, before: Target | None) -> None:
+        """Forget ``target`` and remember what was there before it. Raises OSError."""
+        self.remove(target)
+        if before is not None:
+            self.save(before)
+
     def get(self, cgroup_path: str) -> Target | None:
         """The target on this cgroup."""
         return self._targets.get(cgroup_path)
 
     def by_name(self, name: str) -> Target | None:
         """The target of this name, also when its process or container is long gone."""
-        return next((t for t in self._targets.values() if t.name == name), None)
+        return next((t for t in list(self._targets.values()) if t.name == name), None)
 
     def all(self) -> tuple[Target, ...]:
         """Every target, sorted by name."""

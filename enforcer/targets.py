@@ -39,6 +39,11 @@ def cgroup_id(path: str) -> int | None:
         return None
 
 
+def is_alive(target: Target) -> bool:
+    """Whether its cgroup is there, and is not another of the same name."""
+    return cgroup_id(target.cgroup_path) == target.cgroup_id
+
+
 def is_pod(target: Target) -> bool:
     """Whether the target follows a pod's labels, rather than a request."""
     return target.name.startswith(POD_PREFIX)

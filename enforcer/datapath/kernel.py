@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ _BY_PIDFD: Final = "paced from user space (pidfd_getfd)"
 
 
 class KernelDatapath:
-    """Implements ``ports.Datapath``. Not safe for use by several threads at once."""
+    """Implements ``ports.Datapath``. Safe to call from several threads, for one cgroup by one."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class KernelDatapath:
             raise UnsupportedError(f"cannot open the pins below {pin_root}: {error}") from error
         self._keeps_departure_times = keeps_departure_times
         self._earlier_count = 0
+        self._iterating = threading.Lock()
         self._names: dict[int, str] = {}
 
     @property
@@ -273,13 +275,25 @@ class KernelDatapath:
         ]
         try:
             if abi.ITERATOR in self._current.fds:
-                _iterate(network_namespaces(target.cgroup_path for target in paced), self._current)
+                namespaces = network_namespaces(target.cgroup_path for target in paced)
+                with self._iterating:
+                    _iterate(namespaces, self._current)
                 return
             for target in paced:
-                share = self.counters(target).egress.share_bytes_per_sec
-                sockets.pace(self._current.fds["flows"], target.cgroup_path, share * 1448 // 1514)
+                self._pace_from_user_space(target)
         except OSError as error:
             raise DatapathError(f"cannot pace sockets older than their limit: {error}") from error
+
+    def _pace_from_user_space(self, target: Target) -> None:
+        flows = self._current.fds["flows"]
+        state = records.read_state(self._current, target.cgroup_id)
+        if state is None:
+            return
+        counted = records.counters(Direction.EGRESS, state.egress, target.limits)
+        sockets.pace(flows, target.cgroup_path, counted.share_bytes_per_sec * 1448 // 1514)
+        limits = records.read_limits(self._current, target.cgroup_id)
+        if limits is None or limits.egress is None:  # taken off meanwhile, by another thread
+            sockets.release(flows, target.cgroup_path)
 
     def _release_sockets(self, cgroup_path: str, cgroup_id: int) -> None:
         # The older first: they know what the application had asked for itself.
@@ -289,11 +303,12 @@ class KernelDatapath:
                     sockets.release(generation.fds["flows"], cgroup_path)
                 continue
             release = generation.fds["iterator_release"]
-            libbpf.map_update(release, bytes(4), abi.encode_count(cgroup_id))
-            try:
-                _iterate(network_namespaces([cgroup_path]), generation)
-            finally:
-                libbpf.map_update(release, bytes(4), abi.encode_count(0))
+            with self._iterating:  # it lets go one cgroup at a time
+                libbpf.map_update(release, bytes(4), abi.encode_count(cgroup_id))
+                try:
+                    _iterate(network_namespaces([cgroup_path]), generation)
+                finally:
+                    libbpf.map_update(release, bytes(4), abi.encode_count(0))
 
 
 def _iterate(namespaces: dict[int, str], generation: pins.Generation) -> None:

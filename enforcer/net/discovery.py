@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from enforcer.namespaces import network_namespaces, processes
+from enforcer.namespaces import processes
 from enforcer.net.links import (
     NO_ID,
     Inside,
@@ -46,11 +46,8 @@ class Discovery:
         self._scan: Mapping[int, frozenset[int]] = {}
         self._paths: dict[int, str] = {}
 
-    def find(self, cgroup_path: str) -> Ways:
-        """The ways to the processes of a cgroup."""
-        namespaces = network_namespaces([cgroup_path])
-        if not namespaces:
-            return Ways(obstacle="no process runs in it yet")
+    def find(self, cgroup_path: str, namespaces: Mapping[int, str]) -> Ways:
+        """The ways to the processes of a cgroup, which are in these network namespaces."""
         if self._own_inode in namespaces:
             return Ways(obstacle="it uses the host's network")
         if self._has_strangers(cgroup_path, namespaces):

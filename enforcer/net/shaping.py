@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from enforcer.datapath.shaper_abi import (
     LinkRecord,
 )
 from enforcer.errors import DatapathError
-from enforcer.namespaces import in_namespace
+from enforcer.namespaces import in_namespace, network_namespaces
 from enforcer.net import ack_queues, queues
 from enforcer.net.discovery import Discovery
 from enforcer.net.links import Inside, Interface, LinkTable, LinkWatch
@@ -28,10 +29,15 @@ _IDLE_NS: Final = 10**9
 
 
 class LinkShaper:
-    """One user at a time."""
+    """Safe to call from several threads; does one thing at a time.
+
+    A cgroup without processes has no interface, and is told from its files: who limits one that
+    has just been made does not wait.
+    """
 
     def __init__(self, programs: ShaperPrograms) -> None:
         """Raises OSError."""
+        self._lock = threading.Lock()
         self._programs = programs
         self._netlink = Netlink()
         self._table = LinkTable()
@@ -51,36 +57,41 @@ class LinkShaper:
 
     def observe(self, cgroup_path: str, cgroup_id: int) -> Surroundings:
         """See ``ports.Network``."""
-        owned = {
-            ifindex for ifindex, record in self._records.items() if self._is(record, cgroup_id)
-        }
         if self._obstacle:
-            return Surroundings((), self._obstacle, tuple(owned))
-        with _failures("look at the interfaces of", cgroup_path):
-            ways = self._discovery.find(cgroup_path)
+            return Surroundings((), self._obstacle, self._owned(cgroup_id))
+        namespaces = network_namespaces([cgroup_path])
+        if not namespaces:
+            return Surroundings((), "no process runs in it yet", self._owned(cgroup_id))
+        with self._lock, _failures("look at the interfaces of", cgroup_path):
+            ways = self._discovery.find(cgroup_path, namespaces)
             self._namespace_ids[cgroup_path] = ways.namespace_ids
             pairs = zip(ways.interfaces, ways.insides, strict=True)
             links = tuple(self._look(end, inside, cgroup_id) for end, inside in pairs)
-        owned -= {link.ifindex for link in links}
-        return Surroundings(links, ways.obstacle, tuple(sorted(owned)))
+        found = {link.ifindex for link in links}
+        left = (ifindex for ifindex in self._owned(cgroup_id) if ifindex not in found)
+        return Surroundings(links, ways.obstacle, tuple(left))
+
+    def _owned(self, cgroup_id: int) -> tuple[int, ...]:
+        records = list(self._records.items())
+        return tuple(number for number, record in records if record.cgroup_id == cgroup_id)
 
     def shape(self, cgroup_id: int, shaping: Shaping, links: Sequence[Link]) -> None:
         """See ``ports.Network``."""
         wanted = {link.ifindex for link in links}
-        with _failures("shape", ", ".join(link.name for link in links)):
+        with self._lock, _failures("shape", ", ".join(link.name for link in links)):
             self._programs.put_exempt(cgroup_id, shaping.exempt_cidrs)
             for link in links:
                 self._put(link.ifindex, cgroup_id, shaping)
-            for ifindex, record in list(self._records.items()):
-                if self._is(record, cgroup_id) and ifindex not in wanted:
+            for ifindex in self._owned(cgroup_id):
+                if ifindex not in wanted:
                     self._remove(ifindex)
 
     def unshape(self, cgroup_id: int) -> None:
         """See ``ports.Network``."""
-        owned = [i for i, record in self._records.items() if self._is(record, cgroup_id)]
+        owned = self._owned(cgroup_id)
         if not owned:
             return
-        with _failures("take the queues off", f"interfaces {owned}"):
+        with self._lock, _failures("take the queues off", f"interfaces {owned}"):
             for ifindex in owned:
                 self._remove(ifindex)
             self._programs.remove_shaper(cgroup_id)
@@ -104,7 +115,7 @@ class LinkShaper:
 
     def shaped(self) -> frozenset[int]:
         """See ``ports.Network``."""
-        return frozenset(record.cgroup_id for record in self._records.values())
+        return frozenset(record.cgroup_id for record in list(self._records.values()))
 
     def changed(self, timeout_seconds: float) -> frozenset[str] | None:
         """See ``ports.Network``."""
@@ -119,10 +130,6 @@ class LinkShaper:
             path for path, ids in known.items() if numbers and (numbers & ids or not ids)
         )
 
-    @staticmethod
-    def _is(record: LinkRecord, cgroup_id: int) -> bool:
-        return record.cgroup_id == cgroup_id
-
     def _pace_obstacle(self, inside: Inside) -> str:
         if self._features["fq"] != "supported":
             return self._features["fq"]
@@ -136,7 +143,7 @@ class LinkShaper:
         if not found.is_default and not found.is_ours:
             obstacle = f"{found.root_kind} on {interface.name} is somebody else's"
             return Link(interface.ifindex, interface.name, obstacle=obstacle)
-        if found.is_ours and record is not None and not self._is(record, cgroup_id):
+        if found.is_ours and record is not None and record.cgroup_id != cgroup_id:
             obstacle = f"another target is shaped at {interface.name}"
             return Link(interface.ifindex, interface.name, obstacle=obstacle)
         shaping = None

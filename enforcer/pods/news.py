@@ -43,10 +43,9 @@ class CgroupVanished:
 
 
 @dataclass(frozen=True, slots=True)
-class CgroupPopulated:
-    """The first process is in the pod's cgroup: its network interface is there now, or soon."""
+class Looked:
+    """How a cgroup's limits are held may have changed since it was told last."""
 
-    uid: str
     path: str
 
 
@@ -58,6 +57,4 @@ class Resynced:
     """Cgroup paths where something of ours had been taken off or changed, and is back."""
 
 
-News = (
-    PodsListed | PodChanged | PodGone | CgroupAppeared | CgroupVanished | CgroupPopulated | Resynced
-)
+News = PodsListed | PodChanged | PodGone | CgroupAppeared | CgroupVanished | Looked | Resynced

@@ -11,7 +11,7 @@ import pytest
 
 from bench.rig.topology import cgroup2_mount, own_cgroup
 from enforcer.cgroup_watch import CgroupWatch
-from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished, News
+from enforcer.pods.news import CgroupAppeared, CgroupVanished, News
 from tests.fakes import FakeLog
 from tests.needs import missing
 from tests.processes import HANGS_SECONDS
@@ -54,7 +54,7 @@ def watching() -> Iterator[Watching]:
 
 
 def test_a_pods_life_is_told(watching: Watching) -> None:
-    """Its cgroup, its first process in a container's cgroup below, and its end."""
+    """Its cgroup and its end; a container's cgroup below is nobody's news."""
     path = watching.root / "kubepods.slice" / f"kubepods-pod{UID.format(1).replace('-', '_')}.slice"
     path.mkdir(parents=True)
     appeared = watching.next()
@@ -62,14 +62,12 @@ def test_a_pods_life_is_told(watching: Watching) -> None:
     container.mkdir()
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
         (container / "cgroup.procs").write_text(str(process.pid))
-        populated = watching.next()
         process.communicate()
     container.rmdir()
     path.rmdir()
     vanished = watching.next()
 
     assert appeared == CgroupAppeared(UID.format(1), str(path))
-    assert populated == CgroupPopulated(UID.format(1), str(path))
     assert vanished == CgroupVanished(UID.format(1), str(path))
 
 

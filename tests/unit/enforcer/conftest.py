@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from enforcer.complaints import Complaints
 from enforcer.daemon import Daemon
+from enforcer.holder import Holder
+from enforcer.requests import Requests
 from enforcer.store import TargetStore
 from enforcer.targets import CgroupTree
 from tests.fakes import FakeDatapath, FakeLog, FakeNetwork
@@ -24,6 +27,7 @@ class Bench:
         self.datapath = FakeDatapath()
         self.network = FakeNetwork()
         self.cgroups = CgroupTree(self.tree, work / "proc")
+        self.follows_pods = False
         self.restart()
         self.daemon.adopt()
 
@@ -31,13 +35,25 @@ class Bench:
         """A new daemon over the same kernel and state folder; it has not adopted yet."""
         self.log = FakeLog()
         self.errors: list[str] = []
+        self.looked: list[str] = []
+        self.complaints = Complaints(self.log, self.errors.append)
+        store = TargetStore(self.work / "state")
+        self.holder = Holder(self.datapath, self.network, store, self.log, self.complaints)
         self.daemon = Daemon(
+            self.holder,
             self.datapath,
-            self.cgroups,
-            TargetStore(self.work / "state"),
+            store,
             self.log,
-            self.errors.append,
-            network=self.network,
+            self.complaints,
+            looked=self.looked.append,
+        )
+        self.requests = Requests(
+            self.holder,
+            self.cgroups,
+            store,
+            self.log,
+            self.complaints,
+            follows_pods=self.follows_pods,
         )
 
     @property

@@ -9,7 +9,7 @@ import pytest
 
 from enforcer import cgroup_watch
 from enforcer.cgroup_watch import CgroupWatch
-from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished
+from enforcer.pods.news import CgroupAppeared, CgroupVanished
 from tests.fakes import FakeLog
 from tests.unit.enforcer.pod_json import UID
 
@@ -82,25 +82,16 @@ def test_a_pods_cgroup_is_found_at_any_depth(watching, layout):
 
 
 def test_what_was_there_before_is_told_at_the_start(unstarted):
-    """With its processes, and those that come later."""
-    path = unstarted.make("kubepods/pod" + UID.format(1))
-    (path / "cgroup.events").write_bytes(b"populated 1\nfrozen 0\n")
-    later = unstarted.make("kubepods/pod" + UID.format(2))
-    (later / "cgroup.events").write_bytes(b"populated 0\nfrozen 0\n")
+    """And what comes later."""
+    before = unstarted.make("kubepods/pod" + UID.format(1))
     unstarted.thread.start()
-    told = {unstarted.next() for _ in range(3)}
-
-    with (later / "cgroup.events").open("r+b") as events:
-        events.write(b"populated 1")
+    told = unstarted.next()
+    later = unstarted.make("kubepods/pod" + UID.format(2))
     told_later = unstarted.next()
     unstarted.stop()
 
-    assert told == {
-        CgroupAppeared(UID.format(1), str(path)),
-        CgroupPopulated(UID.format(1), str(path)),
-        CgroupAppeared(UID.format(2), str(later)),
-    }
-    assert told_later == CgroupPopulated(UID.format(2), str(later))
+    assert told == CgroupAppeared(UID.format(1), str(before))
+    assert told_later == CgroupAppeared(UID.format(2), str(later))
 
 
 def test_a_removed_cgroup_is_told_and_one_made_anew_is_new(watching):

@@ -27,7 +27,7 @@ def _clean(bench):
 
 def test_nothing_of_ours_is_left(bench):
     """Programs, state files, a dead daemon's socket, and the cgroups of podpace run."""
-    bench.daemon.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
+    bench.requests.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
     (bench.tree / "podpace/run-1").mkdir(parents=True)
     (bench.work / "podpace").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -57,7 +57,7 @@ def test_a_second_time_there_is_nothing_to_do(bench):
 
 def test_what_cannot_be_removed_is_named_and_the_rest_goes(bench):
     """One stubborn program does not keep the files."""
-    bench.daemon.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
+    bench.requests.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
     bench.datapath.fail["detach"] = "EPERM; run it as root"
 
     done, said = _clean(bench)

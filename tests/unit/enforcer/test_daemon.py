@@ -12,7 +12,7 @@ POD = "cgroup:/kubepods/pod1"
 
 def test_a_new_target_is_attached_and_kept(bench):
     """In the kernel, on disk, in the log, and in the answer."""
-    target, counters = bench.daemon.set_target("/kubepods/pod1", TEN)
+    target, counters = bench.requests.set_target("/kubepods/pod1", TEN)
 
     assert target.name == POD
     assert target.limits.ingress.bits_per_second == 10_000_000
@@ -24,8 +24,8 @@ def test_a_new_target_is_attached_and_kept(bench):
 
 def test_a_second_request_changes_the_limits_live(bench):
     """No detach in between, and a direction left out is not limited any more."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
-    bench.daemon.set_target("/kubepods/pod1", ONE)
+    bench.requests.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", ONE)
 
     assert bench.log.events == ["attached", "changed"]
     assert "detach" not in bench.datapath.calls
@@ -34,8 +34,8 @@ def test_a_second_request_changes_the_limits_live(bench):
 
 def test_the_same_request_again_does_nothing(bench):
     """Idempotent, so that scripts may repeat it."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
 
     assert bench.log.events == ["attached"]
 
@@ -44,9 +44,9 @@ def test_a_target_is_found_by_any_of_its_names(bench):
     """A pid in the same cgroup is the same target."""
     (bench.work / "proc/42").mkdir()
     (bench.work / "proc/42/cgroup").write_text("0::/kubepods/pod1\n")
-    bench.daemon.set_target("pid:42", TEN)
+    bench.requests.set_target("pid:42", TEN)
 
-    assert bench.daemon.show_target("/kubepods/pod1")[0].name == "pid:42"
+    assert bench.requests.show_target("/kubepods/pod1")[0].name == "pid:42"
     assert len(bench.daemon.targets()) == 1
 
 
@@ -54,23 +54,23 @@ def test_a_dead_process_can_still_be_detached_by_its_name(bench):
     """Its cgroup is alive, and the limit with it."""
     (bench.work / "proc/42").mkdir()
     (bench.work / "proc/42/cgroup").write_text("0::/kubepods/pod1\n")
-    bench.daemon.set_target("pid:42", TEN)
+    bench.requests.set_target("pid:42", TEN)
     (bench.work / "proc/42/cgroup").unlink()
 
-    bench.daemon.remove_target("pid:42")
+    bench.requests.remove_target("pid:42")
 
     assert bench.datapath.attached == {}
 
 
 def test_a_removed_target_leaves_nothing(bench):
     """Neither programs nor a file; a second time it is refused."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
-    bench.daemon.remove_target(POD)
+    bench.requests.set_target("/kubepods/pod1", TEN)
+    bench.requests.remove_target(POD)
 
     assert bench.datapath.attached == {}
     assert bench.state_files == []
     with pytest.raises(RefusedError, match="has no limit") as refusal:
-        bench.daemon.remove_target(POD)
+        bench.requests.remove_target(POD)
     assert refusal.value.status == 404
 
 
@@ -84,11 +84,11 @@ def test_a_removed_target_leaves_nothing(bench):
 )
 def test_a_wrong_request_is_refused_and_changes_nothing(bench, name, request_, status, keys):
     """Everything that is wrong is told at once; a limit that is there stays."""
-    bench.daemon.set_target("/kubepods/pod1", ONE)
+    bench.requests.set_target("/kubepods/pod1", ONE)
     before = dict(bench.datapath.attached)
 
     with pytest.raises(RefusedError) as refusal:
-        bench.daemon.set_target(name, request_)
+        bench.requests.set_target(name, request_)
 
     assert refusal.value.status == status
     assert [p.key for p in refusal.value.problems] == keys
@@ -101,7 +101,7 @@ def test_a_failed_attach_leaves_no_trace(bench):
     bench.datapath.fail["attach"] = "the kernel said EINVAL; mount bpffs"
 
     with pytest.raises(RefusedError, match="the kernel said EINVAL; mount bpffs") as refusal:
-        bench.daemon.set_target("/kubepods/pod1", TEN)
+        bench.requests.set_target("/kubepods/pod1", TEN)
 
     assert refusal.value.status == 409
     assert bench.state_files == []
@@ -111,11 +111,11 @@ def test_a_failed_attach_leaves_no_trace(bench):
 
 def test_a_failed_change_keeps_the_old_limit(bench):
     """In the kernel and on disk."""
-    old, _ = bench.daemon.set_target("/kubepods/pod1", ONE)
+    old, _ = bench.requests.set_target("/kubepods/pod1", ONE)
     bench.datapath.fail["set_limits"] = "no memory"
 
     with pytest.raises(RefusedError, match="no memory"):
-        bench.daemon.set_target("/kubepods/pod1", TEN)
+        bench.requests.set_target("/kubepods/pod1", TEN)
 
     assert bench.daemon.targets() == (old,)
     bench.restart()
@@ -125,18 +125,18 @@ def test_a_failed_change_keeps_the_old_limit(bench):
 
 def test_a_failed_detach_keeps_the_target(bench):
     """It is still limited, so it is still listed."""
-    bench.daemon.set_target("/kubepods/pod1", ONE)
+    bench.requests.set_target("/kubepods/pod1", ONE)
     bench.datapath.fail["detach"] = "busy"
 
     with pytest.raises(RefusedError, match="busy"):
-        bench.daemon.remove_target(POD)
+        bench.requests.remove_target(POD)
 
     assert len(bench.daemon.targets()) == 1
 
 
 def test_a_restart_adopts_without_touching_the_kernel(bench):
     """Programs and limits stayed in force; they are only looked at."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
     bench.restart()
     bench.datapath.calls.clear()
 
@@ -148,7 +148,7 @@ def test_a_restart_adopts_without_touching_the_kernel(bench):
 
 def test_an_upgrade_replaces_older_programs_then_drops_them(bench):
     """Pruned only when nothing of them is attached any more."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
     bench.datapath.outdated.add(str(bench.pod))
     bench.restart()
     bench.datapath.calls.clear()
@@ -161,7 +161,7 @@ def test_an_upgrade_replaces_older_programs_then_drops_them(bench):
 
 def test_older_programs_stay_while_one_target_could_not_be_replaced(bench):
     """They are what holds its limit."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
     bench.datapath.outdated.add(str(bench.pod))
     bench.datapath.fail["attach"] = "no memory"
     bench.restart()
@@ -175,7 +175,7 @@ def test_older_programs_stay_while_one_target_could_not_be_replaced(bench):
 
 def test_a_daemon_that_died_between_saving_and_attaching_finishes_on_restart(bench):
     """The file is written first."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
     bench.datapath.attached.clear()
     bench.restart()
 
@@ -188,7 +188,7 @@ def test_a_daemon_that_died_between_saving_and_attaching_finishes_on_restart(ben
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"name": 1}', "\0"])
 def test_a_broken_state_file_is_told_and_left(bench, content):
     """The other targets are adopted, and the broken one's programs are not touched."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
     broken = bench.work / "state/9.json"
     broken.write_text(content)
     bench.restart()
@@ -202,7 +202,7 @@ def test_a_broken_state_file_is_told_and_left(bench, content):
 
 def test_programs_that_someone_took_off_come_back(bench):
     """Within a resync."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
     bench.datapath.attached.clear()
 
     bench.daemon.resync()
@@ -212,7 +212,7 @@ def test_programs_that_someone_took_off_come_back(bench):
 
 def test_a_removed_cgroup_is_forgotten(bench):
     """At once by a request, else by a resync."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
     bench.pod.rmdir()
 
     assert list(bench.daemon.counters()) == []
@@ -225,12 +225,12 @@ def test_a_removed_cgroup_is_forgotten(bench):
 
 def test_a_new_cgroup_of_the_same_name_is_not_the_old_target(bench):
     """Its inode differs; it starts unlimited."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
     bench.pod.rename(bench.pod.with_name("old"))
     bench.pod.mkdir()
 
     with pytest.raises(RefusedError, match="has no limit"):
-        bench.daemon.show_target("/kubepods/pod1")
+        bench.requests.show_target("/kubepods/pod1")
     assert bench.daemon.targets() == ()
 
 
@@ -250,20 +250,20 @@ def test_a_lasting_failure_is_counted_each_time_and_logged_once(bench):
 
 def test_one_target_whose_counters_fail_does_not_hide_the_others(bench):
     """The list goes on without it."""
-    bench.daemon.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod1", TEN)
     bench.datapath.fail["counters"] = "ENOENT"
 
     assert list(bench.daemon.counters()) == []
     assert bench.errors == ["counters"]
     with pytest.raises(RefusedError, match="ENOENT"):
-        bench.daemon.show_target("/kubepods/pod1")
+        bench.requests.show_target("/kubepods/pod1")
 
 
 def test_a_thousand_rounds_leave_nothing(bench):
     """Neither in the kernel, nor on disk, nor in memory."""
     for _ in range(1000):
-        bench.daemon.set_target("/kubepods/pod1", TEN)
-        bench.daemon.remove_target(POD)
+        bench.requests.set_target("/kubepods/pod1", TEN)
+        bench.requests.remove_target(POD)
 
     assert bench.datapath.attached == {}
     assert bench.state_files == []

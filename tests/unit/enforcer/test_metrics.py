@@ -20,7 +20,7 @@ def _scrape(bench) -> dict[str, float]:
 
 def test_every_counter_of_every_direction_is_there(bench):
     """Bits become bytes, nanoseconds seconds, and no two values are mixed up."""
-    bench.daemon.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
+    bench.requests.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
     pod = 'target="cgroup:/kubepods/pod1"'
 
     values = _scrape(bench)
@@ -46,7 +46,7 @@ def test_every_counter_of_every_direction_is_there(bench):
 
 def test_a_direction_without_limit_is_counted_but_has_no_limit(bench):
     """An absent series, not a zero that an alert would take for a limit."""
-    bench.daemon.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
+    bench.requests.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
 
     values = _scrape(bench)
 
@@ -57,7 +57,7 @@ def test_a_direction_without_limit_is_counted_but_has_no_limit(bench):
 
 def test_a_removed_target_has_no_series(bench):
     """Series of dead pods must not pile up."""
-    bench.daemon.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
-    bench.daemon.remove_target("/kubepods/pod1")
+    bench.requests.set_target("/kubepods/pod1", TargetRequest(egress="8M"))
+    bench.requests.remove_target("/kubepods/pod1")
 
     assert not [name for name in _scrape(bench) if "target=" in name]

@@ -1,24 +1,24 @@
 """enforcer.pod_loop with a fake kernel: pods and cgroups in any order, failures, restarts."""
 
-import time
 from pathlib import Path
-from queue import SimpleQueue
 
 import pytest
 
 from contract.api import TargetRequest
 from contract.names import EventReason, Reason
 from enforcer.errors import DatapathError, RefusedError
-from enforcer.pod_loop import LOOK_AGAIN_SECONDS, PodLoop
+from enforcer.news_queue import NewsQueue
+from enforcer.pod_loop import PodLoop
 from enforcer.pods.news import (
     CgroupAppeared,
-    CgroupPopulated,
     CgroupVanished,
+    Looked,
     PodChanged,
     PodGone,
     PodsListed,
     Resynced,
 )
+from enforcer.state import Link
 from enforcer.unsupported import UnsupportedDatapath
 from tests.unit.enforcer.pod_json import UID, condition_json, labels, make_pod
 
@@ -54,21 +54,22 @@ class Node:
 
     def __init__(self, bench):
         self.bench = bench
-        bench.daemon._follows_pods = True
+        bench.follows_pods = True
+        bench.restart()
+        bench.daemon.adopt()
         self.start(())
 
     def start(self, adopted):
         """A loop that knows what the daemon knows."""
         self.reporter = FakeReporter()
         self.loop = PodLoop(
-            self.bench.daemon, self.reporter, SimpleQueue(), self.bench.tree, self.bench.log
+            self.bench.daemon, self.reporter, NewsQueue(), self.bench.tree, self.bench.log
         )
         self.loop.adopt(adopted)
 
     def restart(self):
         """The daemon and its loop."""
         self.bench.restart()
-        self.bench.daemon._follows_pods = True
         self.start(self.bench.daemon.adopt())
 
     def cgroup(self, number=1, folder="kubepods"):
@@ -82,6 +83,13 @@ class Node:
         """Remove it and tell."""
         path.rmdir()
         self.loop.take(CgroupVanished(UID.format(number), str(path)))
+
+    def tend(self, ticks=1):
+        """So many tenths of a second pass; the loop hears of what was found."""
+        for _ in range(ticks):
+            self.bench.daemon.tend()
+            while self.bench.looked:
+                self.loop.take(Looked(self.bench.looked.pop(0)))
 
     def egress(self, path):
         """The limit in the kernel."""
@@ -375,32 +383,47 @@ def test_a_pod_that_ended_holds_nothing_and_is_told_nothing(node):
     assert node.reporter.events == []
 
 
-def test_the_first_process_makes_the_daemon_look_again_and_again(node):
-    """The pod's interface is there then, or a little later; after that only the resync looks."""
-    path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
-    node.bench.datapath.calls.clear()
-    node.loop.take(CgroupPopulated(UID.format(1), str(path)))
-    at_once = node.bench.datapath.calls.count("observe")
-    node.loop.look_again(time.monotonic() + 10)
-    in_the_end = node.bench.datapath.calls.count("observe")
-    node.loop.look_again(time.monotonic() + 1000)
-
-    assert (at_once, in_the_end) == (1, len(LOOK_AGAIN_SECONDS))
-    assert node.bench.datapath.calls.count("observe") == in_the_end
-
-
 def test_a_condition_waits_for_the_pods_interface(node):
-    """Policed at first, shaped a moment later: that is one write, not two."""
+    """Policed at first, paced a moment later: that is one write, not two."""
     path = node.cgroup()
     node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
     at_once = list(node.reporter.wanted)
-    node.loop.take(CgroupPopulated(UID.format(1), str(path)))
+    (path / "cgroup.events").write_text("populated 1\n")
+    node.tend()
     early = list(node.reporter.wanted)
-    node.loop.look_again(time.monotonic() + 10)
+    node.bench.network.links[str(path)] = (Link(7, "veth7"),)
+    node.tend(10)
 
     assert (at_once, early, node.reporter.wanted) == ([], [], ["p1"])
+    assert "ingress 10 Mbit/s (paced" in node.reporter.conditions["p1"].message
+
+
+def test_a_condition_tells_what_will_not_get_better(node):
+    """A pod without an interface on the host is looked at for seconds, then told as it is."""
+    path = node.cgroup()
+    node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
+    (path / "cgroup.events").write_text("populated 1\n")
+    node.tend(30)
+    early = list(node.reporter.wanted)
+    node.tend(10)
+
+    assert (early, node.reporter.wanted) == ([], ["p1"])
     assert "ingress 10 Mbit/s (policed" in node.reporter.conditions["p1"].message
+
+
+def test_a_condition_follows_an_interface_that_goes(node):
+    """Paced, then somebody took the interface away: told when it is seen, not later."""
+    path = node.cgroup()
+    node.bench.network.links[str(path)] = (Link(7, "veth7"),)
+    node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
+    before = node.reporter.conditions["p1"].message
+    node.bench.network.links.clear()
+    node.bench.daemon.refresh(node.bench.daemon.targets()[0], "link change")
+    (path / "cgroup.events").write_text("populated 1\n")
+    node.tend(40)
+
+    assert "ingress 10 Mbit/s (paced" in before
+    assert "policed" in node.reporter.conditions["p1"].message
 
 
 def test_a_condition_does_not_wait_for_ever(node, monkeypatch):
@@ -427,7 +450,8 @@ def test_a_running_pod_without_a_cgroup_is_pending_only_when_that_lasts(node, mo
 
 def test_a_node_that_cannot_limit_says_so_on_each_pod(node):
     """Unsupported, with what to do."""
-    node.bench.daemon._datapath = UnsupportedDatapath("no bpffs; mount it")
+    node.bench.datapath = UnsupportedDatapath("no bpffs; mount it")
+    node.restart()
     node.cgroup()
     node.loop.take(PodChanged(make_pod()))
 
@@ -441,8 +465,8 @@ def test_a_request_leaves_a_limited_pod_alone(node):
     node.loop.take(PodChanged(make_pod()))
 
     for call in (
-        lambda: node.bench.daemon.set_target(str(path), TargetRequest(egress="1M")),
-        lambda: node.bench.daemon.remove_target("pod:shop/p1"),
+        lambda: node.bench.requests.set_target(str(path), TargetRequest(egress="1M")),
+        lambda: node.bench.requests.remove_target("pod:shop/p1"),
     ):
         with pytest.raises(RefusedError, match="limited by the labels of pod:shop/p1") as refusal:
             call()
@@ -453,7 +477,7 @@ def test_a_request_leaves_a_limited_pod_alone(node):
 def test_a_pods_labels_overrule_an_earlier_request(node):
     """And when they go, nothing is limited: the request is not brought back."""
     path = node.cgroup()
-    node.bench.daemon.set_target(str(path), TargetRequest(egress="9M"))
+    node.bench.requests.set_target(str(path), TargetRequest(egress="9M"))
     node.loop.take(PodChanged(make_pod()))
     overruled = node.egress(path)
     node.loop.take(PodGone(make_pod()))
@@ -468,9 +492,9 @@ def test_a_limited_pod_is_shown_by_its_name(node):
     node.cgroup()
     node.loop.take(PodChanged(make_pod()))
 
-    assert node.bench.daemon.show_target("pod:shop/p1")[0].name == "pod:shop/p1"
+    assert node.bench.requests.show_target("pod:shop/p1")[0].name == "pod:shop/p1"
     with pytest.raises(RefusedError, match="kubectl annotate"):
-        node.bench.daemon.show_target("pod:shop/other")
+        node.bench.requests.show_target("pod:shop/other")
 
 
 def test_five_thousand_pods_leave_nothing(node):
@@ -487,9 +511,9 @@ def test_five_thousand_pods_leave_nothing(node):
 
     assert node.loop._entries == {}
     assert node.loop._paths == {}
-    daemon = node.bench.daemon
-    assert daemon._ways == daemon._relook._pauses == daemon._relook._due_at == {}
-    assert daemon._bypass._seen == daemon._bypass._found == daemon._complaints == {}
+    holder = node.bench.holder
+    assert holder._ways == holder.relook._pauses == holder.relook._due_at == {}
+    assert holder._bypass._seen == holder._bypass._found == node.bench.complaints._told == {}
     assert node.bench.daemon.targets() == ()
     assert node.bench.state_files == []
     assert node.bench.datapath.calls.count("detach") == 2500

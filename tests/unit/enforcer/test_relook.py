@@ -30,7 +30,7 @@ def test_looks_grow_rarer_and_end(tmp_path):
     """Six looks within seven seconds; after that the resync will do."""
     relook, path = Relook(), cgroup(tmp_path / "a", populated=True)
     relook.found(path, settled=False)
-    assert ticks_when_due(relook, 1000) == [1, 3, 7, 15, 31, 63]
+    assert ticks_when_due(relook, 1000) == [1, 3, 7, 15, 31]
     relook.found(path, settled=False)
     assert ticks_when_due(relook, 1000) == []
 
