@@ -131,7 +131,8 @@ class KernelDatapath:
                             self._detach_program(number, cgroup_fd, _HOOKS[name])
         except OSError as error:
             raise DatapathError(f"cannot limit {target.cgroup_path}: {error}") from error
-        self._pace_earlier((target,))
+        if target.limits.egress is not None:
+            self._pace_earlier((target,))
 
     def set_limits(self, target: Target, *, shaped: bool = False, paced: bool = False) -> None:
         """See ``ports.Datapath``."""
@@ -268,11 +269,7 @@ class KernelDatapath:
         records.put_limits(self._current, target.cgroup_id, record)
 
     def _pace_earlier(self, targets: Iterable[Target]) -> None:
-        paced = [
-            target
-            for target in targets
-            if target.limits.egress is not None and target.limits.mode is Mode.ENFORCE
-        ]
+        paced = [target for target in targets if target.limits.mode is Mode.ENFORCE]
         try:
             if abi.ITERATOR in self._current.fds:
                 namespaces = network_namespaces(target.cgroup_path for target in paced)
@@ -280,7 +277,8 @@ class KernelDatapath:
                     _iterate(namespaces, self._current)
                 return
             for target in paced:
-                self._pace_from_user_space(target)
+                if target.limits.egress is not None:
+                    self._pace_from_user_space(target)
         except OSError as error:
             raise DatapathError(f"cannot pace sockets older than their limit: {error}") from error
 

@@ -18,17 +18,24 @@ from tests.kernel.nodes import HOOKS, Node, changed_copy, neighbour
 from tests.processes import HANGS_SECONDS
 
 LIMIT = 50_000_000
-LOAD = TcpLoad(Direction.EGRESS, 9, 4)
+EMULATED = "PODPACE_VM" in os.environ
+LOAD = TcpLoad(Direction.EGRESS, 40 if EMULATED else 9, 4)
+"""An emulated processor compiles for 15 s."""
+SPAN = 5 if EMULATED else 1
+"""Intervals of 100 ms that are judged together: an emulated processor's timers are late by that,
+and a process that reads late makes an empty interval and a double one."""
 
 
 def extremes(rates: list[float]) -> tuple[float, float]:
-    """Lowest and highest interval after the first second, as parts of the limit."""
-    parts = [rate / LOAD.payload_of_frame / LIMIT for rate in rates[10:-1]]
+    """Lowest and highest span after the first second, as parts of the limit."""
+    settled = [rate / LOAD.payload_of_frame / LIMIT for rate in rates[10:-1]]
+    spans = [settled[i : i + SPAN] for i in range(len(settled) - SPAN + 1)]
+    parts = [sum(span) / SPAN for span in spans]
     return min(parts), max(parts)
 
 
 def assert_no_gap(rates: list[float]) -> None:
-    """No 100 ms interval is above 1.1 of the limit, and none is silent."""
+    """No span is above 1.1 of the limit, and none is silent."""
     lowest, highest = extremes(rates)
     assert highest <= 1.1
     assert lowest > 0

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from bench.rig import Rig, running
 from contract.limits import Limits, make_limit
@@ -30,21 +30,25 @@ _TRAFFIC_TIMEOUT_SECONDS: Final = 20
 _POLL_SECONDS: Final = 0.02
 _RECEIVER: Final = """
 import socket, sys
-address, port, clamp = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+address, port, clamp, buffer = sys.argv[1], *map(int, sys.argv[2:])
 with socket.socket() as s:
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if buffer:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     if clamp:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, clamp)
     s.bind((address, port))
     s.listen()
     print("ready", flush=True)
     connection, _ = s.accept()
+    print("accepted", flush=True)
     while connection.recv(65536):
         pass
 """
 _SENDER: Final = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:
+    sys.stdin.readline()
     while True:
         s.send(bytes(65536))
 """
@@ -63,6 +67,23 @@ def _compiled() -> tuple[object, Programs]:
 def load() -> Programs:
     """The programs' and maps' file descriptors; they live as long as this process."""
     return _compiled()[1]
+
+
+@dataclass(frozen=True)
+class SentAgain:
+    """What a TCP has had to repair, or thought so."""
+
+    segments: int
+    probes: int
+    """Sent because no ACK came for a while, of data that was sent before or not."""
+    timeouts: int
+
+    def __sub__(self, earlier: Self) -> "SentAgain":
+        return SentAgain(
+            self.segments - earlier.segments,
+            self.probes - earlier.probes,
+            self.timeouts - earlier.timeouts,
+        )
 
 
 @dataclass(frozen=True)
@@ -91,31 +112,58 @@ class Paced:
             assert time.monotonic() < end, "no traffic comes in"
             time.sleep(_POLL_SECONDS)
 
-    def timeouts(self) -> Callable[[], int]:
-        """How many retransmission timers of the peer ran out since this call."""
-        before = self._peer_timeouts()
-        return lambda: self._peer_timeouts() - before
+    def sent_again(self) -> Callable[[], SentAgain]:
+        """What the peer's TCP has had to repair since this call."""
+        before = self._sent_again()
+        return lambda: self._sent_again() - before
 
-    def _peer_timeouts(self) -> int:
-        lines = self.rig.peer.run("cat", "/proc/net/netstat").splitlines()
-        names, values = (line.split() for line in lines[:2])
-        return int(values[names.index("TCPTimeouts")])
+    def _sent_again(self) -> SentAgain:
+        counted: dict[str, int] = {}
+        for path in ("/proc/net/snmp", "/proc/net/netstat"):
+            lines = self.rig.peer.run("cat", path).splitlines()
+            for names, values in zip(lines[::2], lines[1::2], strict=True):
+                counted.update(zip(names.split()[1:], map(int, values.split()[1:]), strict=True))
+        return SentAgain(counted["RetransSegs"], counted["TCPLossProbes"], counted["TCPTimeouts"])
 
     def largest_window_of(self, *, clamp_bytes: int, seconds: float) -> int:
         """The largest window that a receiver in the pod told a greedy sender."""
-        address, python = self.rig.address(self.rig.pod, 4), [sys.executable, "-I", "-S", "-c"]
-        receiver = [*python, _RECEIVER, address, str(_PORT), str(clamp_bytes)]
-        sender = [*python, _SENDER, address, str(_PORT)]
         largest = 0
-        with running(self.rig.pod.command(*receiver), stdout=-1) as listening:
-            assert listening.stdout is not None
-            assert listening.stdout.readline() == "ready\n"
-            with running(self.rig.peer.command(*sender)):
-                end = time.monotonic() + seconds
-                while time.monotonic() < end:
-                    said = self.rig.peer.run("ss", "-tinH", "dport", "=", f":{_PORT}")
-                    largest = max(largest, *map(int, re.findall(r"snd_wnd:(\d+)", said)), 0)
+        with connection(self.rig, clamp_bytes=clamp_bytes) as send:
+            send()
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                largest = max(largest, *sent_windows(self.rig, _PORT, "dport"), 0)
         return largest
+
+
+@contextmanager
+def connection(
+    rig: Rig, *, clamp_bytes: int = 0, buffer_bytes: int = 0
+) -> Iterator[Callable[[], None]]:
+    """A connection to the pod whose receiver has asked for so much; a call makes the peer send."""
+    address, python = rig.address(rig.pod, 4), [sys.executable, "-I", "-S", "-c"]
+    asked = (address, str(_PORT), str(clamp_bytes), str(buffer_bytes))
+    receiver = rig.pod.command(*python, _RECEIVER, *asked)
+    sender = rig.peer.command(*python, _SENDER, address, str(_PORT))
+    with running(receiver, stdout=-1) as listening:
+        assert listening.stdout is not None
+        assert listening.stdout.readline() == "ready\n"
+        with running(sender, stdin=-1) as sending:
+            assert sending.stdin is not None
+            assert listening.stdout.readline() == "accepted\n"
+
+            def send() -> None:
+                assert sending.stdin is not None
+                sending.stdin.write("go\n")
+                sending.stdin.flush()
+
+            yield send
+
+
+def sent_windows(rig: Rig, port: int, end: str) -> list[int]:
+    """The receive windows that the peer was told, of its connections with that port at ``end``."""
+    said = rig.peer.run("ss", "-tinH", end, "=", f":{port}")
+    return [int(window) for window in re.findall(r"snd_wnd:(\d+)", said)]
 
 
 def put_queues() -> None:
