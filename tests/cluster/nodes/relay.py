@@ -42,7 +42,10 @@ class Relay:
         self._refusing = False
 
         def make() -> socket.socket:
-            return socket.create_server(listen, backlog=64)
+            listener = socket.create_server(listen, backlog=64)
+            # Inherited by what it accepts: a small event must not wait for the last one's ACK.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return listener
 
         self._listener = make() if namespace is None else inside(namespace, make)
         self._connector = (
