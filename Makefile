@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 DEBIAN_PACKAGES := gcc libc6-dev python3-bpfcc python3-venv linux-libc-dev iproute2 iperf3 containernetworking-plugins clang-format \
-  qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs prometheus iputils-ping
+  qemu-system-x86 busybox-static kmod mmdebstrap e2fsprogs iputils-ping
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 ENGINE_PACKAGES := docker.io debootstrap

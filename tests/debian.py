@@ -48,6 +48,14 @@ def unpacked(suite: str, *packages: str) -> Path:
     return folder
 
 
+def prometheus() -> Path:
+    """The folder with ``prometheus`` and ``promtool``.
+
+    Not installed: Debian's package starts a server and lets the network reach it.
+    """
+    return unpacked("bookworm", "prometheus") / "usr/bin"
+
+
 def _download(scratch: Path, suite: str, packages: tuple[str, ...]) -> list[Path]:
     for name in ("lists/partial", "debs"):
         (scratch / name).mkdir(parents=True)

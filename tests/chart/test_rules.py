@@ -1,6 +1,5 @@
 """The alerts: each fires for its fault, nothing fires without one. By Prometheus' own promtool."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +9,7 @@ import yaml
 
 from tests.chart.helm import CHART, find, objects
 from tests.chart.matrix import MATRIX
-from tests.needs import missing
+from tests.debian import prometheus
 
 RULES: Final = CHART / "rules" / "podpace.yaml"
 ALERTS: Final = [
@@ -56,16 +55,14 @@ FAULTS: Final[dict[str, dict[str, str]]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _promtool() -> None:
-    if shutil.which("promtool") is None:
-        missing("needs promtool: apt-get install prometheus")
-
-
 def promtool(*arguments: str) -> None:
     """Fails the test with what promtool says."""
     done = subprocess.run(
-        ["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [str(prometheus() / "promtool"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

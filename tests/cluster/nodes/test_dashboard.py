@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +13,13 @@ import yaml
 
 from bench.rig import TcpLoad, bulk
 from contract.names import Direction
+from tests import debian
 from tests.chart.helm import CHART
 from tests.cluster.helpers import EGRESS, until
 from tests.cluster.install import Installation, own_address, pod, put_policy
 from tests.cluster.nodes.enforcer import Enforcer
 from tests.cluster.nodes.traffic import Pair
 from tests.cluster.plane import DIES_WITH_US, free_port
-from tests.needs import missing
 
 DASHBOARD: Final = json.loads((CHART / "dashboards" / "podpace.json").read_text())
 PANELS: Final = [p for p in DASHBOARD["panels"] if p["type"] != "row"]
@@ -46,7 +45,7 @@ class Prometheus:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(*DIES_WITH_US, "prometheus"),
+                    *(*DIES_WITH_US, str(debian.prometheus() / "prometheus")),
                     f"--config.file={config}",
                     f"--storage.tsdb.path={folder / 'data'}",
                     f"--web.listen-address={self._url.removeprefix('http://')}",
@@ -89,8 +88,6 @@ def prometheus(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Prometheus]:
     """After a while with a limited pod that sends, and one that went past the webhook."""
-    if shutil.which("prometheus") is None:
-        missing("needs prometheus: apt-get install prometheus")
     plane, admin = installation.plane, installation.admin
     (first, second), (replica, *_) = enforcers[:2], installation.replicas
     # As the chart starts them.
