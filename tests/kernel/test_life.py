@@ -21,9 +21,9 @@ LIMIT = 50_000_000
 EMULATED = "PODPACE_VM" in os.environ
 LOAD = TcpLoad(Direction.EGRESS, 40 if EMULATED else 9, 4)
 """An emulated processor compiles for 15 s."""
-SPAN = 5 if EMULATED else 1
-"""Intervals of 100 ms that are judged together: an emulated processor's timers are late by that,
-and a process that reads late makes an empty interval and a double one."""
+SPAN = 20 if EMULATED else 1
+"""Intervals of 100 ms that are judged together: on an emulated processor that compiles, iperf3 reads
+up to 200 ms late. A gap of 50 ms without a limit would still show: it is several times the limit."""
 
 
 def extremes(rates: list[float]) -> tuple[float, float]:
