@@ -22,8 +22,8 @@ EMULATED = "PODPACE_VM" in os.environ
 LOAD = TcpLoad(Direction.EGRESS, 40 if EMULATED else 9, 4)
 """An emulated processor compiles for 15 s."""
 SPAN = 20 if EMULATED else 1
-"""Intervals of 100 ms that are judged together: on an emulated processor that compiles, iperf3 reads
-up to 200 ms late. A gap of 50 ms without a limit would still show: it is several times the limit."""
+"""Intervals of 100 ms that are judged together: on an emulated processor that compiles, iperf3
+reads up to 200 ms late. A gap of 50 ms would still show: unlimited is many times the limit."""
 
 
 def extremes(rates: list[float]) -> tuple[float, float]:
