@@ -152,7 +152,7 @@ def uninstall(
     from webhook.kube.uninstall import Uninstall
 
     with _one_line_errors("uninstall"):
-        cluster = KubeApi(load_configuration(kubeconfig))
+        cluster = KubeApi(lambda: load_configuration(kubeconfig))
         namespace = release_namespace or _own_namespace()
         done = Uninstall(cluster, namespace, configuration, timeout_seconds, _say).run()
     raise typer.Exit(0 if done else 1)
@@ -177,7 +177,7 @@ def selftest(
 
     with _one_line_errors("selftest"):
         passed = SelfTest(
-            KubeApi(load_configuration(kubeconfig)),
+            KubeApi(lambda: load_configuration(kubeconfig)),
             namespace,
             release_namespace or _own_namespace(),
             ProbeImage(image, image_pull_policy, tuple(image_pull_secret or ())),
@@ -276,7 +276,7 @@ def _start_kube_loops(
     from webhook.kube.leaf import SelfManagedLeaf, service_hosts
     from webhook.kube.reflector import Reflector
 
-    api = KubeApi(load_configuration(settings.kubeconfig))
+    api = KubeApi(lambda: load_configuration(settings.kubeconfig))
     namespace = settings.release_namespace
     sink = policies.PolicySink(store, metrics, policies.event_poster(api))
     reflector = Reflector(

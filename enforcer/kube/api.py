@@ -1,27 +1,16 @@
-"""Requests to the API server through the official client's transport and credentials.
-
-Raw JSON both ways: its typed models cost 20 times the processor time, and 23 MB on every node.
-"""
+"""The API server for the enforcer: of each answer only what is needed is kept in memory."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
-import kubernetes.config
 import msgspec
-import urllib3
-from kubernetes.client import ApiClient, ApiException, Configuration
-from kubernetes.config import ConfigException
 
+import kube.transport
 from enforcer.errors import ApiError, EnforcerError, ExpiredError
 from enforcer.ports import JsonBody, WatchEvent
+from kube.transport import WATCH_READ_SECONDS, Configuration, NoClusterError, Transport
 
-_CONNECT_SECONDS: Final = 3.0
-_READ_SECONDS: Final = 15.0
-WATCH_READ_SECONDS: Final = 90.0
-"""Bookmarks come about once a minute; a watch without any is taken for dead."""
-_CHUNK_BYTES: Final = 65536
-_UNAUTHORIZED: Final = 401
 _GONE: Final = 410
 
 
@@ -49,140 +38,57 @@ class _Status(msgspec.Struct):
 
 
 class KubeApi:
-    """Implements ``ports.Api``; safe for use by several threads.
-
-    ``load`` gives address and credentials. It is called again when the API server takes the
-    credentials for expired; the service account's token is read again once a minute anyway.
-    """
+    """Implements ``ports.Api``; safe for use by several threads."""
 
     def __init__(
         self, load: Callable[[], Configuration], watch_read_seconds: float = WATCH_READ_SECONDS
     ) -> None:
         """Raises what ``load`` raises."""
-        self._load = load
-        self._watch_read_seconds = watch_read_seconds
-        self._client: Any = _connect(load())
+        self._transport = Transport(load, _error, watch_read_seconds)
 
     def list(self, path: str, query: Mapping[str, str]) -> tuple[list[bytes], str]:
         """See ``ports.Api``."""
-        response = self._open("GET", f"{path}?{urlencode(query)}")
+        content = self._transport.request("GET", f"{path}?{urlencode(query)}")
         try:
-            found = msgspec.json.decode(response.data, type=_List)
-        except (urllib3.exceptions.HTTPError, OSError, msgspec.MsgspecError) as error:
+            found = msgspec.json.decode(content, type=_List)
+        except msgspec.MsgspecError as error:
             raise ApiError(f"list of {path}: {error}") from error
         # Copied out: a Raw would keep the whole answer in memory.
         return [bytes(item) for item in found.items or ()], found.metadata.resourceVersion
 
     def watch(self, path: str, query: Mapping[str, str]) -> Iterator[WatchEvent]:
         """See ``ports.Api``."""
-        parameters = dict(query) | {"watch": "1", "allowWatchBookmarks": "true"}
-        response = self._open(
-            "GET", f"{path}?{urlencode(parameters)}", read_seconds=self._watch_read_seconds
-        )
         try:
-            rest = b""
-            for chunk in response.stream(_CHUNK_BYTES):
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    yield _read_event(line)
-        except (urllib3.exceptions.HTTPError, OSError, msgspec.MsgspecError) as error:
+            yield from map(_read_event, self._transport.watch(path, query))
+        except msgspec.MsgspecError as error:
             raise ApiError(f"watch of {path}: {error}") from error
-        finally:
-            # Not released to the pool: there is a half-read answer on the connection.
-            response.close()
 
     def create(self, path: str, body: JsonBody) -> None:
         """See ``ports.Api``."""
-        self._send("POST", path, body, "application/json")
+        self._transport.request("POST", path, body)
 
     def patch(self, path: str, body: JsonBody, content_type: str) -> None:
         """See ``ports.Api``."""
-        self._send("PATCH", path, body, content_type)
-
-    def _send(self, method: str, path: str, body: JsonBody, content_type: str) -> None:
-        response = self._open(method, path, body, content_type)
-        try:
-            response.drain_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ApiError(f"{method} {path}: {error}") from error
-
-    def _open(
-        self,
-        method: str,
-        path: str,
-        body: JsonBody | None = None,
-        content_type: str = "application/json",
-        read_seconds: float = _READ_SECONDS,
-    ) -> Any:
-        try:
-            return self._open_once(method, path, body, content_type, read_seconds)
-        except ApiError as error:
-            if error.status != _UNAUTHORIZED:
-                raise
-        # Also read by other threads: a new client takes the old one's place in one assignment.
-        self._client = _connect(self._load())
-        return self._open_once(method, path, body, content_type, read_seconds)
-
-    def _open_once(
-        self, method: str, path: str, body: JsonBody | None, content_type: str, read_seconds: float
-    ) -> Any:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
-        client = self._client
-        try:
-            request = client.param_serialize(
-                method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
-            )
-            timeouts = (_CONNECT_SECONDS, read_seconds)
-            response = client.call_api(*request, _request_timeout=timeouts).response
-            if response.status < 400:
-                return response
-            text = response.data[:300].decode(errors="replace")
-        except (urllib3.exceptions.HTTPError, ApiException, ConfigException, OSError) as error:
-            raise ApiError(f"{method} {path}: {error}") from error
-        message = f"{method} {path}: {response.status} {text}"
-        raise _error(response.status, message, response.headers.get("Retry-After"))
+        self._transport.request("PATCH", path, body, content_type=content_type)
 
 
 def _read_event(line: bytes) -> WatchEvent:
     event = msgspec.json.decode(line, type=_Event)
     if event.type == "ERROR":
         status = msgspec.json.decode(event.object, type=_Status)
-        raise _error(status.code, f"watch: {status.code} {status.message}", None)
+        raise _error(f"watch: {status.code} {status.message}", status.code)
     version = msgspec.json.decode(event.object, type=_Meta).metadata.resourceVersion
     return WatchEvent(event.type, version, bytes(event.object))
 
 
-def _error(status: int, message: str, retry_after: str | None) -> ApiError:
-    if status == _GONE:
-        return ExpiredError(message, status)
-    seconds = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
-    return ApiError(message, status, seconds)
-
-
-def _connect(configuration: Configuration) -> Any:
-    configuration.keep_alive = True
-    # Our loops do the retrying; a hidden retry would repeat a write.
-    configuration.retries = False
-    return ApiClient(configuration)
+def _error(message: str, status: int, retry_after_seconds: float = 0.0) -> ApiError:
+    kind = ExpiredError if status == _GONE else ApiError
+    return kind(message, status, retry_after_seconds)
 
 
 def load_configuration(kubeconfig: str | None) -> Configuration:
-    """From a kubeconfig file, or from the service account of the pod we run in.
-
-    Raises EnforcerError when neither is usable.
-    """
-    configuration = Configuration()
+    """See ``kube.transport``. Raises EnforcerError with what to do."""
     try:
-        if kubeconfig is not None:
-            kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
-                kubeconfig, client_configuration=configuration
-            )
-        else:
-            kubernetes.config.load_incluster_config(  # type: ignore[no-untyped-call]
-                client_configuration=configuration
-            )
-    except (ConfigException, OSError) as error:
-        raise EnforcerError(
-            f"no Kubernetes API: {error}; give --kubeconfig, or leave out --node-name"
-        ) from error
-    return configuration
+        return kube.transport.load_configuration(kubeconfig)
+    except NoClusterError as error:
+        raise EnforcerError(f"{error}; give --kubeconfig, or leave out --node-name") from error

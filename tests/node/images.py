@@ -30,7 +30,10 @@ from tests.images.engine import running
 from tests.node.rootfs import RootFilesystem, make_disk, root_filesystem, run
 
 TAG: Final = IMAGES["enforcer"].partition(":")[2]
-_SOURCES: Final = ("bpf", "certs", "client", "contract", "enforcer", "webhook", "pyproject.toml")
+_SOURCES: Final = (
+    *("bpf", "certs", "client", "contract", "enforcer", "kube", "webhook"),
+    "pyproject.toml",
+)
 _DISK_BYTES: Final = 4 * 2**30
 _CONTAINERD_SECONDS: Final = 30
 _CONFIGURATION: Final = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'

@@ -1,36 +1,27 @@
-"""Requests to the API server as plain JSON; no typed models, which cost memory and time."""
+"""The API server for the webhook's loops: plain JSON objects, no typed models."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
-import kubernetes.config
-import urllib3
-from kubernetes.client import ApiClient, Configuration
-from kubernetes.config import ConfigException
-
+import kube.transport
+from kube.transport import JSON, Configuration, NoClusterError, Transport
 from webhook.errors import ApiError, ConflictError, GoneError, NotFoundError, WebhookError
 from webhook.kube.ports import Json
 
-_TIMEOUTS: Final = (3.0, 15.0)
-"""Seconds to connect and between bytes."""
-WATCH_READ_SECONDS: Final = 90.0
-"""Bookmarks come about once a minute; without them a watch is taken for dead."""
 _PAGE: Final = 500
 _ERRORS: Final = {404: NotFoundError, 409: ConflictError, 410: GoneError}
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class KubeApi:
-    """The API server, through the official client's transport and credentials."""
+    """Implements ``ports.Api``; safe for use by several threads."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        configuration.keep_alive = True
-        # Our loops do the retrying; a hidden retry would repeat a write.
-        configuration.retries = False
-        self._client: Any = ApiClient(configuration)
+    def __init__(self, load: Callable[[], Configuration]) -> None:
+        """Raises what ``load`` raises."""
+        self._transport = Transport(load, _error)
 
     def get(self, path: str) -> Json:
         """Read one object."""
@@ -53,7 +44,7 @@ class KubeApi:
         return self._request("PATCH", path, operations, content_type="application/json-patch+json")
 
     def list(
-        self, path: str, query: Mapping[str, str] | None = None, accept: str = "application/json"
+        self, path: str, query: Mapping[str, str] | None = None, accept: str = JSON
     ) -> tuple[list[Json], str]:
         """All items, page by page, and the resource version to watch from."""
         items: list[Json] = []
@@ -68,24 +59,12 @@ class KubeApi:
 
     def watch(self, path: str, query: Mapping[str, str]) -> Iterator[Json]:
         """Events until the server ends the watch; a watch that is silent too long is an error."""
-        parameters = dict(query) | {"watch": "1", "allowWatchBookmarks": "true"}
-        response = self._open(
-            "GET", f"{path}?{urlencode(parameters)}", timeouts=(_TIMEOUTS[0], WATCH_READ_SECONDS)
-        )
-        try:
-            rest = b""
-            for chunk in response.stream(65536):
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    event: Json = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise _error(event["object"].get("code", 0), line[:300].decode())
-                    yield event
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as e:
-            raise ApiError(f"watch of {path}: {e}") from e
-        finally:
-            # Not released to the pool: there is a half-read answer on the connection.
-            response.close()
+        for line in self._transport.watch(path, query):
+            event = _read(f"watch of {path}", line)
+            if event["type"] == "ERROR":
+                code = event["object"].get("code", 0)
+                raise _error(f"watch of {path}: {line[:300].decode(errors='replace')}", code)
+            yield event
 
     def _request(
         self,
@@ -93,64 +72,34 @@ class KubeApi:
         path: str,
         body: object = None,
         *,
-        content_type: str = "application/json",
-        accept: str = "application/json",
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> Json:
-        response = self._open(method, path, body, content_type=content_type, accept=accept)
-        try:
-            content: Json = json.loads(response.data)
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as e:
-            raise ApiError(f"{method} {path}: {e}") from e
-        return content
-
-    def _open(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        timeouts: tuple[float, float] = _TIMEOUTS,
-    ) -> Any:
-        headers = {"Accept": accept, "Content-Type": content_type}
-        try:
-            request = self._client.param_serialize(
-                method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
-            )
-            response = self._client.call_api(*request, _request_timeout=timeouts).response
-            if response.status < 400:
-                return response
-            text = response.data[:300].decode(errors="replace")
-        except (urllib3.exceptions.HTTPError, kubernetes.client.ApiException, OSError) as e:
-            raise ApiError(f"{method} {path}: {e}") from e
-        raise _error(response.status, f"{method} {path}: {text}")
+        content = self._transport.request(
+            method, path, body, content_type=content_type, accept=accept
+        )
+        return _read(f"{method} {path}", content)
 
 
-def _error(status: int, message: str) -> ApiError:
+def _read(request: str, text: bytes) -> Json:
+    try:
+        content: Json = json.loads(text)
+    except ValueError as e:
+        raise ApiError(f"{request}: {e}") from e
+    return content
+
+
+def _error(message: str, status: int, _retry_after_seconds: float = 0.0) -> ApiError:
     return _ERRORS.get(status, ApiError)(message, status)
 
 
 def load_configuration(kubeconfig: str | None) -> Configuration:
-    """From a kubeconfig file, or from the service account of the pod we run in.
-
-    Raises:
-        WebhookError: neither is usable.
-    """
-    configuration = Configuration()
+    """See ``kube.transport``. Raises WebhookError with what to do."""
     try:
-        if kubeconfig is not None:
-            kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]
-                kubeconfig, client_configuration=configuration
-            )
-        else:
-            kubernetes.config.load_incluster_config(  # type: ignore[no-untyped-call]
-                client_configuration=configuration
-            )
-    except (ConfigException, OSError) as e:
-        message = f"no Kubernetes API: {e}; give --kubeconfig, or --policy-dir to serve without one"
+        return kube.transport.load_configuration(kubeconfig)
+    except NoClusterError as e:
+        message = f"{e}; give --kubeconfig, or --policy-dir to serve without one"
         raise WebhookError(message) from e
-    return configuration
 
 
 def own_namespace() -> str | None:

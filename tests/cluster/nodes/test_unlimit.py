@@ -57,7 +57,7 @@ def test_enforcers_take_off_limits_and_conditions_when_labels_go(
         lambda made: not ours(made),
     )
     unlimit = Unlimit(
-        KubeApi(load_configuration(str(installation.plane.kubeconfig("admin")))), print
+        KubeApi(lambda: load_configuration(str(installation.plane.kubeconfig("admin")))), print
     )
 
     until(unlimit.step, lambda waiting: not waiting)

@@ -7,11 +7,11 @@ from queue import SimpleQueue
 import pytest
 
 from enforcer.errors import ApiError, EnforcerError
-from enforcer.kube import api as kube_api
 from enforcer.kube.api import KubeApi, load_configuration
 from enforcer.kube.reflector import PodReflector, pods_query
 from enforcer.loops import backoff_seconds, start_loop
 from enforcer.pods.news import PodChanged, PodGone, PodsListed
+from kube.transport import WATCH_READ_SECONDS
 from tests.fakes import FakeLog
 from tests.unit.enforcer.api_server import END, RESET, SILENCE, serve
 from tests.unit.enforcer.pod_json import labels, pod_json
@@ -277,4 +277,4 @@ def test_pauses_grow_and_are_spread(monkeypatch):
 
 def test_bookmarks_are_rarer_than_the_patience_for_them():
     """The API server sends them about once a minute."""
-    assert kube_api.WATCH_READ_SECONDS > 60
+    assert WATCH_READ_SECONDS > 60

@@ -1,0 +1,1 @@
+"""Transport to the API server, shared by the webhook and the enforcer."""
