@@ -73,9 +73,11 @@ class Daemon:
         repaired = set()
         for target in self.targets():
             # An interface that came late is no repair; one that lost what was on it is.
-            was_shaped = self._holder.way(target.cgroup_path).is_shaped
-            drift = (*_DRIFT, Shape) if was_shaped else _DRIFT
+            before = self._holder.way(target.cgroup_path)
+            drift = (*_DRIFT, Shape) if before.is_shaped else _DRIFT
             done = self._repair(target, "resync") or ()
+            if self._holder.way(target.cgroup_path) != before:
+                self._looked(target.cgroup_path)
             if any(isinstance(action, drift) for action in done):
                 repaired.add(target.cgroup_path)
             # Taken again at once, a lock would never come to who waits for it.

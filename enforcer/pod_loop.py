@@ -188,9 +188,9 @@ class PodLoop:
                 self._reporter.event(entry.pod, EventReason.RESTORED, text)
             if entry.leaving and entry.limits is None:
                 self._remove(uid, entry)
-            elif isinstance(entry.outcome, InForce) and entry.held is not None:
-                self._observe(entry)
-            else:
+            elif entry.held is not None and is_policed(entry.outcome):
+                self._observe(entry)  # perhaps nobody waits any more for it to get better
+            elif not isinstance(entry.outcome, InForce) or entry.held is None:
                 self._apply(entry, uid, "resync")
 
     def _apply(self, entry: Entry, uid: str, cause: str) -> None:

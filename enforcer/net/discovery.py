@@ -17,9 +17,13 @@ from enforcer.net.links import (
     interfaces_inside,
     namespace_id,
 )
+from enforcer.net.queues import POD_HANDLE
 from enforcer.net.rtnetlink import Netlink
 
 _SCAN_KEPT_SECONDS: Final = 2.0
+_WAYS_KEPT_SECONDS: Final = 30.0
+"""Of a target whose processes are where they were, on a host where no interface has changed. What
+nobody is told of is seen after that: an interface made inside, or another cgroup that came in."""
 _OWN: Final = "/proc/self/ns/net"
 
 
@@ -35,6 +39,14 @@ class Ways:
     """As this namespace numbers the target's; for events."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    ways: Ways
+    namespaces: frozenset[int]
+    version: int
+    at_seconds: float
+
+
 class Discovery:
     """Finds them. One user at a time; raises OSError."""
 
@@ -45,9 +57,36 @@ class Discovery:
         self._scanned_at = float("-inf")
         self._scan: Mapping[int, frozenset[int]] = {}
         self._paths: dict[int, str] = {}
+        self._kept: dict[str, _Kept] = {}
 
     def find(self, cgroup_path: str, namespaces: Mapping[int, str]) -> Ways:
         """The ways to the processes of a cgroup, which are in these network namespaces."""
+        self._table.all()
+        version, inodes, now = self._table.version, frozenset(namespaces), time.monotonic()
+        kept = self._kept.get(cgroup_path)
+        if (
+            kept is not None
+            and (kept.version, kept.namespaces) == (version, inodes)
+            and now - kept.at_seconds < _WAYS_KEPT_SECONDS
+        ):
+            insides = _insides_now(kept.ways, namespaces)
+            if insides == kept.ways.insides:
+                return kept.ways
+        ways = self._find(cgroup_path, namespaces)
+        self._kept.pop(cgroup_path, None)
+        if not ways.obstacle:  # which may be gone in a moment
+            self._kept[cgroup_path] = _Kept(ways, inodes, version, now)
+        return ways
+
+    def forget(self, cgroup_path: str) -> None:
+        """Keep nothing of a cgroup."""
+        self._kept.pop(cgroup_path, None)
+
+    def look_anew(self) -> None:
+        """Queues have changed at inner ends."""
+        self._kept.clear()
+
+    def _find(self, cgroup_path: str, namespaces: Mapping[int, str]) -> Ways:
         if self._own_inode in namespaces:
             return Ways(obstacle="it uses the host's network")
         if self._has_strangers(cgroup_path, namespaces):
@@ -124,6 +163,14 @@ class Discovery:
             ):
                 return True
         return False
+
+
+def _insides_now(ways: Ways, namespaces: Mapping[int, str]) -> tuple[Inside, ...]:
+    """The inner ends as they are: what holds ACKs there can be replaced from inside."""
+    if all(inside.root_handle != POD_HANDLE for inside in ways.insides):
+        return ways.insides
+    seen = [inside for path in namespaces.values() for inside in interfaces_inside(path)]
+    return tuple(inside for inside in seen if inside in ways.insides)
 
 
 def _leads_out(inside: Interface) -> bool:

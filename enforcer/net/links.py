@@ -137,6 +137,8 @@ class LinkTable:
     def __init__(self) -> None:
         self._events = Netlink(RTMGRP_LINK)
         self._table: dict[int, Interface] | None = None
+        self.version = 0
+        """Another one each time :meth:`all` found that something had changed."""
 
     def all(self) -> dict[int, Interface]:
         """By ifindex, as of now."""
@@ -147,10 +149,12 @@ class LinkTable:
                 raise
             self._table = None
         if self._table is None:
+            self.version += 1
             with Netlink() as netlink:
                 self._table = {found.ifindex: found for found in interfaces(netlink)}
             return self._table
         for change in filter(None, map(_change, events)):
+            self.version += 1
             if change.is_gone:
                 self._table.pop(change.interface.ifindex, None)
             else:

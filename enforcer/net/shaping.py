@@ -79,6 +79,7 @@ class LinkShaper:
         """See ``ports.Network``."""
         wanted = {link.ifindex for link in links}
         with self._lock, _failures("shape", ", ".join(link.name for link in links)):
+            self._discovery.look_anew()
             self._programs.put_exempt(cgroup_id, shaping.exempt_cidrs)
             for link in links:
                 self._put(link.ifindex, cgroup_id, shaping)
@@ -92,6 +93,7 @@ class LinkShaper:
         if not owned:
             return
         with self._lock, _failures("take the queues off", f"interfaces {owned}"):
+            self._discovery.look_anew()
             for ifindex in owned:
                 self._remove(ifindex)
             self._programs.remove_shaper(cgroup_id)
@@ -122,13 +124,14 @@ class LinkShaper:
         changes = self._watch.wait(timeout_seconds)
         if changes is None:
             return None
+        if not changes:
+            return frozenset()
         numbers = {change.interface.peer_namespace_id for change in changes}
         for path in [p for p in self._namespace_ids.copy() if not os.path.isdir(p)]:  # noqa: PTH112
             self._namespace_ids.pop(path, None)
+            self._discovery.forget(path)
         known = self._namespace_ids.copy()
-        return frozenset(
-            path for path, ids in known.items() if numbers and (numbers & ids or not ids)
-        )
+        return frozenset(path for path, ids in known.items() if numbers & ids or not ids)
 
     def _pace_obstacle(self, inside: Inside) -> str:
         if self._features["fq"] != "supported":
