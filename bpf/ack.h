@@ -16,6 +16,8 @@
 #define MIN_RECEIVE_SEGMENTS 4
 /* A minimum retransmission timeout is 200 ms after the ACK before (Linux; others have more). */
 #define MAX_ACK_WAIT_NS 150000000ULL
+/* For a flow's first, the timeout began with its data, which took its time to come in. */
+#define MAX_FIRST_ACK_WAIT_NS 100000000ULL
 /* Longer than a window takes to shrink to a lower share, at most one MAX_ACK_WAIT_NS. */
 #define OUTGROWN_AFTER_NS 500000000ULL
 /* Where the handshake gave no sample. */
@@ -23,7 +25,9 @@
 #define MAX_RTT_US         1000000ULL
 #define SECOND_EXTRA_BYTES 150000
 #define NEWCOMER_EPOCHS    2
-#define NO_RTT_SAMPLE      0xffffffffU
+/* In which flows that begin together, a client's many connections, have all been seen. */
+#define SETTING_IN_NS 100000000ULL
+#define NO_RTT_SAMPLE 0xffffffffU
 /* What a packet acknowledges at most; more is a sequence number that was never seen before. */
 #define MAX_WINDOW_BYTES (1U << 30)
 
@@ -122,7 +126,9 @@ static inline __attribute__((always_inline)) int is_newcomer(const struct flow *
 static inline __attribute__((always_inline)) u64
 newcomer_turn_ns(struct pod_state *state, u64 frame_bytes, u64 share_bytes_per_sec, u64 now_ns)
 {
-    u64 flows = state->newcomers ? state->newcomers : 1;
+    u64 known =
+        state->earlier_newcomers > state->newcomers ? state->earlier_newcomers : state->newcomers;
+    u64 flows = known ? known : 1;
     u64 due_ns = state->newcomers_due_ns > now_ns ? state->newcomers_due_ns : now_ns;
 
     /* A racing writer makes two of them share a turn: harmless. */
@@ -141,6 +147,7 @@ static inline __attribute__((always_inline)) u64 ack_departure_ns(struct flow *f
     u64 departs_at_ns = flow->ack_due_ns > now_ns ? flow->ack_due_ns : now_ns;
     u64 latest_ns = now_ns + longest_ack_wait_ns(share_bytes_per_sec);
     u64 last_ns = flow->ack_left_ns > now_ns ? flow->ack_left_ns : now_ns, wait_ns;
+    u64 gap_ns = flow->ack_left_ns ? MAX_ACK_WAIT_NS : MAX_FIRST_ACK_WAIT_NS;
 
     if (departs_at_ns < turn_ns)
         departs_at_ns = turn_ns;
@@ -153,8 +160,8 @@ static inline __attribute__((always_inline)) u64 ack_departure_ns(struct flow *f
     }
     /* An ACK restarts the sender's timer, which is its smoothed round trip and 200 ms at least:
      * what must not be longer is the time between two. */
-    if (departs_at_ns > last_ns + flow->ack_wait_ns + MAX_ACK_WAIT_NS)
-        departs_at_ns = last_ns + flow->ack_wait_ns + MAX_ACK_WAIT_NS;
+    if (departs_at_ns > last_ns + flow->ack_wait_ns + gap_ns)
+        departs_at_ns = last_ns + flow->ack_wait_ns + gap_ns;
     wait_ns = departs_at_ns - now_ns;
     flow->ack_wait_ns = flow->ack_wait_ns - flow->ack_wait_ns / 8 + wait_ns / 8;
     flow->ack_left_ns = departs_at_ns;
@@ -206,6 +213,17 @@ static inline __attribute__((always_inline)) u64 next_window_bytes(u64 wanted_by
                                                                    u64 arrived_bytes)
 {
     return wanted_bytes < told_bytes + arrived_bytes ? wanted_bytes : told_bytes + arrived_bytes;
+}
+
+/* Whether it is too early to tell how many flows begin together with this one: the first of fifty
+ * would be told windows as if they were alone, and take them back over half a second. Asked before
+ * its first ACK has left, too. */
+static inline __attribute__((always_inline)) int sets_in(const struct flow *flow,
+                                                         u64 received_bytes, u64 now_ns)
+{
+    if (!flow->joined_ns)
+        return received_bytes < 2 * (u64)flow->window_bytes;
+    return now_ns < flow->joined_ns + SETTING_IN_NS;
 }
 
 #endif

@@ -78,13 +78,14 @@ struct pod_state {
     u64 rtt_ns; /* a slow maximum over the target's connections: how long a new share takes to
                    arrive */
     /* Of ingress, where ACKs pace it. */
-    u64 ack_lag_ns;       /* the same for a new share of ingress: path and waiting ACKs */
-    u64 ack_wait_ns;      /* a slow maximum of how long ACKs wait */
-    u64 waiting_acks;     /* ACKs that were given a time */
-    u64 waiting_flows;    /* flows whose ACKs waited in the running epoch: limited by their share */
-    u64 waited_flows;     /* the same in the epoch before */
-    u64 newcomers;        /* flows that set in lately and wait, in the running epoch */
-    u64 newcomers_due_ns; /* when all that they have acknowledged is paid for */
+    u64 ack_lag_ns;    /* the same for a new share of ingress: path and waiting ACKs */
+    u64 ack_wait_ns;   /* a slow maximum of how long ACKs wait */
+    u64 waiting_acks;  /* ACKs that were given a time */
+    u64 waiting_flows; /* flows whose ACKs waited in the running epoch: limited by their share */
+    u64 waited_flows;  /* the same in the epoch before */
+    u64 newcomers;     /* flows that set in lately and wait, in the running epoch */
+    u64 earlier_newcomers;    /* the same in the epoch before */
+    u64 newcomers_due_ns;     /* when all that they have acknowledged is paid for */
     u64 second_started_at_ns; /* these two: what a second has brought */
     u64 second_bytes;
     u64 outgrown_until_ns; /* some flow's window has outgrown us: look for it among the data */
@@ -109,6 +110,7 @@ struct flow {
     u64 ack_wait_ns;       /* how long its ACKs wait, smoothed as a sender smooths round trips */
     u64 ack_late_since_ns; /* since when its ACKs wait as long as they may; 0: they do not */
     u64 joined_epoch;      /* in which it began to receive, + 1 */
+    u64 joined_ns;         /* the time of that; 0: not seen yet */
     u64 waited_epoch;      /* last epoch of ingress in which its ACKs waited, + 1 */
     u64 received_window;   /* last window in which it received data, + 1 */
     u64 window_received;   /* bytes received when its receive window was last bounded */

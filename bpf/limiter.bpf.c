@@ -28,7 +28,9 @@
 #define TCP_OPTION_INITIAL_WINDOW 1001 /* TCP_BPF_IW */
 #define TCP_OPTION_CWND_CLAMP     1002 /* TCP_BPF_SNDCWND_CLAMP */
 #define TCP_OPTION_CALLBACK_FLAGS 1008 /* TCP_BPF_SOCK_OPS_CB_FLAGS, Linux 6.12 */
-#define CURRENT_MSS               1    /* BPF_WRITE_HDR_TCP_CURRENT_MSS: no packet */
+#define ADDRESS_FAMILY_IPV6       10
+#define MAPPED_IPV4_PREFIX        0xffff0000U /* ::ffff:0:0/96, its third word as it is on the wire */
+#define CURRENT_MSS               1           /* BPF_WRITE_HDR_TCP_CURRENT_MSS: no packet */
 #define NOT_PACED                 0xffffffffU
 #define NO_CLAMP                  0x7fffffffU
 
@@ -109,6 +111,37 @@ is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int ou
     } else {
         return 0;
     }
+    return exempt_cidrs.lookup(&key) != 0;
+}
+
+/* Whether what this socket sends and receives is not limited: its peer is in an exempt network, or
+ * is the target itself, so that its packets go over loopback. */
+static inline __attribute__((always_inline)) int is_free(const struct bpf_sock_ops *ops,
+                                                         const struct limits *limits)
+{
+    struct exempt_key key = {};
+    u32 peer[4] = {};
+
+    if (ops->family == ADDRESS_FAMILY_IPV6) {
+        peer[0] = ops->remote_ip6[0];
+        peer[1] = ops->remote_ip6[1];
+        peer[2] = ops->remote_ip6[2];
+        peer[3] = ops->remote_ip6[3];
+        if (peer[0] == ops->local_ip6[0] && peer[1] == ops->local_ip6[1] &&
+            peer[2] == ops->local_ip6[2] && peer[3] == ops->local_ip6[3])
+            return 1;
+    } else {
+        peer[2] = MAPPED_IPV4_PREFIX;
+        peer[3] = ops->remote_ip4;
+        if (peer[3] == ops->local_ip4)
+            return 1;
+    }
+    if (!(limits->flags & FLAG_EXEMPT_CIDRS))
+        return 0;
+    key.prefix_bits = 64 + 128;
+    key.cgroup_id_high = limits->cgroup_id >> 32;
+    key.cgroup_id_low = limits->cgroup_id;
+    __builtin_memcpy(key.address, peer, sizeof(peer));
     return exempt_cidrs.lookup(&key) != 0;
 }
 
@@ -266,8 +299,10 @@ static inline __attribute__((always_inline)) void pace_ack(struct __sk_buff *skb
         return;
     in = &state->ingress;
     if (frame_bytes) {
-        if (flow->received_window < in->epoch / EPOCHS_PER_WINDOW)
+        if (flow->received_window < in->epoch / EPOCHS_PER_WINDOW || !flow->joined_ns) {
             flow->joined_epoch = in->epoch + 1;
+            flow->joined_ns = now_ns;
+        }
         count_flow(in, &flow->received_window);
     }
     newcomer = is_newcomer(flow, in->epoch) && is_strained(in, &limits->ingress);
@@ -463,6 +498,7 @@ int podpace_ingress(struct __sk_buff *skb)
         learn_waiting(in, limit, state->waiting_flows);
         state->waited_flows = state->waiting_flows;
         state->waiting_flows = 0;
+        state->earlier_newcomers = state->newcomers;
         state->newcomers = 0;
     }
     bpf_spin_unlock(&state->lock);
@@ -503,7 +539,7 @@ static inline __attribute__((always_inline)) void pace(struct bpf_sock_ops *ops,
     u64 window_bytes;
 
     if (share) {
-        pacing = pacing_of(share, segment_bytes, ops->family == 10);
+        pacing = pacing_of(share, segment_bytes, ops->family == ADDRESS_FAMILY_IPV6);
         window_bytes = share * (2ULL * (ops->srtt_us >> 3) + BURST_NS / 1000) / 1000000;
         window_bytes = window_bytes / segment_bytes + least_window(share);
         if (window_bytes < NO_CLAMP)
@@ -540,13 +576,13 @@ int podpace_sockops(struct bpf_sock_ops *ops)
     struct bpf_sock *sk;
     u64 rtt_ns, share;
     u32 window = MIN_WINDOW_SEGMENTS, own = NOT_PACED;
-    int established = ops->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB ||
-                      ops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
+    int free, established = ops->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB ||
+                            ops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
 
     if (!limits || !state)
         return PASS;
     if (ops->op == BPF_SOCK_OPS_RWND_INIT) {
-        if (acks_pace(limits))
+        if (acks_pace(limits) && !is_free(ops, limits))
             ops->reply = first_window_segments(limits, state);
         return PASS;
     }
@@ -564,8 +600,9 @@ int podpace_sockops(struct bpf_sock_ops *ops)
     if (!flow)
         return PASS;
     flow->cgroup_id = limits->cgroup_id;
+    free = is_free(ops, limits);
     if (ops->op == BPF_SOCK_OPS_HDR_OPT_LEN_CB) {
-        receive(ops, flow, limits, state);
+        receive(ops, flow, limits, state, free);
         return PASS;
     }
     if (established) {
@@ -576,8 +613,8 @@ int podpace_sockops(struct bpf_sock_ops *ops)
             flow->app_pacing_bytes_per_sec = own == NOT_PACED ? 0 : own;
     }
     flow->paced = 1;
-    receive(ops, flow, limits, state);
-    if (!limits->egress.rate_bytes_per_sec || limits->mode != MODE_ENFORCE) {
+    receive(ops, flow, limits, state, free);
+    if (!limits->egress.rate_bytes_per_sec || limits->mode != MODE_ENFORCE || free) {
         pace(ops, flow, 0);
         return PASS;
     }

@@ -93,18 +93,19 @@ static inline __attribute__((always_inline)) int mostly_sends(const struct bpf_s
     return sent_bytes > 8 * received_bytes;
 }
 
-/* The receive side of a socket: its window, and whether its packets call us. */
+/* The receive side of a socket, not limited if `free`: its window, and whether its packets call us.
+ */
 static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *ops,
                                                           struct flow *flow,
                                                           const struct limits *limits,
-                                                          const struct pod_state *state)
+                                                          const struct pod_state *state, int free)
 {
     u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448, callbacks = 0, own = 0, flags;
     int established = ops->op != BPF_SOCK_OPS_RTT_CB && ops->op != BPF_SOCK_OPS_HDR_OPT_LEN_CB;
     u32 epoch = state->ingress.epoch;
     u64 share, window;
 
-    if (acks_pace(limits)) {
+    if (acks_pace(limits) && !free) {
         share = receive_share(&state->ingress, &limits->ingress, waiting_flows(state));
         window = receive_window_bytes(share, path_rtt_us(ops->rtt_min), segment_bytes);
         if (established) {
@@ -118,6 +119,9 @@ static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *o
         } else if (flow->window_bytes) {
             window = next_window_bytes(window, flow->window_bytes,
                                        ops->bytes_received - flow->window_received);
+            if (window > flow->window_bytes &&
+                sets_in(flow, ops->bytes_received, bpf_ktime_get_ns()))
+                window = flow->window_bytes;
         }
         bound_window(ops, flow, window, epoch);
         callbacks = ops->op != BPF_SOCK_OPS_RTT_CB || !mostly_sends(ops, flow);

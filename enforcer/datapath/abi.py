@@ -9,7 +9,7 @@ from typing import Any, Final
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 
-ABI_VERSION: Final = 2
+ABI_VERSION: Final = 3
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
@@ -67,8 +67,8 @@ _DIRECTION_WORDS: Final = 8
 _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII8Q8Q")
 _DIRECTION: Final = struct.Struct("=q19Q")
-_STATE: Final = struct.Struct(f"=II11Q{_DIRECTION.size}s{_DIRECTION.size}s")
-_FLOW: Final = struct.Struct("=3Q4I10Q10I")
+_STATE: Final = struct.Struct(f"=II12Q{_DIRECTION.size}s{_DIRECTION.size}s")
+_FLOW: Final = struct.Struct("=3Q4I11Q10I")
 _COUNT: Final = struct.Struct("=Q")
 EXEMPT_KEY: Final = struct.Struct("=III16s")
 _CIDR_OFFSET_BITS: Final = 64
@@ -215,6 +215,7 @@ class PodState:
     waiting_flows: int
     waited_flows: int
     newcomers: int
+    earlier_newcomers: int
     newcomers_due_ns: int
     second_started_at_ns: int
     second_bytes: int
@@ -270,6 +271,7 @@ class Flow:
     ack_wait_ns: int = 0
     ack_late_since_ns: int = 0
     joined_epoch: int = 0
+    joined_ns: int = 0
     waited_epoch: int = 0
     received_window: int = 0
     window_received: int = 0

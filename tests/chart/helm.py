@@ -16,10 +16,12 @@ NAMESPACE: Final = "podpace-system"
 Json = dict[str, Any]
 
 
-def helm(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def helm(
+    *arguments: str, stdin: str | None = None, program: str = "helm"
+) -> subprocess.CompletedProcess[str]:
     """Runs it with no configuration but the arguments; its failure is the caller's to judge."""
     return subprocess.run(
-        [str(bin_dir() / "helm"), *arguments],
+        [str(bin_dir() / program), *arguments],
         input=stdin,
         capture_output=True,
         text=True,
@@ -29,24 +31,30 @@ def helm(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProce
     )
 
 
-def template(values: Mapping[str, Any] | None = None, *arguments: str) -> str:
+def template(
+    values: Mapping[str, Any] | None = None, *arguments: str, program: str = "helm"
+) -> str:
     """The rendered chart; fails the test when it is refused."""
     command = ("template", RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--values=-")
-    done = helm(*command, *arguments, stdin=yaml.safe_dump(dict(values or {})))
+    content = yaml.safe_dump(dict(values or {}))
+    done = helm(*command, *arguments, stdin=content, program=program)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def refusal(values: Mapping[str, Any]) -> str:
+def refusal(values: Mapping[str, Any], program: str = "helm") -> str:
     """What helm says to values that it must not take."""
-    done = helm("template", RELEASE, str(CHART), "--values=-", stdin=yaml.safe_dump(dict(values)))
+    content = yaml.safe_dump(dict(values))
+    done = helm("template", RELEASE, str(CHART), "--values=-", stdin=content, program=program)
     assert done.returncode != 0, f"taken: {values}"
     return done.stderr
 
 
-def objects(values: Mapping[str, Any] | None = None, *arguments: str) -> list[Json]:
+def objects(
+    values: Mapping[str, Any] | None = None, *arguments: str, program: str = "helm"
+) -> list[Json]:
     """The rendered chart's objects, hooks included."""
-    return [o for o in yaml.safe_load_all(template(values, *arguments)) if o]
+    return [o for o in yaml.safe_load_all(template(values, *arguments, program=program)) if o]
 
 
 def find(rendered: Sequence[Json], kind: str, name: str) -> Json:

@@ -13,18 +13,34 @@ from contract.policy import POLICY_KEYS, parse_policy
 from enforcer.__main__ import _parser
 from tests.chart.helm import CHART, NAMESPACE, Json, find, helm, objects, template
 from tests.chart.matrix import MATRIX
+from tests.cluster.build import HELMS
 from webhook.__main__ import cli
 
 SNAPSHOT = Path(__file__).with_name("snapshot.yaml")
 CASES = [pytest.param(values, id=name) for name, values in MATRIX.items()]
 
 
+@pytest.mark.parametrize("program", HELMS)
 @pytest.mark.parametrize("values", CASES)
-def test_helm_lint_has_nothing_to_say(values: dict[str, Any]) -> None:
+def test_helm_lint_has_nothing_to_say(values: dict[str, Any], program: str) -> None:
     """Warnings count as errors."""
-    done = helm("lint", "--strict", "--values=-", str(CHART), stdin=yaml.safe_dump(values))
+    content = yaml.safe_dump(values)
+    done = helm("lint", "--strict", "--values=-", str(CHART), stdin=content, program=program)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("values", CASES)
+def test_helm_3_renders_the_same_objects(values: dict[str, Any]) -> None:
+    """In another order, with other blank lines."""
+
+    def kind_and_name(rendered: Json) -> tuple[str, str, str]:
+        metadata = rendered["metadata"]
+        return rendered["kind"], metadata.get("namespace", ""), metadata["name"]
+
+    by_3, by_4 = (sorted(objects(values, program=p), key=kind_and_name) for p in ("helm3", "helm"))
+
+    assert by_3 == by_4
 
 
 def test_the_default_render_is_the_snapshot() -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.chart.helm import CHART, RELEASE, helm, refusal
+from tests.cluster.build import HELMS
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = (CHART / "values.yaml").read_text()
@@ -54,14 +55,15 @@ REFUSED: list[tuple[str, object, str]] = [
 ]
 
 
+@pytest.mark.parametrize("program", HELMS)
 @pytest.mark.parametrize(
     ("path", "value", "said"), REFUSED, ids=[f"{p}={v}" for p, v, _ in REFUSED]
 )
 def test_an_unknown_or_wrong_value_is_refused_with_its_path(
-    path: str, value: object, said: str
+    path: str, value: object, said: str, program: str
 ) -> None:
     """Helm does not install then."""
-    assert said in refusal(values(path, value))
+    assert said in refusal(values(path, value), program)
 
 
 def test_the_test_s_namespace_must_be_one_with_admission() -> None:

@@ -25,9 +25,11 @@ COMPONENTS: Final = (
     "kubelet",
     "kubectl",
 )
-"""All of them are one binary, ``controlplane``; helm is beside it, by its own name."""
-_HELM: Final = "helm.sh/helm/v4/cmd/helm"
+"""All of them are one binary, ``controlplane``; both Helms are beside it."""
+HELMS: Final = {"helm": "helm.sh/helm/v4/cmd/helm", "helm3": "helm.sh/helm/v3/cmd/helm"}
 _VERSION_PACKAGE: Final = "k8s.io/component-base/version"
+_HELM3_PACKAGES: Final = ("helm.sh/helm/v3/pkg/chartutil", "helm.sh/helm/v3/pkg/lint/rules")
+"""Without a stamp it takes every cluster that it is not connected to for a 1.20."""
 _NO_GO: Final = "needs Go 1.26 or later to build Kubernetes and Helm: `make setup` installs it"
 
 
@@ -41,7 +43,7 @@ def cache_dir() -> Path:
 
 
 def bin_dir() -> Path:
-    """A folder with one link per component, and helm, after building what is not cached.
+    """A folder with one link per component, and ``HELMS``, after building what is not cached.
 
     Raises:
         BuildError: there is no Go toolchain, or the build failed.
@@ -85,12 +87,15 @@ def _build(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
     stamps = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor}
-    flags = "-s -w " + " ".join(f"-X {_VERSION_PACKAGE}.{k}={v}" for k, v in stamps.items())
+    values = [f"{_VERSION_PACKAGE}.{k}={v}" for k, v in stamps.items()]
+    for package in _HELM3_PACKAGES:
+        values += [f"{package}.k8sVersionMajor={major}", f"{package}.k8sVersionMinor={minor}"]
+    flags = "-s -w " + " ".join(f"-X {value}" for value in values)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        # A folder to build into: one command then builds both, each named by its own package.
-        command = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", f"{scratch}/", "."]
-        command.append(_HELM)
-        _run_with_progress(command)
+        for name, package in {"controlplane": ".", **HELMS}.items():
+            target = f"{scratch}/{name}"
+            command = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", target, package]
+            _run_with_progress(name, command)
         for name in COMPONENTS:
             (Path(scratch) / name).symlink_to("controlplane")
         Path(scratch).chmod(0o755)
@@ -100,9 +105,9 @@ def _build(folder: Path) -> None:
             Path(scratch).mkdir()
 
 
-def _run_with_progress(command: list[str]) -> None:
+def _run_with_progress(name: str, command: list[str]) -> None:
     """Runs ``go build -v`` and says every few seconds how many packages are done."""
-    print("building Kubernetes and Helm; cold this takes 10 to 20 minutes", file=sys.stderr)
+    print(f"building {name}; all of them take 10 to 20 minutes when cold", file=sys.stderr)
     started = reported = time.monotonic()
     environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
     tail: list[str] = []

@@ -53,10 +53,12 @@ def _add_node(admin: Client, name: str) -> None:
     admin.patch(f"{path}/{name}", {"spec": {"taints": None}})
 
 
-def helm(plane: ControlPlane, *arguments: str) -> subprocess.CompletedProcess[str]:
+def helm(
+    plane: ControlPlane, *arguments: str, program: str = "helm"
+) -> subprocess.CompletedProcess[str]:
     """As an administrator runs it."""
     return subprocess.run(
-        [str(plane.bin / "helm"), *arguments, f"--namespace={NAMESPACE}"],
+        [str(plane.bin / program), *arguments, f"--namespace={NAMESPACE}"],
         capture_output=True,
         text=True,
         timeout=180,
@@ -183,11 +185,13 @@ def ours(plane: ControlPlane) -> list[str]:
     )
 
 
-def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane) -> None:
+@pytest.mark.parametrize("program", HELMS)
+def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane, program: str) -> None:
     """With the rights that the hooks have, the real controllers, and nodes that are played."""
+    run = partial(helm, bare, program=program)
     before = ours(bare)
     with bare.client() as admin, Kubelets(bare) as kubelets:
-        installed = helm(bare, "install", RELEASE, str(CHART), "--wait", "--timeout=120s")
+        installed = run("install", RELEASE, str(CHART), "--wait", "--timeout=120s")
         assert installed.returncode == 0, installed.stderr
         assert "helm test podpace -n podpace-system" in installed.stdout
         assert "pod-security.kubernetes.io/enforce=privileged" in installed.stdout
@@ -196,7 +200,7 @@ def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane) -> None
 
         # What the webhook writes at run time must survive the upgrade.
         _write_as_the_webhook_does(admin)
-        upgraded = helm(bare, "upgrade", RELEASE, str(CHART), "--set=webhook.timeoutSeconds=5")
+        upgraded = run("upgrade", RELEASE, str(CHART), "--set=webhook.timeoutSeconds=5")
         assert upgraded.returncode == 0, upgraded.stderr
         configuration = admin.get(f"{_CONFIGURATIONS}/mutatingwebhookconfigurations/podpace")
         assert configuration["webhooks"][0]["timeoutSeconds"] == 5
@@ -206,7 +210,7 @@ def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane) -> None
         labels = {"podpace.io/limited": "true", "podpace.io/source": "pod", "app": "web"}
         web = admin.create(PODS, pod(name="web", labels=labels))
         assert web["metadata"]["labels"] == labels
-        removed = helm(bare, "uninstall", RELEASE, "--wait", "--timeout=120s")
+        removed = run("uninstall", RELEASE, "--wait", "--timeout=120s")
         assert removed.returncode == 0, removed.stderr + kubelets.uninstall
         assert "2 of 2 nodes are clean" in kubelets.uninstall
         assert admin.get(f"{PODS}/web")["metadata"]["labels"] == {"app": "web"}

@@ -113,6 +113,7 @@ def known_flow(now_ns: int, due_ns: int = DUE_NS) -> abi.Flow:
         acked_segments=SEGMENTS,
         acked_window=WINDOW,
         ack_due_ns=now_ns + due_ns,
+        ack_left_ns=now_ns,
         received_window=1,
     )
 

@@ -84,5 +84,4 @@ def test_a_thousand_pods_leave_no_watch(watching: Watching) -> None:
     watching.stop()
 
     assert watching.watch._pods == {}
-    assert watching.watch._pod_of_watch == {}
     assert set(watching.watch._folders.values()) == {str(watching.root), str(base)}

@@ -69,7 +69,8 @@ def test_cleanup_where_nothing_is_needs_no_compiler(node: Node) -> None:
 
 def test_a_daemon_without_the_iterator_holds_older_sockets(node: Node, tmp_path: Path) -> None:
     """Open connections are paced from user space, which show says, and let go at detach."""
-    load = TcpLoad(Direction.EGRESS, 20, 2)
+    # Longer than a daemon and two clients take anywhere; it ends with the block.
+    load = TcpLoad(Direction.EGRESS, 120, 2)
     with node.daemon(without_iterator(tmp_path)), bulk(node.rig, load):
         time.sleep(1)
         node.client("attach", node.rig.cgroup, "--egress", str(LIMIT))
@@ -88,7 +89,7 @@ def test_a_daemon_without_the_iterator_holds_older_sockets(node: Node, tmp_path:
     assert said["earlier_sockets"] == "paced from user space (pidfd_getfd)"
     assert 0.5 <= held / LIMIT <= 1.05
     assert lost == 0
-    assert freed > 10 * LIMIT
+    assert freed > 2 * LIMIT
 
 
 def append(source: Path, comment: str) -> None:

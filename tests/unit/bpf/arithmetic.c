@@ -131,6 +131,11 @@ u64 window_wanted(u64 share_bytes_per_sec, u64 rtt_us, u32 segment_bytes)
     return receive_window_bytes(share_bytes_per_sec, rtt_us, segment_bytes);
 }
 
+int setting_in(const struct flow *flow, u64 received_bytes, u64 now_ns)
+{
+    return sets_in(flow, received_bytes, now_ns);
+}
+
 u64 window_next(u64 wanted_bytes, u64 told_bytes, u64 arrived_bytes)
 {
     return next_window_bytes(wanted_bytes, told_bytes, arrived_bytes);

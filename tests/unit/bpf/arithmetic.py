@@ -95,6 +95,7 @@ class Arithmetic:
         self.second_exceeded = _function(c.second_exceeded, ctypes.c_int, pod, limit, u32, u64)
         self.outgrown = _function(c.outgrown, ctypes.c_int, flow, u64)
         self.window_wanted = _function(c.window_wanted, u64, u64, u64, u32)
+        self.sets_in = _function(c.setting_in, ctypes.c_int, flow, u64, u64)
         self.window_next = _function(c.window_next, u64, u64, u64, u64)
         self.max_ack_wait_ns = _constant(c, "max_ack_wait_ns")
         self.outgrown_after_ns = _constant(c, "outgrown_after_ns")

@@ -175,6 +175,25 @@ def test_newcomers_share_one_clock(arithmetic: Arithmetic) -> None:
     assert turns[-1] - START_NS == pytest.approx(50 * gap_ns, rel=0.01)
 
 
+def test_newcomers_of_the_epoch_before_go_on_at_their_pace(arithmetic: Arithmetic) -> None:
+    """A new epoch counts from one again; the clock runs for those it knew, too."""
+    share, frames = LIMIT.rate_bytes_per_sec // 50, 2 * FRAME
+    before = PodState(newcomers=50)
+    after = PodState(newcomers=1, earlier_newcomers=50)
+    turns = [arithmetic.turn(pod, frames, share, START_NS) for pod in (before, after)]
+    assert turns[0] == turns[1]
+
+
+def test_a_flows_first_ack_leaves_well_before_the_first_timeout(arithmetic: Arithmetic) -> None:
+    """A tenth of a second at most; what comes after it may wait for half of that longer."""
+    flow, share = Flow(ack_due_ns=START_NS + NSEC_PER_SEC), LIMIT.rate_bytes_per_sec // 50
+    first = arithmetic.departure(flow, 2 * FRAME, share, START_NS, START_NS)
+    flow.ack_due_ns = START_NS + NSEC_PER_SEC
+    second = arithmetic.departure(flow, 2 * FRAME, share, START_NS, START_NS)
+    assert first == START_NS + 100_000_000
+    assert 150_000_000 <= second - first <= 170_000_000
+
+
 def test_a_newcomer_is_one_for_two_epochs(arithmetic: Arithmetic) -> None:
     """The epoch in which it began to receive, and the next; a flow that never did is none."""
     flow = Flow(joined_epoch=7 + 1)
@@ -195,6 +214,16 @@ def test_a_window_grows_by_what_has_arrived(arithmetic: Arithmetic) -> None:
     assert arithmetic.window_next(25_000, 5_792, 2_896) == 8_688
     assert arithmetic.window_next(25_000, 24_000, 2_896) == 25_000
     assert arithmetic.window_next(5_792, 25_000, 2_896) == 5_792
+
+
+def test_a_window_waits_until_those_who_begin_together_are_seen(arithmetic: Arithmetic) -> None:
+    """A tenth of a second; where its ACKs are never seen, as on loopback, two windows' worth."""
+    flow = Flow(joined_ns=START_NS, window_bytes=5_792)
+    assert arithmetic.sets_in(flow, 10**6, START_NS + 99_000_000)
+    assert not arithmetic.sets_in(flow, 0, START_NS + 100_000_000)
+    unseen = Flow(window_bytes=5_792)
+    assert arithmetic.sets_in(unseen, 2 * 5_792 - 1, START_NS)
+    assert not arithmetic.sets_in(unseen, 2 * 5_792, START_NS)
 
 
 @pytest.mark.parametrize(
