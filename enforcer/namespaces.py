@@ -19,9 +19,11 @@ Result = TypeVar("Result")
 def processes(cgroup_path: str) -> Iterator[int]:
     """Every process in the cgroup and below."""
     for directory, _children, _files in os.walk(cgroup_path):
-        with contextlib.suppress(OSError):
-            with open(f"{directory}/cgroup.procs", "rb") as file:  # noqa: PTH123 - half the time
-                yield from map(int, file.read().split())
+        with (
+            contextlib.suppress(OSError),
+            open(f"{directory}/cgroup.procs", "rb") as file,  # noqa: PTH123 - half the time
+        ):
+            yield from map(int, file.read().split())
 
 
 def network_namespaces(cgroup_paths: Iterable[str]) -> dict[int, str]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import yaml
 
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, objects
 from tests.chart.matrix import MATRIX
+from tests.cluster.build import HELMS
 from tests.cluster.helpers import PODS, until
 from tests.cluster.install import USERS, pod
 from tests.cluster.plane import DIES_WITH_US, Client, ControlPlane, Json
