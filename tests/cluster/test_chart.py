@@ -216,6 +216,7 @@ def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane, program
         assert removed.returncode == 0, removed.stderr + kubelets.uninstall
         assert "2 of 2 nodes are clean" in kubelets.uninstall
         assert admin.get(f"{PODS}/web")["metadata"]["labels"] == {"app": "web"}
+        admin.delete(f"{PODS}/web")
         until(lambda: ours(bare), lambda found: found == before)
 
 
