@@ -1,5 +1,6 @@
 """What the daemon does of itself and for its pods; requests of clients are in requests.py."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,6 +14,7 @@ from enforcer.state import Target, TargetCounters
 from enforcer.store import TargetStore
 from enforcer.targets import is_alive
 
+_BREATH_SECONDS: Final = 0.002
 _DRIFT: Final = (Attach, Replace, SetLimits)
 
 
@@ -78,6 +80,8 @@ class Daemon:
                 self._looked(target.cgroup_path)
             if any(isinstance(action, drift) for action in done):
                 repaired.add(target.cgroup_path)
+            # The interpreter runs one thread at a time: a new pod need not wait for all the rest.
+            time.sleep(_BREATH_SECONDS)
         return frozenset(repaired)
 
     def hold(self, target: Target, cause: str) -> TargetCounters:
