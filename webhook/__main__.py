@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +16,15 @@ import structlog
 import typer
 
 from webhook.errors import ApiError, WebhookError
+from webhook.kube.__main__ import Kubeconfig, ReleaseNamespace, hooks, own_namespace
 from webhook.loops import start_loop
 from webhook.metrics import Metrics
 from webhook.policies import DEFAULT_RELEASE_NAMESPACE, PolicyStore
 from webhook.settings import Settings
 from webhook.tls import LiveContext
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False)
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+cli.add_typer(hooks)
 log = structlog.stdlib.get_logger()
 
 
@@ -61,9 +63,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="Admission over TLS.")] = 8443,
     health_port: Annotated[int, typer.Option(help="Health and metrics, plain.")] = 8080,
-    release_namespace: Annotated[
-        str | None, typer.Option(help="Default: the namespace of this pod.")
-    ] = None,
+    release_namespace: ReleaseNamespace = None,
     service: Annotated[str, typer.Option(help="Name of our Service.")] = "podpace-webhook",
     cluster_domain: Annotated[str, typer.Option()] = "cluster.local",
     configuration: Annotated[
@@ -72,7 +72,7 @@ def serve(
     extra_host: Annotated[
         list[str] | None, typer.Option(help="More names for the leaf. Repeat.")
     ] = None,
-    kubeconfig: Annotated[str | None, typer.Option(help="Default: our service account.")] = None,
+    kubeconfig: Kubeconfig = None,
     policy_dir: Annotated[
         Path | None, typer.Option(help="Serve without a cluster, with policies from here.")
     ] = None,
@@ -114,7 +114,7 @@ def serve(
         host=host,
         port=port,
         health_port=health_port,
-        release_namespace=release_namespace or _own_namespace(),
+        release_namespace=release_namespace or own_namespace(),
         service=service,
         cluster_domain=cluster_domain,
         configuration=configuration,
@@ -131,79 +131,7 @@ def serve(
         leaf_days=leaf_days,
         certificate_poll_seconds=certificate_poll_seconds,
     )
-    with _one_line_errors("serve"):
-        _serve(settings)
-
-
-@cli.command()
-def uninstall(
-    *,
-    release_namespace: Annotated[
-        str | None, typer.Option(help="Default: the namespace of this pod.")
-    ] = None,
-    configuration: Annotated[
-        str, typer.Option(help="Name of both webhook configurations.")
-    ] = "podpace",
-    timeout_seconds: Annotated[float, typer.Option(help="Give up after this.")] = 270.0,
-    kubeconfig: Annotated[str | None, typer.Option(help="Default: our service account.")] = None,
-) -> None:
-    """Stop admission and clean every node: what `helm uninstall` does first."""
-    from webhook.kube.api import KubeApi, load_configuration
-    from webhook.kube.uninstall import Uninstall
-
-    with _one_line_errors("uninstall"):
-        cluster = KubeApi(lambda: load_configuration(kubeconfig))
-        namespace = release_namespace or _own_namespace()
-        done = Uninstall(cluster, namespace, configuration, timeout_seconds, _say).run()
-    raise typer.Exit(0 if done else 1)
-
-
-@cli.command()
-def selftest(
-    *,
-    image: Annotated[str, typer.Option(help="Of the pod that is started; needs `sleep`.")],
-    namespace: Annotated[str, typer.Option(help="Where it is started.")] = "default",
-    image_pull_policy: Annotated[str, typer.Option()] = "IfNotPresent",
-    image_pull_secret: Annotated[list[str] | None, typer.Option(help="Repeat.")] = None,
-    release_namespace: Annotated[
-        str | None, typer.Option(help="Default: the namespace of this pod.")
-    ] = None,
-    timeout_seconds: Annotated[float, typer.Option(help="For a pod to be limited.")] = 120.0,
-    kubeconfig: Annotated[str | None, typer.Option(help="Default: our service account.")] = None,
-) -> None:
-    """Is a pod limited from admission to its node? What `helm test` runs."""
-    from webhook.kube.api import KubeApi, load_configuration
-    from webhook.kube.selftest import ProbeImage, SelfTest
-
-    with _one_line_errors("selftest"):
-        passed = SelfTest(
-            KubeApi(lambda: load_configuration(kubeconfig)),
-            namespace,
-            release_namespace or _own_namespace(),
-            ProbeImage(image, image_pull_policy, tuple(image_pull_secret or ())),
-            timeout_seconds,
-            _say,
-        ).run()
-    raise typer.Exit(0 if passed else 1)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-@contextlib.contextmanager
-def _one_line_errors(command: str) -> Iterator[None]:
-    try:
-        yield
-    except WebhookError as e:
-        print(f"podpace-webhook {command}: {e}", file=sys.stderr)
-        raise typer.Exit(1) from e
-
-
-def _own_namespace() -> str:
-    from webhook.kube.api import own_namespace
-
-    return own_namespace() or DEFAULT_RELEASE_NAMESPACE
+    _serve(settings)
 
 
 def _serve(settings: Settings) -> None:
@@ -322,8 +250,12 @@ def _start_kube_loops(
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    cli()
+    """Run, and print what is wrong in one line."""
+    try:
+        cli()
+    except WebhookError as e:
+        print(f"podpace-webhook: {e}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ class Api(Protocol):
         """Write an object; its resourceVersion is the precondition."""
         ...
 
+    def delete(self, path: str) -> None:
+        """Delete one object."""
+        ...
+
     def json_patch(self, path: str, operations: Sequence[Json]) -> Json:
         """Apply a JSON Patch."""
         ...

@@ -3,33 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from contract import names
 from webhook.errors import ApiError, NotFoundError
-from webhook.kube.ports import Json
+from webhook.kube.ports import Api, Json
 from webhook.kube.uninstall import DAEMON_SET
 
 POD: Final = "podpace-selftest"
 _EGRESS: Final = "10M"
 _EGRESS_LABEL: Final = "10000000"
 _POLL_SECONDS: Final = 1.0
-
-
-class Cluster(Protocol):
-    """The part of the API that is needed; ``api.KubeApi`` is the real one."""
-
-    def get(self, path: str) -> Json:
-        """Read one object."""
-        ...
-
-    def create(self, path: str, body: Json) -> Json:
-        """Create an object in the collection ``path``."""
-        ...
-
-    def delete(self, path: str) -> None:
-        """Delete one object."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +63,7 @@ def make_pod(image: ProbeImage) -> Json:
 class SelfTest:
     """Each check returns what it found; a failed one says what to look at."""
 
-    cluster: Cluster
+    api: Api
     namespace: str
     release_namespace: str
     image: ProbeImage
@@ -106,7 +90,7 @@ class SelfTest:
         return f"/api/v1/namespaces/{self.namespace}/pods"
 
     def _admission(self) -> tuple[bool, str]:
-        pod = self.cluster.create(f"{self._pods}?dryRun=All", make_pod(self.image))
+        pod = self.api.create(f"{self._pods}?dryRun=All", make_pod(self.image))
         labels = pod["metadata"].get("labels") or {}
         got = labels.get(names.LABEL_EGRESS_BITS_PER_SECOND)
         if got == _EGRESS_LABEL:
@@ -120,7 +104,7 @@ class SelfTest:
 
     def _enforcers(self) -> tuple[bool, str]:
         path = f"/apis/apps/v1/namespaces/{self.release_namespace}/daemonsets/{DAEMON_SET}"
-        status = self.cluster.get(path).get("status") or {}
+        status = self.api.get(path).get("status") or {}
         ready, nodes = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
         if ready == nodes > 0:
             return True, f"enforcers are ready on {nodes} of {nodes} nodes"
@@ -133,11 +117,11 @@ class SelfTest:
     def _condition(self) -> tuple[bool, str]:
         """A pod that runs gets its condition, True unless the policy only observes."""
         self._delete()
-        self.cluster.create(self._pods, make_pod(self.image))
+        self.api.create(self._pods, make_pod(self.image))
         try:
             until = self.monotonic() + self.timeout_seconds
             while True:
-                pod = self.cluster.get(f"{self._pods}/{POD}")
+                pod = self.api.get(f"{self._pods}/{POD}")
                 condition = _condition_of(pod)
                 if condition.get("status") == "True" or condition.get("reason") in _SETTLED:
                     break
@@ -155,10 +139,10 @@ class SelfTest:
     def _delete(self) -> None:
         """Returns when it is gone."""
         try:
-            self.cluster.delete(f"{self._pods}/{POD}")
+            self.api.delete(f"{self._pods}/{POD}")
             until = self.monotonic() + self.timeout_seconds
             while self.monotonic() < until:
-                self.cluster.get(f"{self._pods}/{POD}")
+                self.api.get(f"{self._pods}/{POD}")
                 self.pause(_POLL_SECONDS)
         except NotFoundError:
             return

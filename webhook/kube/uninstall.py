@@ -14,12 +14,12 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from webhook.errors import ApiError, ConflictError, NotFoundError
 from webhook.kube.authority import KINDS
-from webhook.kube.ports import Json
-from webhook.kube.unlimit import Pods, Unlimit
+from webhook.kube.ports import Api, Json
+from webhook.kube.unlimit import Unlimit
 
 DAEMON_SET: Final = "podpace-enforcer"
 DEPLOYMENT: Final = "podpace-webhook"
@@ -29,18 +29,6 @@ _WEBHOOK_LABEL: Final = ("app.kubernetes.io/component", "webhook")
 _POLL_SECONDS: Final = 2.0
 _RELEASE_PART: Final = 0.3
 """Of the time, for enforcers to take conditions off; one that is not there never does."""
-
-
-class Cluster(Pods, Protocol):
-    """The part of the API that is needed; ``api.KubeApi`` is the real one."""
-
-    def replace(self, path: str, body: Json) -> Json:
-        """Write an object; its resourceVersion is the precondition."""
-        ...
-
-    def delete(self, path: str) -> None:
-        """Delete one object."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +142,7 @@ def _waiting(pod: Json) -> str:
 class Uninstall:
     """The steps, and what is said about them."""
 
-    cluster: Cluster
+    api: Api
     namespace: str
     configuration: str
     timeout_seconds: float
@@ -168,7 +156,7 @@ class Uninstall:
         Failure contract: once admission has stopped, nothing is put back.
         """
         start = self.monotonic()
-        unlimit = Unlimit(self.cluster, self.say)
+        unlimit = Unlimit(self.api, self.say)
         said: tuple[str, ...] = ()
         while True:
             elapsed = self.monotonic() - start
@@ -209,7 +197,7 @@ class Uninstall:
         """First: a pod that got a readiness gate now would never be ready."""
         for kind in KINDS:
             try:
-                self.cluster.delete(
+                self.api.delete(
                     f"/apis/admissionregistration.k8s.io/v1/{kind}/{self.configuration}"
                 )
             except NotFoundError:
@@ -220,10 +208,10 @@ class Uninstall:
         """Its audit would give pods their labels back; returns its pods that are left."""
         path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{DEPLOYMENT}/scale"
         with contextlib.suppress(NotFoundError):
-            scale = self.cluster.get(path)
+            scale = self.api.get(path)
             if scale["spec"].get("replicas"):
                 scale["spec"]["replicas"] = 0
-                self.cluster.replace(path, scale)
+                self.api.replace(path, scale)
         key, value = _WEBHOOK_LABEL
         return tuple(
             f"the webhook still runs: {pod['metadata']['name']}"
@@ -234,19 +222,19 @@ class Uninstall:
     def _clean(self) -> Progress:
         path = f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{DAEMON_SET}"
         try:
-            daemon_set = self.cluster.get(path)
+            daemon_set = self.api.get(path)
         except NotFoundError:
             self.say(f"there is no DaemonSet {DAEMON_SET}: no node to clean")
             return Progress(0, 0, ())
         cleaner = make_cleanup(daemon_set)
         if cleaner is not daemon_set:
             try:
-                daemon_set = self.cluster.replace(path, cleaner)
+                daemon_set = self.api.replace(path, cleaner)
             except ConflictError:
                 return Progress(0, 0, ("the DaemonSet changed meanwhile",))
             self.say("the enforcers are replaced by their cleanup")
         return judge(daemon_set, self._pods())
 
     def _pods(self) -> list[Json]:
-        pods, _ = self.cluster.list(f"/api/v1/namespaces/{self.namespace}/pods")
+        pods, _ = self.api.list(f"/api/v1/namespaces/{self.namespace}/pods")
         return pods

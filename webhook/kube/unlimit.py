@@ -6,33 +6,15 @@ for our readiness gate must be told.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from contract import names
 from webhook.errors import ApiError, NotFoundError
-from webhook.kube.ports import METADATA_ONLY, Json
+from webhook.kube.ports import METADATA_ONLY, Api, Json
 
 _QUERY: Final = {"labelSelector": f"{names.LABEL_LIMITED}=true"}
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 _SAID_EVERY: Final = 500
-
-
-class Pods(Protocol):
-    """The part of the API that is needed; ``api.KubeApi`` is the real one."""
-
-    def get(self, path: str) -> Json:
-        """Read one object."""
-        ...
-
-    def json_patch(self, path: str, operations: list[Json]) -> Json:
-        """Apply a JSON Patch."""
-        ...
-
-    def list(
-        self, path: str, query: dict[str, str] | None = None, accept: str = "application/json"
-    ) -> tuple[list[Json], str]:
-        """All items, and the resource version."""
-        ...
 
 
 def unlabel(metadata: Json) -> list[Json]:
@@ -67,7 +49,7 @@ def is_released(pod: Json) -> bool:
 class Unlimit:
     """:meth:`step` until it is empty; it remembers the pods it has unlabelled."""
 
-    pods: Pods
+    api: Api
     say: Callable[[str], None]
     _waiting: dict[str, None] = field(default_factory=dict)
 
@@ -77,14 +59,14 @@ class Unlimit:
         Raises:
             ApiError: the pods could not be listed.
         """
-        limited, _ = self.pods.list("/api/v1/pods", _QUERY, METADATA_ONLY)
+        limited, _ = self.api.list("/api/v1/pods", _QUERY, METADATA_ONLY)
         for number, pod in enumerate(limited, start=1):
             self._unlabel(pod["metadata"])
             if number % _SAID_EVERY == 0 or number == len(limited):
                 self.say(f"labels are off {number} of {len(limited)} limited pods")
         for path in list(self._waiting):
             try:
-                if is_released(self.pods.get(path)):
+                if is_released(self.api.get(path)):
                     del self._waiting[path]
             except NotFoundError:
                 del self._waiting[path]
@@ -96,7 +78,7 @@ class Unlimit:
     def _unlabel(self, metadata: Json) -> None:
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         try:
-            self.pods.json_patch(path, unlabel(metadata))
+            self.api.json_patch(path, unlabel(metadata))
         except ApiError as e:
             # It is gone, or changed meanwhile; then the next step sees it again.
             self.say(f"{metadata['namespace']}/{metadata['name']}: {str(e)[:200]}")
