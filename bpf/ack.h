@@ -16,10 +16,8 @@
 #define MIN_RECEIVE_SEGMENTS 4
 /* A minimum retransmission timeout is 200 ms after the ACK before (Linux; others have more). */
 #define MAX_ACK_WAIT_NS 150000000ULL
-/* For a flow's first, the timeout began with its data, which took its time to come in. */
-#define MAX_FIRST_ACK_WAIT_NS 100000000ULL
-/* Longer than a window takes to shrink to a lower share, at most one MAX_ACK_WAIT_NS. */
-#define OUTGROWN_AFTER_NS 500000000ULL
+/* Longer than windows take to shrink to a lower share, and many that began together to be paid. */
+#define OUTGROWN_AFTER_NS 1000000000ULL
 /* Where the handshake gave no sample. */
 #define UNKNOWN_RTT_US     50000ULL
 #define MAX_RTT_US         1000000ULL
@@ -147,7 +145,6 @@ static inline __attribute__((always_inline)) u64 ack_departure_ns(struct flow *f
     u64 departs_at_ns = flow->ack_due_ns > now_ns ? flow->ack_due_ns : now_ns;
     u64 latest_ns = now_ns + longest_ack_wait_ns(share_bytes_per_sec);
     u64 last_ns = flow->ack_left_ns > now_ns ? flow->ack_left_ns : now_ns, wait_ns;
-    u64 gap_ns = flow->ack_left_ns ? MAX_ACK_WAIT_NS : MAX_FIRST_ACK_WAIT_NS;
 
     if (departs_at_ns < turn_ns)
         departs_at_ns = turn_ns;
@@ -160,8 +157,8 @@ static inline __attribute__((always_inline)) u64 ack_departure_ns(struct flow *f
     }
     /* An ACK restarts the sender's timer, which is its smoothed round trip and 200 ms at least:
      * what must not be longer is the time between two. */
-    if (departs_at_ns > last_ns + flow->ack_wait_ns + gap_ns)
-        departs_at_ns = last_ns + flow->ack_wait_ns + gap_ns;
+    if (departs_at_ns > last_ns + flow->ack_wait_ns + MAX_ACK_WAIT_NS)
+        departs_at_ns = last_ns + flow->ack_wait_ns + MAX_ACK_WAIT_NS;
     wait_ns = departs_at_ns - now_ns;
     flow->ack_wait_ns = flow->ack_wait_ns - flow->ack_wait_ns / 8 + wait_ns / 8;
     flow->ack_left_ns = departs_at_ns;

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import signal
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,11 +20,15 @@ from tests.processes import HANGS_SECONDS
 
 LIMIT = 50_000_000
 EMULATED = "PODPACE_VM" in os.environ
-LOAD = TcpLoad(Direction.EGRESS, 40 if EMULATED else 9, 4)
+LOAD = TcpLoad(Direction.EGRESS, 40 if EMULATED else 9, 4, block_bytes=8192)
 """An emulated processor compiles for 15 s."""
 SPAN = 20 if EMULATED else 1
 """Intervals of 100 ms that are judged together: on an emulated processor that compiles, iperf3
 reads up to 200 ms late. A gap of 50 ms would still show: unlimited is many times the limit."""
+
+
+MOST_RSS_MB = 60 if sys.version_info < (3, 13) else 63
+"""Newer interpreters take more themselves."""
 
 
 def extremes(rates: list[float]) -> tuple[float, float]:
@@ -163,7 +168,7 @@ def test_five_hundred_targets_fit_a_small_daemon(node: Node) -> None:
 
             assert len(listed["targets"]) == 500
             assert all(len(node.programs(group)) == len(HOOKS) for group in groups[::50])
-            assert rss_mb <= 60
+            assert rss_mb <= MOST_RSS_MB
             assert not any("LLVM" in name for name in libraries)
     finally:
         for group in groups:

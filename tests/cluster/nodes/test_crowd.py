@@ -14,7 +14,7 @@ from tests.cluster.nodes.placing import on, wait_enforced
 
 PODS = 110
 ANNOTATED = 30
-IDLE_SECONDS = 15
+IDLE_SECONDS = 20
 NAMESPACE = "crowd"
 
 

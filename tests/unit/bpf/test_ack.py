@@ -184,16 +184,6 @@ def test_newcomers_of_the_epoch_before_go_on_at_their_pace(arithmetic: Arithmeti
     assert turns[0] == turns[1]
 
 
-def test_a_flows_first_ack_leaves_well_before_the_first_timeout(arithmetic: Arithmetic) -> None:
-    """A tenth of a second at most; what comes after it may wait for half of that longer."""
-    flow, share = Flow(ack_due_ns=START_NS + NSEC_PER_SEC), LIMIT.rate_bytes_per_sec // 50
-    first = arithmetic.departure(flow, 2 * FRAME, share, START_NS, START_NS)
-    flow.ack_due_ns = START_NS + NSEC_PER_SEC
-    second = arithmetic.departure(flow, 2 * FRAME, share, START_NS, START_NS)
-    assert first == START_NS + 100_000_000
-    assert 150_000_000 <= second - first <= 170_000_000
-
-
 def test_a_newcomer_is_one_for_two_epochs(arithmetic: Arithmetic) -> None:
     """The epoch in which it began to receive, and the next; a flow that never did is none."""
     flow = Flow(joined_epoch=7 + 1)
