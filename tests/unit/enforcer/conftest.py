@@ -14,6 +14,7 @@ from enforcer.targets import CgroupTree
 from tests.fakes import FakeDatapath, FakeLog, FakeNetwork
 from tests.processes import Daemon as DaemonProcess
 from tests.processes import enforcer, fake_machine
+from tests.unit.enforcer.pod_node import Node
 
 
 class Bench:
@@ -74,3 +75,9 @@ def process(tmp_path: Path) -> Iterator[DaemonProcess]:
     (fake_machine(tmp_path) / "pod").mkdir()
     with enforcer(tmp_path) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def node(bench: Bench) -> Node:
+    """A node without pods."""
+    return Node(bench)

@@ -1,0 +1,84 @@
+"""A node that is played: its pod loop with a fake kernel below and a reporter that keeps."""
+
+from enforcer.news_queue import NewsQueue
+from enforcer.pod_loop import PodLoop
+from enforcer.pods.news import (
+    CgroupAppeared,
+    CgroupVanished,
+    Looked,
+)
+from tests.unit.enforcer.pod_json import UID, labels
+
+ONE = labels("1000000")
+FIVE = labels("5000000")
+
+
+class FakeReporter:
+    """Keeps what should be written."""
+
+    def __init__(self):
+        self.conditions = {}
+        self.wanted = []
+        self.events = []
+        self.forgotten = []
+
+    def want(self, pod, condition):
+        """By the pod's name."""
+        self.conditions[pod.name] = condition
+        self.wanted.append(pod.name)
+
+    def event(self, pod, reason, text):
+        """In order."""
+        self.events.append((pod.name, reason, text))
+
+    def forget(self, pod):
+        """In order."""
+        self.forgotten.append(pod.name)
+
+
+class Node:
+    """A pod loop, the daemon below it and a cgroup tree."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        bench.follows_pods = True
+        bench.restart()
+        bench.daemon.adopt()
+        self.start(())
+
+    def start(self, adopted):
+        """A loop that knows what the daemon knows."""
+        self.reporter = FakeReporter()
+        self.loop = PodLoop(
+            self.bench.daemon, self.reporter, NewsQueue(), self.bench.tree, self.bench.log
+        )
+        self.loop.adopt(adopted)
+
+    def restart(self):
+        """The daemon and its loop."""
+        self.bench.restart()
+        self.start(self.bench.daemon.adopt())
+
+    def cgroup(self, number=1, folder="kubepods"):
+        """Make it and tell."""
+        path = self.bench.tree / folder / f"pod{UID.format(number)}"
+        path.mkdir(parents=True)
+        self.loop.take(CgroupAppeared(UID.format(number), str(path)))
+        return path
+
+    def vanish(self, path, number=1):
+        """Remove it and tell."""
+        path.rmdir()
+        self.loop.take(CgroupVanished(UID.format(number), str(path)))
+
+    def tend(self, ticks=1):
+        """So many tenths of a second pass; the loop hears of what was found."""
+        for _ in range(ticks):
+            self.bench.daemon.tend()
+            while self.bench.looked:
+                self.loop.take(Looked(self.bench.looked.pop(0)))
+
+    def egress(self, path):
+        """The limit in the kernel."""
+        target = self.bench.datapath.attached.get(str(path))
+        return None if target is None else target.limits.egress.bits_per_second
