@@ -31,9 +31,10 @@ from enforcer.pods.events import EventBook
 from enforcer.pods.news import News, PodChanged, PodsListed
 from enforcer.pods.pod import Pod
 from enforcer.reports import Reports
+from tests.cluster.client import Client
 from tests.cluster.install import RELEASE_NAMESPACE, pod, render
 from tests.cluster.nodes.relay import Relay
-from tests.cluster.plane import Client, ControlPlane, free_port
+from tests.cluster.plane import ControlPlane, free_port
 
 PODS_PER_NODE: Final = 10
 CHANGES_PER_MINUTE: Final = 1

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from tests.cluster.client import Client
 from tests.cluster.install import USERS, Installation
 from tests.cluster.load import steady_load
-from tests.cluster.plane import Client, ControlPlane
+from tests.cluster.plane import ControlPlane
 
 _SERIES: Final = re.compile(
     r"apiserver_admission_webhook_admission_duration_seconds_bucket\{(.*)\} (\S+)"

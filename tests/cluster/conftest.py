@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.build import bin_dir, unbuildable
+from tests.cluster.client import Client
 from tests.cluster.helpers import EGRESS, PODS
 from tests.cluster.install import USERS, Installation, pod
-from tests.cluster.plane import Client, ControlPlane
+from tests.cluster.plane import ControlPlane
 from tests.needs import missing
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tests.cluster.plane import Json
+from tests.cluster.client import Json
 
 T = TypeVar("T")
 PODS = "/api/v1/namespaces/default/pods"

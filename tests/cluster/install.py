@@ -9,8 +9,9 @@ import httpx
 import yaml
 
 from tests.chart.helm import objects
+from tests.cluster.client import Client, Json
 from tests.cluster.logged import LoggedProcess
-from tests.cluster.plane import Client, ControlPlane, Json, free_port
+from tests.cluster.plane import ControlPlane, free_port
 
 RELEASE_NAMESPACE: Final = "podpace-system"
 WEBHOOK_USER: Final = f"system:serviceaccount:{RELEASE_NAMESPACE}:podpace-webhook"

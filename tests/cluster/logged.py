@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.cluster.plane import DIES_WITH_US, Json
+from tests.cluster.client import Json
+from tests.cluster.plane import DIES_WITH_US
 
 ROOT: Final = Path(__file__).parents[2]
 LOG_SECONDS: Final = 30

@@ -2,16 +2,14 @@
 
 import contextlib
 import os
-import re
 import secrets
 import socket
-import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import httpx
 import yaml
@@ -19,8 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.cluster.build import bin_dir
-
-Json = dict[str, Any]
+from tests.cluster.client import Client
 
 _CONTROLLERS: Final = (
     "deployment-controller",
@@ -49,7 +46,6 @@ _API_WITHOUT_KUBELETS: Final = ("--disable-admission-plugins=ServiceAccount",)
 READY_SECONDS: Final = 60
 DIES_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
 """Before a command: a test run that is killed leaves no process behind."""
-_WARNING: Final = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
 
 
 class ControlPlane:
@@ -157,7 +153,7 @@ class ControlPlane:
         unfinished.replace(path)
         return path
 
-    def client(self, user: str = "admin") -> "Client":
+    def client(self, user: str = "admin") -> Client:
         """An API client that acts as a user."""
         return Client(self.url, self.ca_file, self._tokens[user])
 
@@ -254,73 +250,9 @@ class ControlPlane:
         raise AssertionError(message)
 
 
-class Client:
-    """Plain HTTP to the API server: what is sent and what comes back, warnings included."""
-
-    def __init__(self, url: str, ca_file: Path, token: str) -> None:
-        context = ssl.create_default_context(cafile=str(ca_file))
-        self.http = httpx.Client(
-            base_url=url,
-            verify=context,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-            trust_env=False,
-        )
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.close()
-
-    def get(self, path: str) -> Json:
-        """An object; fails the test when there is none."""
-        return _content(self.http.get(path))
-
-    def create(self, path: str, body: Json) -> Json:
-        """Create; fails the test when refused."""
-        return _content(self.http.post(path, json=body))
-
-    def delete(self, path: str) -> None:
-        """Delete at once; gone already is fine."""
-        response = self.http.request("DELETE", path, json={"gracePeriodSeconds": 0})
-        assert response.status_code in (200, 202, 404), response.text
-
-    def patch(self, path: str, body: Json | list[Json], kind: str = "merge-patch+json") -> Json:
-        """Patch; fails the test when refused."""
-        return _content(self.try_patch(path, body, kind))
-
-    def try_patch(
-        self, path: str, body: Json | list[Json], kind: str = "merge-patch+json"
-    ) -> httpx.Response:
-        """Patch, whatever comes of it."""
-        return self.http.patch(path, json=body, headers={"Content-Type": f"application/{kind}"})
-
-    def apply(self, path: str, body: Json, manager: str) -> httpx.Response:
-        """Server-side apply without force."""
-        return self.http.patch(
-            path,
-            params={"fieldManager": manager},
-            json=body,
-            headers={"Content-Type": "application/apply-patch+yaml"},
-        )
-
-
-def warnings(response: httpx.Response) -> list[str]:
-    """The texts of the ``Warning`` headers."""
-    header = ", ".join(response.headers.get_list("warning"))
-    return [re.sub(r"\\(.)", r"\1", text) for text in _WARNING.findall(header)]
-
-
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _content(response: httpx.Response) -> Json:
-    assert response.is_success, f"{response.request.method} {response.url}: {response.text}"
-    content: Json = response.json()
-    return content

@@ -1,9 +1,9 @@
 """Server-side apply by one and by two managers, and the guard of status."""
 
 from tests.cluster.cases import limits
+from tests.cluster.client import Client, Json
 from tests.cluster.helpers import EGRESS, EGRESS_LABEL, ours, until
 from tests.cluster.install import WEBHOOK_USER, Installation, pod
-from tests.cluster.plane import Client, Json
 
 
 def test_two_managers_apply_without_conflict_and_without_endless_rewriting(

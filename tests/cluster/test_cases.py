@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from tests.cluster.cases import BAD_POLICIES, CASES, OUR, STANDARD, Case, Json
+from tests.cluster.client import warnings
 from tests.cluster.install import RELEASE_NAMESPACE, Installation, pod
-from tests.cluster.plane import warnings
 from webhook.review import DENIED, review
 
 # Rows with the same cluster policy stand together, so that it changes as seldom as can be.

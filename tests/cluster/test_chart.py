@@ -15,9 +15,10 @@ import yaml
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, objects
 from tests.chart.matrix import MATRIX
 from tests.cluster.build import HELMS
+from tests.cluster.client import Client, Json
 from tests.cluster.helpers import PODS, until
 from tests.cluster.install import USERS, pod
-from tests.cluster.plane import DIES_WITH_US, Client, ControlPlane, Json
+from tests.cluster.plane import DIES_WITH_US, ControlPlane
 from tests.docs.pages import ROOT, Reader
 
 FOREIGN: Final = ("monitoring.coreos.com/", "cert-manager.io/")

@@ -7,10 +7,10 @@ import httpx
 import pytest
 import yaml
 
+from tests.cluster.client import Client, Json
 from tests.cluster.helpers import EGRESS, EGRESS_LABEL, until
 from tests.cluster.install import KUBELET_USER, RELEASE_NAMESPACE, Installation, pod, render
 from tests.cluster.nodes.identity import bound_token, client_with, enforcer_pod
-from tests.cluster.plane import Client, Json
 
 OURS = {
     "type": "podpace.io/BandwidthEnforced",

@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from tests.cluster.cases import Json, limits
+from tests.cluster.client import Client
 from tests.cluster.helpers import EGRESS, EGRESS_LABEL, ours, until
 from tests.cluster.install import (
     KUBELET_USER,
     Installation,
     pod,
 )
-from tests.cluster.plane import Client
 
 
 def test_annotating_a_running_pod_changes_its_limit(

@@ -3,9 +3,9 @@
 import time
 
 from tests.cluster.cases import limits
+from tests.cluster.client import warnings
 from tests.cluster.helpers import EGRESS, ours, until
 from tests.cluster.install import Installation, pod, put_policy
-from tests.cluster.plane import warnings
 
 
 def test_problems_older_than_an_update_do_not_refuse_it(

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from tests.cluster.plane import Client, ControlPlane, Json
+from tests.cluster.client import Client, Json
+from tests.cluster.plane import ControlPlane
 from tests.node.machine import Machine
 from tests.node.network import HOST, PLACES, own_network
 from tests.node.payload import payload

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contract.names import CONDITION_BANDWIDTH_ENFORCED, Direction
-from tests.cluster.plane import Json
+from tests.cluster.client import Json
 from tests.node.cluster import Cluster
 from tests.node.rootfs import TRAFFIC_IMAGE
 

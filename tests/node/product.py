@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpx
 
 from tests.chart.helm import CHART, NAMESPACE, RELEASE
-from tests.cluster.plane import Json
+from tests.cluster.client import Json
 from tests.node.cluster import Cluster
 from tests.node.images import TAG
 from tests.node.network import PLACES

@@ -11,13 +11,14 @@ import httpx
 import yaml
 
 from bench.rig.process import sh
+from tests.cluster.client import Json
 from tests.cluster.helpers import until
 from tests.cluster.install import RELEASE_NAMESPACE, own_address
 from tests.cluster.logged import LoggedProcess
 from tests.cluster.nodes.identity import bound_token, enforcer_pod
 from tests.cluster.nodes.kubelet import SimulatedNode
 from tests.cluster.nodes.relay import Relay
-from tests.cluster.plane import ControlPlane, Json, free_port
+from tests.cluster.plane import ControlPlane, free_port
 
 _METRICS_PORT: Final = 9464
 _READY_SECONDS: Final = 60

@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from tests.cluster.client import Client, Json
 from tests.cluster.install import RELEASE_NAMESPACE, pod
-from tests.cluster.plane import Client, ControlPlane, Json
+from tests.cluster.plane import ControlPlane
 
 ENFORCER: Final = "podpace-enforcer"
 TOKEN_SECONDS: Final = 3600

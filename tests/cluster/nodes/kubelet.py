@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import httpx
 
+from tests.cluster.client import Json
 from tests.cluster.install import own_address
 from tests.cluster.nodes.layout import Layout, qos_class
 from tests.cluster.nodes.network import NodeNetwork
 from tests.cluster.nodes.sandbox import Sandbox
-from tests.cluster.plane import ControlPlane, Json
+from tests.cluster.plane import ControlPlane
 
 _STRATEGIC: Final = {"Content-Type": "application/strategic-merge-patch+json"}
 _WATCH_SECONDS: Final = 3600

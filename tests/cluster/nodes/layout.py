@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from tests.cluster.plane import Json
+from tests.cluster.client import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Pods on chosen nodes, and what is said on them."""
 
+from tests.cluster.client import Client, Json
 from tests.cluster.helpers import until
 from tests.cluster.nodes.kubelet import SimulatedNode
-from tests.cluster.plane import Client, Json
 
 
 def on(node: SimulatedNode, body: Json) -> Json:

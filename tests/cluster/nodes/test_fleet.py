@@ -12,6 +12,7 @@ import pytest
 from bench.rig import TcpLoad, bulk
 from contract.names import Direction
 from enforcer.datapath import libbpf
+from tests.cluster.client import Json
 from tests.cluster.helpers import until
 from tests.cluster.install import Installation, pod
 from tests.cluster.nodes.enforcer import Enforcer
@@ -19,7 +20,6 @@ from tests.cluster.nodes.kubelet import SimulatedNode
 from tests.cluster.nodes.placing import conditions, on, wait_enforced
 from tests.cluster.nodes.sandbox import Sandbox
 from tests.cluster.nodes.traffic import Pair
-from tests.cluster.plane import Json
 
 PODS_PER_NODE = 10
 SECONDS = 3

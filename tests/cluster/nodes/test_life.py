@@ -8,13 +8,13 @@ import pytest
 from bench.rig import TcpLoad, bulk
 from contract.names import Direction
 from enforcer.datapath import libbpf
+from tests.cluster.client import Client, Json
 from tests.cluster.helpers import EGRESS, ours, until
 from tests.cluster.install import Installation, pod
 from tests.cluster.nodes.enforcer import Enforcer
 from tests.cluster.nodes.placing import conditions, on, wait_enforced
 from tests.cluster.nodes.sandbox import Sandbox
 from tests.cluster.nodes.traffic import Pair
-from tests.cluster.plane import Client, Json
 
 RATE = 10_000_000
 BOTH = {EGRESS: "10M", "podpace.io/ingress-bandwidth": "10M"}

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.client import Client
 from tests.cluster.helpers import until
 from tests.cluster.install import Installation, pod
 from tests.cluster.nodes.kubelet import SimulatedNode
-from tests.cluster.plane import Client
 
 
 def _pod_on(node: SimulatedNode, name: str, **spec: object) -> dict[str, object]:

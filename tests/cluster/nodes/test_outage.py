@@ -8,13 +8,13 @@ import pytest
 
 from bench.rig import TcpLoad, bulk
 from contract.names import Direction
+from tests.cluster.client import Client
 from tests.cluster.helpers import EGRESS, until
 from tests.cluster.install import Installation, pod
 from tests.cluster.nodes.enforcer import Enforcer
 from tests.cluster.nodes.identity import client_with
 from tests.cluster.nodes.placing import on, wait_enforced
 from tests.cluster.nodes.traffic import Pair
-from tests.cluster.plane import Client
 
 RATE = 10_000_000
 BOTH = {EGRESS: "10M", "podpace.io/ingress-bandwidth": "10M"}

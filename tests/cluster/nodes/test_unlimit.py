@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from tests.cluster.client import Json
 from tests.cluster.helpers import EGRESS, ours, until
 from tests.cluster.install import Installation, pod, render
 from tests.cluster.nodes.enforcer import Enforcer
-from tests.cluster.plane import Json
 from webhook.kube.api import KubeApi, load_configuration
 from webhook.kube.unlimit import Unlimit
 
