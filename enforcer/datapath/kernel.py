@@ -2,17 +2,16 @@
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from contract.names import Direction, Mode
-from enforcer.datapath import abi, libbpf, pins, probes, records, sockets
+from contract.names import Direction
+from enforcer.datapath import abi, libbpf, pins, probes, records
+from enforcer.datapath.earlier import EarlierSockets
 from enforcer.datapath.libbpf import AttachType
 from enforcer.errors import DatapathError, UnsupportedError
-from enforcer.namespaces import in_namespace, network_namespaces
 from enforcer.state import Attachment, Target, TargetCounters
 
 _HOOKS: Final = {
@@ -20,8 +19,6 @@ _HOOKS: Final = {
     "podpace_egress": AttachType.EGRESS,
     "podpace_sockops": AttachType.SOCK_OPS,
 }
-_BY_ITERATOR: Final = "paced by a tcp iterator"
-_BY_PIDFD: Final = "paced from user space (pidfd_getfd)"
 
 
 class KernelDatapath:
@@ -59,8 +56,7 @@ class KernelDatapath:
         except OSError as error:
             raise UnsupportedError(f"cannot open the pins below {pin_root}: {error}") from error
         self._keeps_departure_times = keeps_departure_times
-        self._earlier_count = 0
-        self._iterating = threading.Lock()
+        self._earlier = EarlierSockets(self._current)
         self._names: dict[int, str] = {}
 
     @property
@@ -154,7 +150,7 @@ class KernelDatapath:
                         with contextlib.suppress(OSError):  # no record there
                             records.put_limits(generation, cgroup_id, abi.NO_LIMITS)
                         records.put_exempt(generation, cgroup_id, ())
-                self._release_sockets(cgroup_path, cgroup_id)
+                self._earlier.release(cgroup_path, cgroup_id, self._older)
                 for name, ids in ours.items():
                     for number in ids:
                         self._detach_program(number, cgroup_fd, _HOOKS[name])
@@ -181,18 +177,16 @@ class KernelDatapath:
         return TargetCounters(
             records.counters(Direction.INGRESS, state.ingress, target.limits),
             records.counters(Direction.EGRESS, state.egress, target.limits),
-            _BY_ITERATOR if abi.ITERATOR in self._current.fds else _BY_PIDFD,
+            self._earlier.way,
         )
 
     def tend(self, targets: Iterable[Target]) -> None:
         """See ``ports.Datapath``."""
         try:
-            value = libbpf.map_lookup(self._current.fds["earlier_sockets"], bytes(4), 8)
+            has_news = self._earlier.has_news()
         except OSError as error:
             raise DatapathError(f"cannot read how many sockets wait: {error}") from error
-        count = abi.decode_count(value) if value else 0
-        if count != self._earlier_count:
-            self._earlier_count = count
+        if has_news:
             self._pace_earlier(targets)
 
     def prune(self) -> None:
@@ -269,50 +263,10 @@ class KernelDatapath:
         records.put_limits(self._current, target.cgroup_id, record)
 
     def _pace_earlier(self, targets: Iterable[Target]) -> None:
-        paced = [target for target in targets if target.limits.mode is Mode.ENFORCE]
         try:
-            if abi.ITERATOR in self._current.fds:
-                namespaces = network_namespaces(target.cgroup_path for target in paced)
-                with self._iterating:
-                    _iterate(namespaces, self._current)
-                return
-            for target in paced:
-                if target.limits.egress is not None:
-                    self._pace_from_user_space(target)
+            self._earlier.pace(targets)
         except OSError as error:
             raise DatapathError(f"cannot pace sockets older than their limit: {error}") from error
-
-    def _pace_from_user_space(self, target: Target) -> None:
-        flows = self._current.fds["flows"]
-        state = records.read_state(self._current, target.cgroup_id)
-        if state is None:
-            return
-        counted = records.counters(Direction.EGRESS, state.egress, target.limits)
-        sockets.pace(flows, target.cgroup_path, counted.share_bytes_per_sec * 1448 // 1514)
-        limits = records.read_limits(self._current, target.cgroup_id)
-        if limits is None or limits.egress is None:  # taken off meanwhile, by another thread
-            sockets.release(flows, target.cgroup_path)
-
-    def _release_sockets(self, cgroup_path: str, cgroup_id: int) -> None:
-        # The older first: they know what the application had asked for itself.
-        for generation in (*self._older, self._current):
-            if abi.ITERATOR not in generation.fds:
-                if generation.same_abi:
-                    sockets.release(generation.fds["flows"], cgroup_path)
-                continue
-            release = generation.fds["iterator_release"]
-            with self._iterating:  # it lets go one cgroup at a time
-                libbpf.map_update(release, bytes(4), abi.encode_count(cgroup_id))
-                try:
-                    _iterate(network_namespaces([cgroup_path]), generation)
-                finally:
-                    libbpf.map_update(release, bytes(4), abi.encode_count(0))
-
-
-def _iterate(namespaces: dict[int, str], generation: pins.Generation) -> None:
-    for path in namespaces.values():
-        with contextlib.suppress(FileNotFoundError):  # its last process has just ended
-            in_namespace(path, lambda: libbpf.run_iterator(generation.fds[abi.ITERATOR]))
 
 
 @contextmanager
