@@ -1,16 +1,15 @@
 """``podpace``: the command line. Exit codes: 0 done, 1 refused, 2 usage, 3 daemon not reachable."""
 
 import contextlib
-import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from client import output
+from client import command, output
 from client.api import Enforcer
-from client.errors import ClientError, UsageError
+from client.command import Output, Version
+from client.errors import UsageError
 from client.output import Format
 from client.run import run as run_command
 from client.top import show_live, show_once
@@ -46,7 +45,6 @@ Exempt = Annotated[
         help="A network that is not limited, v4 or v6; may be given again.", metavar="CIDR"
     ),
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 # readable=False: typer would look first, and call a socket that only root may use a usage error.
 Socket = Annotated[
     Path,
@@ -56,28 +54,13 @@ DEFAULT_SOCKET = Path(DEFAULT_SOCKET_PATH)
 
 
 def main() -> None:
-    """Run, and print what is wrong in one line each."""
-    try:
-        app()
-    except ClientError as error:
-        output.print_problems(error.lines)
-        sys.exit(error.exit_code)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(version("podpace"))
-        raise typer.Exit
+    """Entry point of the console script."""
+    command.run(app)
 
 
 @app.callback()
 def podpace(
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print it and exit."
-        ),
-    ] = False,
+    _version: Version = False,
 ) -> None:
     """Limits the bandwidth of cgroups by pacing what they send and receive."""
 

@@ -1,15 +1,15 @@
 """``kubectl podpace``. Exit codes: 0 done, 1 refused, 2 usage, 3 API server not reachable."""
 
 import contextlib
-import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.live import Live
 
+from client import command
+from client.command import Output, Version
 from client.errors import ClientError, UnreachableError
 from client.kube import output
 from client.kube.api import Cluster, NotFoundError, connect
@@ -42,33 +42,17 @@ ReleaseNamespace = Annotated[
     str,
     typer.Option(help="Where Podpace is installed.", envvar="PODPACE_RELEASE_NAMESPACE"),
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 DEFAULT_RELEASE_NAMESPACE = "podpace-system"
 
 
 def main() -> None:
-    """Run, and print what is wrong in one line each."""
-    try:
-        app()
-    except ClientError as error:
-        print_problems(error.lines)
-        sys.exit(error.exit_code)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(version("podpace"))
-        raise typer.Exit
+    """Entry point of the console script."""
+    command.run(app)
 
 
 @app.callback()
 def kubectl_podpace(
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print it and exit."
-        ),
-    ] = False,
+    _version: Version = False,
 ) -> None:
     """Shows the bandwidth limits of pods."""
 
@@ -84,7 +68,7 @@ def list_pods(
 ) -> None:
     """List limited pods: limits, where they came from, whether they are in force."""
     cluster = connect(kubeconfig, context)
-    pods = _limited(cluster, None if all_namespaces else namespace or cluster.namespace)
+    pods = _limited(cluster, _scope(cluster, namespace, everywhere=all_namespaces))
     if output_format is not Format.TABLE:
         print_data(pods, output_format)
     elif pods:
@@ -105,7 +89,7 @@ def show(
 ) -> None:
     """Show what POD asks for, what is in force and how, and its counters."""
     cluster = connect(kubeconfig, context)
-    found = _pod(cluster, namespace or cluster.namespace, pod)
+    found = _pod(cluster, namespace, pod)
     if output_format is not Format.TABLE:
         print_data(found, output_format)
         return
@@ -134,7 +118,7 @@ def explain(
 ) -> None:
     """Explain where the limits of POD came from: its annotations and both policies."""
     cluster = connect(kubeconfig, context)
-    found = _pod(cluster, namespace or cluster.namespace, pod)
+    found = _pod(cluster, namespace, pod)
     explanation = explain_pod(
         found,
         _policy(cluster, found.namespace),
@@ -162,7 +146,7 @@ def top(
 ) -> None:
     """Show rates live until Ctrl-C; with --once, -o json or -o yaml one sample."""
     cluster = connect(kubeconfig, context)
-    scope = None if all_namespaces else namespace or cluster.namespace
+    scope = _scope(cluster, namespace, everywhere=all_namespaces)
     if once or output_format is not Format.TABLE:
         _, rows = _next_rows(cluster, scope, release_namespace, interval, None)
         if output_format is Format.TABLE:
@@ -211,8 +195,14 @@ def _limited(cluster: Cluster, namespace: str | None) -> tuple[PodLimits, ...]:
     return sort_pods(map(read_pod, cluster.list(path, {"labelSelector": LIMITED_SELECTOR})))
 
 
-def _pod(cluster: Cluster, namespace: str, name: str) -> PodLimits:
-    return read_pod(cluster.get(f"/api/v1/namespaces/{namespace}/pods/{name}"))
+def _pod(cluster: Cluster, namespace: str | None, name: str) -> PodLimits:
+    path = f"/api/v1/namespaces/{namespace or cluster.namespace}/pods/{name}"
+    return read_pod(cluster.get(path))
+
+
+def _scope(cluster: Cluster, namespace: str | None, *, everywhere: bool) -> str | None:
+    """The namespace that is meant; None for all."""
+    return None if everywhere else namespace or cluster.namespace
 
 
 def _policy(cluster: Cluster, namespace: str) -> dict[str, str] | None:
