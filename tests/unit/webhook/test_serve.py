@@ -1,6 +1,7 @@
 """The ``serve`` command: what ends its start, and its orderly end."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -84,3 +85,21 @@ def test_a_signal_drains_and_a_second_one_hurries(
 
     assert process.returncode == 0
     assert events[-3:] == ["serving", "draining", "stopped"]
+
+
+@pytest.mark.parametrize("command", ["serve", "uninstall", "selftest --image=x"])
+def test_without_a_cluster_each_command_says_so_in_one_line(command: str) -> None:
+    """On standard error, with what to do; exit code 1."""
+    done = subprocess.run(
+        [sys.executable, "-m", "webhook", *command.split()],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("podpace-webhook: no Kubernetes API: ")
+    assert "give --kubeconfig" in line
