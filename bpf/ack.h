@@ -124,9 +124,7 @@ static inline __attribute__((always_inline)) int is_newcomer(const struct flow *
 static inline __attribute__((always_inline)) u64
 newcomer_turn_ns(struct pod_state *state, u64 frame_bytes, u64 share_bytes_per_sec, u64 now_ns)
 {
-    u64 known =
-        state->earlier_newcomers > state->newcomers ? state->earlier_newcomers : state->newcomers;
-    u64 flows = known ? known : 1;
+    u64 flows = state->newcomers ? state->newcomers : 1;
     u64 due_ns = state->newcomers_due_ns > now_ns ? state->newcomers_due_ns : now_ns;
 
     /* A racing writer makes two of them share a turn: harmless. */

@@ -78,14 +78,13 @@ struct pod_state {
     u64 rtt_ns; /* a slow maximum over the target's connections: how long a new share takes to
                    arrive */
     /* Of ingress, where ACKs pace it. */
-    u64 ack_lag_ns;    /* the same for a new share of ingress: path and waiting ACKs */
-    u64 ack_wait_ns;   /* a slow maximum of how long ACKs wait */
-    u64 waiting_acks;  /* ACKs that were given a time */
-    u64 waiting_flows; /* flows whose ACKs waited in the running epoch: limited by their share */
-    u64 waited_flows;  /* the same in the epoch before */
-    u64 newcomers;     /* flows that set in lately and wait, in the running epoch */
-    u64 earlier_newcomers;    /* the same in the epoch before */
-    u64 newcomers_due_ns;     /* when all that they have acknowledged is paid for */
+    u64 ack_lag_ns;       /* the same for a new share of ingress: path and waiting ACKs */
+    u64 ack_wait_ns;      /* a slow maximum of how long ACKs wait */
+    u64 waiting_acks;     /* ACKs that were given a time */
+    u64 waiting_flows;    /* flows whose ACKs waited in the running epoch: limited by their share */
+    u64 waited_flows;     /* the same in the epoch before */
+    u64 newcomers;        /* flows that set in lately and wait, in the running epoch */
+    u64 newcomers_due_ns; /* when all that they have acknowledged is paid for */
     u64 second_started_at_ns; /* these two: what a second has brought */
     u64 second_bytes;
     u64 outgrown_until_ns; /* some flow's window has outgrown us: look for it among the data */

@@ -321,7 +321,7 @@ static inline __attribute__((always_inline)) void pace_ack(struct __sk_buff *skb
     departs_at_ns = ack_departure_ns(flow, frame_bytes, share, turn_ns, now_ns);
     slow_maximum(&state->ack_wait_ns, departs_at_ns - now_ns);
     slow_maximum(&state->ack_lag_ns, departs_at_ns - now_ns + path_rtt_us(receipt.rtt_us) * 1000);
-    if (has_outgrown(flow, now_ns)) {
+    if (in->tokens_bytes < 0 && has_outgrown(flow, now_ns)) {
         flow->outgrown = 1;
         state->outgrown_until_ns = now_ns + OUTGROWN_AFTER_NS;
     }
@@ -498,7 +498,6 @@ int podpace_ingress(struct __sk_buff *skb)
         learn_waiting(in, limit, state->waiting_flows);
         state->waited_flows = state->waiting_flows;
         state->waiting_flows = 0;
-        state->earlier_newcomers = state->newcomers;
         state->newcomers = 0;
     }
     bpf_spin_unlock(&state->lock);

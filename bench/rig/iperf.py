@@ -39,8 +39,8 @@ class TcpLoad:
     port: int = _FIRST_PORT
     """Loads that run at the same time need different ports."""
     block_bytes: int = 0
-    """What is read at once; 0 is iperf3's own 128 KiB. A newer iperf3 counts whole blocks only: short
-    intervals of slow flows need smaller ones."""
+    """What is read at once; 0 is iperf3's own 128 KiB. A newer iperf3 counts whole blocks only:
+    short intervals of slow flows need smaller ones."""
 
     @property
     def payload_of_frame(self) -> float:

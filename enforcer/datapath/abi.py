@@ -67,7 +67,7 @@ _DIRECTION_WORDS: Final = 8
 _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII8Q8Q")
 _DIRECTION: Final = struct.Struct("=q19Q")
-_STATE: Final = struct.Struct(f"=II12Q{_DIRECTION.size}s{_DIRECTION.size}s")
+_STATE: Final = struct.Struct(f"=II11Q{_DIRECTION.size}s{_DIRECTION.size}s")
 _FLOW: Final = struct.Struct("=3Q4I11Q10I")
 _COUNT: Final = struct.Struct("=Q")
 EXEMPT_KEY: Final = struct.Struct("=III16s")
@@ -215,7 +215,6 @@ class PodState:
     waiting_flows: int
     waited_flows: int
     newcomers: int
-    earlier_newcomers: int
     newcomers_due_ns: int
     second_started_at_ns: int
     second_bytes: int

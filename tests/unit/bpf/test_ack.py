@@ -175,15 +175,6 @@ def test_newcomers_share_one_clock(arithmetic: Arithmetic) -> None:
     assert turns[-1] - START_NS == pytest.approx(50 * gap_ns, rel=0.01)
 
 
-def test_newcomers_of_the_epoch_before_go_on_at_their_pace(arithmetic: Arithmetic) -> None:
-    """A new epoch counts from one again; the clock runs for those it knew, too."""
-    share, frames = LIMIT.rate_bytes_per_sec // 50, 2 * FRAME
-    before = PodState(newcomers=50)
-    after = PodState(newcomers=1, earlier_newcomers=50)
-    turns = [arithmetic.turn(pod, frames, share, START_NS) for pod in (before, after)]
-    assert turns[0] == turns[1]
-
-
 def test_a_newcomer_is_one_for_two_epochs(arithmetic: Arithmetic) -> None:
     """The epoch in which it began to receive, and the next; a flow that never did is none."""
     flow = Flow(joined_epoch=7 + 1)
