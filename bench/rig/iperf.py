@@ -1,6 +1,8 @@
 """Bulk traffic by iperf3: the receiver reports every tenth of a second what reached it."""
 
+import functools
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bench.rig.process import Place, RigError, running
+from bench.rig.process import Place, RigError, running, sh
 from bench.rig.topology import Rig
 from contract.names import Direction
 
@@ -21,6 +23,17 @@ UDP_PAYLOAD_BYTES = {4: 1472, 6: 1452}
 _GRACE_SECONDS = 60
 _LISTEN_TIMEOUT_SECONDS = 60
 _FIRST_PORT = 5201
+
+
+@functools.cache
+def _block_options() -> list[str]:
+    """Smaller blocks for an iperf3 that counts whole ones only (3.12 does not, 3.22 does).
+
+    Its own are of 128 KiB: a flow of 1 Mbit/s would have one a second.
+    """
+    version = re.match(r"iperf (\d+)\.(\d+)", sh("iperf3", "--version"))
+    counts_whole = version is not None and (int(version[1]), int(version[2])) > (3, 12)
+    return ["-l", "8K"] if counts_whole else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +51,6 @@ class TcpLoad:
     """Else the receiver does, as a client that downloads."""
     port: int = _FIRST_PORT
     """Loads that run at the same time need different ports."""
-    block_bytes: int = 0
-    """What is read at once; 0 is iperf3's own 128 KiB. A newer iperf3 counts whole blocks only:
-    short intervals of slow flows need smaller ones."""
 
     @property
     def payload_of_frame(self) -> float:
@@ -50,8 +60,7 @@ class TcpLoad:
     def options(self) -> list[str]:
         """What iperf3 is told."""
         rate = ["-b", str(self.flow_bits_per_sec)] if self.flow_bits_per_sec else []
-        block = ["-l", str(self.block_bytes)] if self.block_bytes else []
-        return ["-P", str(self.flows), "-C", self.congestion_control, *rate, *block]
+        return ["-P", str(self.flows), "-C", self.congestion_control, *rate, *_block_options()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tests.processes import HANGS_SECONDS
 
 LIMIT = 50_000_000
 EMULATED = "PODPACE_VM" in os.environ
-LOAD = TcpLoad(Direction.EGRESS, 40 if EMULATED else 9, 4, block_bytes=8192)
+LOAD = TcpLoad(Direction.EGRESS, 40 if EMULATED else 9, 4)
 """An emulated processor compiles for 15 s."""
 SPAN = 20 if EMULATED else 1
 """Intervals of 100 ms that are judged together: on an emulated processor that compiles, iperf3
