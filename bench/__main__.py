@@ -38,7 +38,6 @@ RESULTS = HERE / "results.jsonl"
 VM_RESULTS = HERE / "results-vm.jsonl"
 PAGE = HERE / "RESULTS.md"
 PLOTS = HERE / "plots"
-DEFAULT_SECONDS = 6.0
 # A first guess of what a cell takes beyond its own seconds.
 _OVERHEAD_SECONDS = 2.5
 SHORT_NAMES = {
@@ -69,7 +68,7 @@ def tasks(cells: Sequence[Cell], only: set[str], vm: bool = False) -> list[Task]
     ]
 
 
-def run(console: Console, todo: Sequence[Task], seconds: float, path: Path) -> None:
+def run(console: Console, todo: Sequence[Task], seconds: float | None, path: Path) -> None:
     """Measures and appends each result to ``path`` as it comes. Raises RigError."""
     with ExitStack() as stack:
         r = stack.enter_context(rig())
@@ -95,10 +94,10 @@ def run(console: Console, todo: Sequence[Task], seconds: float, path: Path) -> N
         started = time.monotonic()
         for number, (cell, name) in enumerate(todo):
             spent = time.monotonic() - started
-            each = spent / number if number else seconds + _OVERHEAD_SECONDS
+            each = spent / number if number else cell.seconds + _OVERHEAD_SECONDS
             left = f"about {_duration(each * (len(todo) - number))} left"
             progress.update(bar, description=f"{cell.key}  [bold]{name}[/]", left=left)
-            measurement = measure(r, limiters[name], cell, seconds)
+            measurement = measure(r, limiters[name], cell, seconds or cell.seconds)
             results.append(path, measurement.to_json())
             progress.advance(bar)
             progress.print(_line(measurement), highlight=False)
@@ -152,7 +151,7 @@ def _options() -> argparse.Namespace:
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cells", default="", help="chosen cells; they are measured again")
-    parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="of a cell")
+    parser.add_argument("--seconds", type=float, help="of a cell (6; up to 10M: 20)")
     parser.add_argument("--limiters", default=",".join(SHORT_NAMES), help="%(default)s")
     parser.add_argument("--fresh", action="store_true", help="measure everything again")
     parser.add_argument("--vm", action="store_true", help="in a virtual machine: its own results")
@@ -168,7 +167,7 @@ def _todo(options: argparse.Namespace) -> list[Task]:
     chosen = options.cells.split()
     matrix = VM_MATRIX if options.vm else MATRIX
     todo = tasks(select(chosen or matrix), only, options.vm)
-    if options.seconds < 3:
+    if options.seconds is not None and options.seconds < 3:
         raise RigError("a cell needs at least 3 seconds: rates count from the second one on")
     if chosen or options.fresh:
         return todo
