@@ -23,13 +23,12 @@ from bench.limiters import (
     CniBandwidth,
     Limiter,
     PlainEdt,
-    Podpace,
     Policer,
     Tbf,
     Unlimited,
-    podpace,
 )
 from bench.measurement import Measurement, measure
+from bench.ours import Podpace, podpace
 from bench.report import render
 from bench.rig import Rig, RigError, path_delay, ping, rig, terminating
 

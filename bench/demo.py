@@ -19,7 +19,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bench.limiters import Limiter, Policer, Tbf, podpace
+from bench.limiters import Limiter, Policer, Tbf
+from bench.ours import podpace
 from bench.plots import RICH_COLOURS, terminal_chart, timelines_png
 from bench.rig import RigError, leftovers, rig, terminating
 from bench.rig.probes import LOST_MS

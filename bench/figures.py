@@ -9,8 +9,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from bench.cells import parse_cell
-from bench.limiters import CniBandwidth, Podpace, Policer, Tbf
+from bench.limiters import CniBandwidth, Policer, Tbf
 from bench.measurement import Measurement
+from bench.ours import Podpace
 from bench.results import Results
 
 _STYLES = {

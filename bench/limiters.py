@@ -1,31 +1,22 @@
-"""The limiters that are compared, each put on a rig the way its users put it on a pod."""
+"""The limiters that Podpace is compared with, each put on a rig as its users put it on a pod."""
 
 import json
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
-
-import httpx
+from typing import Protocol
 
 from bench.rig import Place, Rig, RigError, running, shielded
 from bench.rig.process import sh
 from bench.rig.topology import PEER_PORT, POD_ADDRESS, POD_PORT, count_frames
 from contract.names import Direction
 
-COMMANDS = Path(sys.executable).parent
-"""Where podpace and podpace-enforcer are: the virtual environment that runs us."""
 CNI_PLUGIN = Path("/usr/lib/cni/bandwidth")
 # containerd passes math.MaxUint32 when a pod asks for no burst (internal/cri/server).
 CNI_BURST_BITS = 2**32 - 1
 _TBF_LATENCY = "25ms"
-_DAEMON_START_TIMEOUT_SECONDS = 400
-"""Compiling takes a second; on an emulated processor that has to share, minutes."""
-_SHAPED_TIMEOUT_SECONDS = 20
 
 Change = Callable[[int], None]
 """Sets another limit, in bits per second, while traffic flows."""
@@ -229,100 +220,3 @@ class PlainEdt:
                 with suppress(RigError):
                     rig.node.run("tc", "qdisc", "del", "dev", port, "clsact")
                 count_frames(rig.node, port)
-
-
-class Podpace:
-    """Podpace, through its two commands. Make one with :func:`podpace`."""
-
-    name = "podpace"
-
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
-
-    def client(self, *argv: str | Path) -> str:
-        """Runs ``podpace`` against this daemon; raises RigError."""
-        return sh(COMMANDS / "podpace", *argv, "--socket", self._socket)
-
-    def show(self, rig: Rig) -> dict[str, Any]:
-        """What the daemon says of the pod's cgroup."""
-        status: dict[str, Any] = json.loads(self.client("show", rig.cgroup, "-o", "json"))
-        return status
-
-    @contextmanager
-    def applied(self, rig: Rig, direction: Direction, bits_per_sec: int) -> Iterator[Change]:
-        """On the pod's cgroup."""
-
-        def attach(bits: int) -> None:
-            self.client("attach", rig.cgroup, f"--{direction}", str(bits))
-
-        # A pod has a process from its beginning; the shaper goes where the rig counts frames.
-        with running(rig.pod.command("sleep", "infinity")):
-            if direction is Direction.INGRESS:
-                rig.node.run("tc", "qdisc", "del", "dev", POD_PORT, "root")
-            try:
-                self._attach_whole(rig, direction, attach, bits_per_sec)
-                yield attach
-            finally:
-                with shielded():
-                    self.client("detach", rig.cgroup)
-                    if direction is Direction.INGRESS:
-                        count_frames(rig.node, POD_PORT)
-
-    def _attach_whole(
-        self, rig: Rig, direction: Direction, attach: Change, bits_per_sec: int
-    ) -> None:
-        """Attaches, and waits until incoming traffic is held where it comes in."""
-        end = time.monotonic() + _SHAPED_TIMEOUT_SECONDS
-        attach(bits_per_sec)
-        while direction is Direction.INGRESS:
-            side = self.show(rig)["ingress"]
-            if side["enforcement"] != "policed":
-                return
-            if time.monotonic() > end:
-                raise RigError(f"incoming traffic is policed: {side['why']}")
-            time.sleep(0.05)
-
-
-@contextmanager
-def podpace(rig: Rig) -> Iterator[Podpace]:
-    """A daemon with a socket, pins and state of its own; all of it is gone afterwards."""
-    if not (COMMANDS / "podpace-enforcer").exists():
-        raise RigError(f"no podpace-enforcer in {COMMANDS}: run make setup")
-    path, log_path = rig.work / "enforcer.sock", rig.work / "enforcer.log"
-    options = ["--socket", path, "--pin-root", rig.bpffs / "podpace"]
-    options += ["--state-dir", rig.work / "state"]
-    # Where the host's ends of the veths are, as on a node.
-    argv = rig.node.command(COMMANDS / "podpace-enforcer", *options)
-    with log_path.open("w") as log:
-        try:
-            with running(argv, stdout=log, stderr=log) as daemon:
-                _wait_for_daemon(daemon, path, log_path)
-                yield Podpace(path)
-                daemon.terminate()
-                daemon.wait(timeout=10)
-        finally:
-            with shielded():
-                # Only this rig: other daemons' limits on this machine are not ours to lift.
-                sh(*argv, "--cgroup-root", rig.cgroup.parent, "--cleanup")
-
-
-def answers(path: Path) -> bool:
-    """Whether a daemon answers at this socket."""
-    # First by hand: where nobody listens, httpx forgets to close its socket.
-    with socket.socket(socket.AF_UNIX) as probe:
-        if probe.connect_ex(str(path)):
-            return False
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=60) as http:
-        try:
-            return http.get("http://enforcer/targets").status_code == 200
-        except httpx.TransportError:
-            return False
-
-
-def _wait_for_daemon(daemon: subprocess.Popen[str], path: Path, log: Path) -> None:
-    end = time.monotonic() + _DAEMON_START_TIMEOUT_SECONDS
-    while daemon.poll() is None and time.monotonic() < end:
-        if answers(path):
-            return
-        time.sleep(0.05)
-    raise RigError(f"podpace-enforcer does not answer; its log: {log.read_text()[-2000:]}")

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.cells import Cell
-from bench.limiters import Limiter, Podpace, Policer
+from bench.limiters import Limiter, Policer
+from bench.ours import Podpace
 from bench.rig import (
     CpuMeter,
     FrameCounter,

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.limiters import Podpace, Policer, Tbf
+from bench.limiters import Policer, Tbf
+from bench.ours import Podpace
 from bench.timeline import Timeline
 from bench.units import rate_text
 

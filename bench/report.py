@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.cells import NO_LIMIT, Cell, parse_cell
-from bench.limiters import CniBandwidth, PlainEdt, Podpace, Policer, Tbf, Unlimited
+from bench.limiters import CniBandwidth, PlainEdt, Policer, Tbf, Unlimited
 from bench.measurement import Measurement
+from bench.ours import Podpace
 from bench.results import Results, missed_goals
 from bench.units import rate_text
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.limiters import answers
+from bench.ours import answers
 from bench.rig import Rig
 from bench.rig.process import sh
 from enforcer.datapath import headers, libbpf

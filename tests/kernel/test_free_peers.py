@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from bench.limiters import podpace
+from bench.ours import podpace
 from bench.rig import TcpLoad, bulk, rig, running
 from bench.rig.topology import PEER_ADDRESS
 from contract.names import Direction

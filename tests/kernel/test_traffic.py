@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.limiters import Podpace, podpace
+from bench.ours import Podpace, podpace
 from bench.rig import (
     FrameCounter,
     Rig,

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from bench.limiters import Podpace, podpace
+from bench.ours import Podpace, podpace
 from bench.rig import FrameCounter, Rig, TcpLoad, bulk, ping, rig, socket_counters
 from contract.names import Direction
 from tests.vm.guest.acks import sent_windows
