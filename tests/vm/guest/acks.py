@@ -53,6 +53,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:
         s.send(bytes(65536))
 """
 _PORT: Final = 5999
+_MUCH_BYTES: Final = 100_000
 
 Programs = dict[str, int]
 
@@ -161,9 +162,13 @@ def connection(
 
 
 def sent_windows(rig: Rig, port: int, end: str) -> list[int]:
-    """The receive windows that the peer was told, of its connections with that port at ``end``."""
+    """The receive windows that the peer was told on connections with that port at ``end``.
+
+    Of those that it has sent much on: an idle one keeps what it was told first.
+    """
     said = rig.peer.run("ss", "-tinH", end, "=", f":{port}")
-    return [int(window) for window in re.findall(r"snd_wnd:(\d+)", said)]
+    found = re.findall(r"bytes_sent:(\d+).* snd_wnd:(\d+)", said)
+    return [int(window) for sent, window in found if int(sent) > _MUCH_BYTES]
 
 
 def put_queues() -> None:
