@@ -17,7 +17,7 @@
 /* A minimum retransmission timeout is 200 ms after the ACK before (Linux; others have more). */
 #define MAX_ACK_WAIT_NS 150000000ULL
 /* Longer than windows take to shrink to a lower share, and many that began together to be paid. */
-#define OUTGROWN_AFTER_NS 600000000ULL
+#define OUTGROWN_AFTER_NS 1000000000ULL
 /* Where the handshake gave no sample. */
 #define UNKNOWN_RTT_US     50000ULL
 #define MAX_RTT_US         1000000ULL

@@ -247,7 +247,7 @@ def test_an_application_keeps_its_own_smaller_window(programs: Programs) -> None
 
 @pytest.mark.parametrize("ecn", [True, False], ids=["ECN", "no ECN"])
 def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn: bool) -> None:
-    """By a mark, or by one lost packet where it knows no marks, before its debt is used up.
+    """By a mark, or by a few lost packets where it knows no marks; its debt stays within bounds.
 
     Nobody bounds the window of a connection that is older than its limit while no daemon tends it.
     Of 8 Mbit/s, ACKs can hold back 162 kB; the receiver's buffer of 213 kB lets in a third more.
@@ -267,10 +267,12 @@ def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn
         f"told: marked {told.marked_packets}, dropped {told.dropped_packets}, {min(tokens_bytes)}"
     )
     debt = abi.debt_bytes(Direction.INGRESS, make_limit(8 * MBIT), ingress_ack=True)
-    # At half of it everything is marked, at all of it everything is dropped: it came to neither.
-    assert min(tokens_bytes) > -debt // (2 if ecn else 1)
-    answers, others = told.marked_packets, told.dropped_packets
-    if not ecn:
-        answers, others = others, answers
-    assert 1 <= answers <= 8
-    assert others == 0
+    if ecn:
+        # Half of the debt marks every packet: that answer may come first.
+        assert min(tokens_bytes) > -debt
+        assert told.marked_packets >= 1
+        assert told.dropped_packets == 0
+    else:
+        assert min(tokens_bytes) > -debt * 9 // 8
+        assert 1 <= told.dropped_packets <= 8
+        assert told.marked_packets == 0
