@@ -26,6 +26,7 @@ from enforcer.net.rtnetlink import Netlink
 from enforcer.state import Link, ShaperCounters, Shaping, Surroundings
 
 _IDLE_NS: Final = 10**9
+_PRUNE_SECONDS: Final = 30.0
 
 
 class LinkShaper:
@@ -46,6 +47,7 @@ class LinkShaper:
         self._features = probe_queues()
         self._records = programs.links()
         self._namespace_ids: dict[str, frozenset[int]] = {}
+        self._pruned_at = time.monotonic()
         self._obstacle = programs.refusal
         if not self._obstacle and self._features["htb"] != "supported":
             self._obstacle = f"this kernel cannot shape: {self._features['htb']}"
@@ -124,14 +126,20 @@ class LinkShaper:
         changes = self._watch.wait(timeout_seconds)
         if changes is None:
             return None
+        if changes or time.monotonic() - self._pruned_at > _PRUNE_SECONDS:
+            self._prune()
         if not changes:
             return frozenset()
         numbers = {change.interface.peer_namespace_id for change in changes}
+        known = self._namespace_ids.copy()
+        return frozenset(path for path, ids in known.items() if numbers & ids or not ids)
+
+    def _prune(self) -> None:
+        """Keep nothing of cgroups that are gone."""
+        self._pruned_at = time.monotonic()
         for path in [p for p in self._namespace_ids.copy() if not os.path.isdir(p)]:  # noqa: PTH112
             self._namespace_ids.pop(path, None)
             self._discovery.forget(path)
-        known = self._namespace_ids.copy()
-        return frozenset(path for path, ids in known.items() if numbers & ids or not ids)
 
     def _pace_obstacle(self, inside: Inside) -> str:
         if self._features["fq"] != "supported":
