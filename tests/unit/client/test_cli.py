@@ -270,8 +270,10 @@ def test_the_version_is_printed(tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_get_their_completion(tmp_path, shell):
+def test_shells_get_their_completion(tmp_path, monkeypatch, shell):
     """A script that completes podpace."""
+    # Else it is for the shell that started the tests, where one did.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     done = client("--show-completion", shell, socket=tmp_path / "none")
 
     assert done.returncode == 0
