@@ -11,7 +11,7 @@ from contract.limits import Limits
 from contract.names import Direction, Mode
 from enforcer.datapath import abi
 from tests.kernel.cases import LARGE, LIMIT, LIMITS, RATE, by_name
-from tests.kernel.packets import ACK, SYN, TCP, UDP, ipv4, ipv6, tcp, udp
+from tests.kernel.packets import ACK, CE, ECT0, SYN, TCP, UDP, ecn_of, ipv4, ipv6, tcp, udp
 from tests.kernel.programs import (
     CGROUP_ID,
     DROP,
@@ -210,6 +210,55 @@ def test_exempt_peers_are_acknowledged_at_once(programs: Programs) -> None:
 
 
 DEBT = abi.debt_bytes(INGRESS, LIMIT, ingress_ack=True)
+OUTGROWN_NS = constant("OUTGROWN_AFTER_NS")
+
+
+@pytest.mark.parametrize(
+    ("late_for_ns", "tokens_bytes", "is_told"),
+    [
+        (OUTGROWN_NS + abi.NSEC_PER_SEC, -1, True),
+        (OUTGROWN_NS + abi.NSEC_PER_SEC, 1_000_000, False),
+        (OUTGROWN_NS // 2, -1, False),
+        (None, -1, False),
+    ],
+    ids=["late and too much", "while credit is left", "not late for long", "late just now"],
+)
+def test_a_flow_whose_acks_wait_too_long_is_to_be_told(
+    programs: Programs, late_for_ns: int | None, tokens_bytes: int, is_told: bool
+) -> None:
+    """Its ACKs wait as long as they may for a second, and the limit's credit is used up."""
+    now_ns = time.monotonic_ns()
+    flow = known_flow(now_ns, due_ns=abi.NSEC_PER_SEC)
+    if late_for_ns is not None:
+        flow = replace(flow, ack_late_since_ns=now_ns - late_for_ns)
+    state = with_fields(settled(), INGRESS, tokens_bytes=tokens_bytes)
+    outcome = programs.run(
+        EGRESS,
+        ipv4(tcp(), TCP),
+        INGRESS_ONLY,
+        state,
+        ingress_ack=True,
+        flow=flow,
+        receipt=((SEQUENCE + 2896) % 2**32, SEGMENTS + 2, RTT_US),
+    )
+    assert outcome.flow.outgrown == is_told
+    assert (outcome.after.outgrown_until_ns > now_ns) == is_told
+
+
+@pytest.mark.parametrize("ecn", [ECT0, 0], ids=["ECN", "no ECN"])
+def test_a_window_that_has_outgrown_us_is_answered_once(programs: Programs, ecn: int) -> None:
+    """By a mark, or by a loss where the sender knows none; far from the debt that drops."""
+    later_ns = time.monotonic_ns() + 3600 * abi.NSEC_PER_SEC
+    state = replace(still_state(INGRESS, 0), outgrown_until_ns=later_ns)
+    packet, told = ipv4(tcp(LARGE), TCP, ecn=ecn), abi.Flow(is_known=1, outgrown=1)
+    first = programs.run(INGRESS, packet, LIMITS, state, ingress_ack=True, flow=told)
+    second = programs.run(INGRESS, packet, LIMITS, first.after, ingress_ack=True, flow=first.flow)
+    assert first.verdict == (PASS if ecn else DROP)
+    assert ecn_of(first.packet) == (CE if ecn else 0)
+    assert (first.after.ingress.marked_packets, first.after.ingress.dropped_packets) == (
+        (1, 0) if ecn else (0, 1)
+    )
+    assert (second.verdict, ecn_of(second.packet)) == (PASS, ecn)
 
 
 SECOND = RATE * 11 // 10 + 150_000
