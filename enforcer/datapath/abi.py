@@ -1,6 +1,5 @@
 """User space's view of bpf/limit.h. tests/kernel/test_layout.py compares the two."""
 
-import ipaddress
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,9 +69,6 @@ _DIRECTION: Final = struct.Struct("=q19Q")
 _STATE: Final = struct.Struct(f"=II11Q{_DIRECTION.size}s{_DIRECTION.size}s")
 _FLOW: Final = struct.Struct("=3Q4I11Q10I")
 _COUNT: Final = struct.Struct("=Q")
-EXEMPT_KEY: Final = struct.Struct("=III16s")
-_CIDR_OFFSET_BITS: Final = 64
-_V4_OFFSET_BITS: Final = 96
 STATE_BYTES: Final = _STATE.size
 FLOW_BYTES: Final = _FLOW.size
 LIMITS_BYTES: Final = _LIMITS.size
@@ -296,34 +292,3 @@ def decode_flow(value: bytes) -> Flow:
 def encode_flow(flow: Flow) -> bytes:
     """The inverse of :func:`decode_flow`."""
     return _FLOW.pack(*(getattr(flow, name) for name in Flow.__slots__))
-
-
-def exempt_key(cgroup_id: int, cidr: str) -> bytes:
-    """Key of exempt_cidrs. The CIDR was checked before: a bad one raises ValueError."""
-    network = ipaddress.ip_network(cidr, strict=False)
-    if network.version == 4:
-        address = b"\0" * 10 + b"\xff\xff" + network.network_address.packed
-        prefix_bits = _V4_OFFSET_BITS + network.prefixlen
-    else:
-        address, prefix_bits = network.network_address.packed, network.prefixlen
-    return EXEMPT_KEY.pack(
-        _CIDR_OFFSET_BITS + prefix_bits, cgroup_id >> 32, cgroup_id & 0xFFFFFFFF, address
-    )
-
-
-def exempt_key_cgroup_id(key: bytes) -> int:
-    """Whose CIDR this is."""
-    _prefix_bits, high, low, _address = EXEMPT_KEY.unpack(key)
-    return int(high) << 32 | int(low)
-
-
-def exempt_key_cidr(key: bytes) -> str:
-    """The CIDR, as ``ipaddress`` writes it."""
-    prefix_bits, _high, _low, address = EXEMPT_KEY.unpack(key)
-    prefix_bits -= _CIDR_OFFSET_BITS
-    if prefix_bits >= _V4_OFFSET_BITS and address.startswith(b"\0" * 10 + b"\xff\xff"):
-        packed: bytes = address[12:]
-        prefix_bits -= _V4_OFFSET_BITS
-    else:
-        packed = address
-    return str(ipaddress.ip_network((packed, prefix_bits)))

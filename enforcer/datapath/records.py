@@ -6,13 +6,12 @@ from typing import Final
 
 from contract.limits import Limits
 from contract.names import Direction, Mode
-from enforcer.datapath import abi, libbpf
+from enforcer.datapath import abi, exempt, libbpf
 from enforcer.datapath.layout import layout_of
 from enforcer.datapath.pins import Generation
 from enforcer.state import Counters
 
 _IDLE_NS: Final = 2 * abi.NSEC_PER_SEC
-_PRESENT: Final = (1).to_bytes(4, "little")
 _WHY_POLICED: Final = "nothing shapes or paces incoming traffic on this target"
 
 
@@ -31,8 +30,8 @@ def read_limits(generation: Generation, cgroup_id: int) -> Limits | None:
     )
     if value is None:
         return None
-    exempt = map(abi.exempt_key_cidr, _exempt_keys(generation, cgroup_id))
-    return abi.decode_limits(value[: abi.LIMITS_BYTES], tuple(sorted(exempt)))
+    cidrs = exempt.read(generation.fds["exempt_cidrs"], cgroup_id)
+    return abi.decode_limits(value[: abi.LIMITS_BYTES], cidrs)
 
 
 def read_flags(generation: Generation, cgroup_id: int) -> int:
@@ -47,18 +46,7 @@ def read_flags(generation: Generation, cgroup_id: int) -> int:
 
 def put_exempt(generation: Generation, cgroup_id: int, cidrs: Iterable[str]) -> None:
     """Make these a target's exempt CIDRs."""
-    map_fd = generation.fds["exempt_cidrs"]
-    wanted = {abi.exempt_key(cgroup_id, cidr) for cidr in cidrs}
-    for key in wanted:
-        libbpf.map_update(map_fd, key, _PRESENT)
-    for key in _exempt_keys(generation, cgroup_id):
-        if key not in wanted:
-            libbpf.map_delete(map_fd, key)
-
-
-def _exempt_keys(generation: Generation, cgroup_id: int) -> list[bytes]:
-    keys = libbpf.map_keys(generation.fds["exempt_cidrs"], abi.EXEMPT_KEY.size)
-    return [key for key in keys if abi.exempt_key_cgroup_id(key) == cgroup_id]
+    exempt.put(generation.fds["exempt_cidrs"], cgroup_id, cidrs)
 
 
 def read_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:

@@ -6,12 +6,9 @@ Everything here raises OSError; enforcer/net/ decides nothing and calls it.
 import contextlib
 import os
 from pathlib import Path
-from typing import Final
 
-from enforcer.datapath import abi, libbpf, pins, shaper_abi
+from enforcer.datapath import exempt, libbpf, pins, shaper_abi
 from enforcer.datapath.shaper_abi import LinkRecord, ShaperRecord
-
-_PRESENT: Final = (1).to_bytes(4, "little")
 
 
 class ShaperPrograms:
@@ -101,24 +98,11 @@ class ShaperPrograms:
 
     def put_exempt(self, cgroup_id: int, cidrs: tuple[str, ...]) -> None:
         """Make these a target's exempt CIDRs."""
-        map_fd = self._fds["shaper_exempt"]
-        wanted = {abi.exempt_key(cgroup_id, cidr) for cidr in cidrs}
-        for key in wanted:
-            libbpf.map_update(map_fd, key, _PRESENT)
-        for key in list(libbpf.map_keys(map_fd, abi.EXEMPT_KEY.size)):
-            if abi.exempt_key_cgroup_id(key) == cgroup_id and key not in wanted:
-                libbpf.map_delete(map_fd, key)
+        exempt.put(self._fds["shaper_exempt"], cgroup_id, cidrs)
 
     def exempt(self, cgroup_id: int) -> tuple[str, ...]:
         """What :meth:`put_exempt` wrote, sorted."""
-        keys = libbpf.map_keys(self._fds["shaper_exempt"], abi.EXEMPT_KEY.size)
-        return tuple(
-            sorted(
-                abi.exempt_key_cidr(key)
-                for key in keys
-                if abi.exempt_key_cgroup_id(key) == cgroup_id
-            )
-        )
+        return exempt.read(self._fds["shaper_exempt"], cgroup_id)
 
     def shaper(self, cgroup_id: int) -> ShaperRecord | None:
         """A target's clocks and counters."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from contract.limits import Limits
 from contract.names import Direction
-from enforcer.datapath import abi, compiler, libbpf
+from enforcer.datapath import abi, compiler, exempt, libbpf
 from enforcer.datapath.pins import SOURCE_DIR
 from tests.kernel.cases import RATE
 from tests.kernel.packets import ETHERNET_BYTES
@@ -160,10 +160,10 @@ class Programs:
     def set_exempt(self, *entries: tuple[int, str]) -> None:
         """Make these (cgroup id, CIDR) the only ones."""
         map_fd = self.fds["exempt_cidrs"]
-        for key in list(libbpf.map_keys(map_fd, abi.EXEMPT_KEY.size)):
+        for key in list(libbpf.map_keys(map_fd, exempt.KEY_BYTES)):
             libbpf.map_delete(map_fd, key)
         for cgroup_id, cidr in entries:
-            libbpf.map_update(map_fd, abi.exempt_key(cgroup_id, cidr), b"\1\0\0\0")
+            libbpf.map_update(map_fd, exempt.encode(cgroup_id, cidr), b"\1\0\0\0")
 
     def earlier_sockets(self) -> int:
         """How often sockets have asked the daemon to pace them."""

@@ -11,7 +11,7 @@ import pytest
 
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
-from enforcer.datapath import abi
+from enforcer.datapath import abi, exempt
 from enforcer.datapath.layout import layout_of
 from tests.kernel.programs import Programs, constant, load
 
@@ -162,15 +162,15 @@ def test_the_programs_read_a_cidr_as_it_is_written(
 ) -> None:
     """Each field of struct exempt_key holds its part of the cgroup id and the CIDR."""
     layout = fields(programs.module[b"exempt_cidrs"].Key)
-    key = abi.exempt_key(CGROUP_ID, cidr)
+    key = exempt.encode(CGROUP_ID, cidr)
     assert read(key, layout) == {
         "prefix_bits": prefix_bits,
         "cgroup_id_high": CGROUP_ID >> 32,
         "cgroup_id_low": CGROUP_ID & 0xFFFFFFFF,
         "address": int.from_bytes(address, "little"),
     }
-    assert abi.exempt_key_cgroup_id(key) == CGROUP_ID
-    assert abi.exempt_key_cidr(key) == cidr
+    assert exempt.cgroup_id_of(key) == CGROUP_ID
+    assert exempt.cidr_of(key) == cidr
 
 
 def test_maps_take_the_keys_and_values_that_user_space_writes(programs: Programs) -> None:
@@ -179,7 +179,7 @@ def test_maps_take_the_keys_and_values_that_user_space_writes(programs: Programs
         "target_limits": (len(abi.map_key(1)), abi.LIMITS_BYTES),
         "target_state": (len(abi.map_key(1)), abi.STATE_BYTES),
         "flows": (4, abi.FLOW_BYTES),
-        "exempt_cidrs": (abi.EXEMPT_KEY.size, 4),
+        "exempt_cidrs": (exempt.KEY_BYTES, 4),
         "earlier_sockets": (4, len(abi.encode_count(0))),
         "iterator_release": (4, len(abi.encode_count(0))),
     }

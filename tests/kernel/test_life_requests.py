@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from enforcer.datapath import abi, libbpf
+from enforcer.datapath import exempt, libbpf
 from tests.kernel.nodes import HOOKS, Node
 from tests.processes import HANGS_SECONDS
 
@@ -38,8 +38,8 @@ def limited(node: Node) -> list[str]:
 def exempt_owners(node: Node) -> set[int]:
     """Ids of the cgroups that exempt networks are kept for."""
     with libbpf.pinned(str(node.generations[0] / "exempt_cidrs")) as map_fd:
-        keys = list(libbpf.map_keys(map_fd, abi.EXEMPT_KEY.size))
-    return {abi.exempt_key_cgroup_id(key) for key in keys}
+        keys = list(libbpf.map_keys(map_fd, exempt.KEY_BYTES))
+    return {exempt.cgroup_id_of(key) for key in keys}
 
 
 @pytest.fixture
