@@ -221,4 +221,13 @@ static inline __attribute__((always_inline)) int sets_in(const struct flow *flow
     return now_ns < flow->joined_ns + SETTING_IN_NS;
 }
 
+/* A value that rises at once and falls slowly. Racing writers lose a sample: harmless. */
+static inline __attribute__((always_inline)) void slow_maximum(u64 *maximum, u64 sample)
+{
+    if (sample > *maximum)
+        *maximum = sample;
+    else
+        *maximum -= (*maximum - sample) >> 6;
+}
+
 #endif

@@ -180,4 +180,16 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
     }
 }
 
+/* Counts the flow once per window. Two CPUs may race for the last flow of a window: harmless. */
+static inline __attribute__((always_inline)) void count_flow(struct direction_state *state,
+                                                             u64 *last_window)
+{
+    u64 window = state->epoch / EPOCHS_PER_WINDOW + 1;
+
+    if (*last_window == window)
+        return;
+    *last_window = window;
+    __sync_fetch_and_add(&state->window_flows, 1);
+}
+
 #endif

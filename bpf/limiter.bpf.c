@@ -3,12 +3,16 @@
  * The limiter: three programs on a target's cgroup, and an iterator over its earlier sockets.
  * No record, or rate 0, means not limited: pass. Loopback is never counted.
  *
- *   podpace_egress    counts, computes the share; drops (with congestion notice) only beyond the
- * debt podpace_ingress   counts, marks ECN; drops beyond the debt podpace_sockops   paces every TCP
- * socket at the share bpf_iter__tcp     paces sockets that were open before the limit came, and
- * lets go of them
+ * podpace_egress counts, computes the share, drops (with congestion notice) only beyond the debt,
+ * and lets ACKs wait.
  *
- * Every map access is here; the arithmetic is in bucket.h and controller.h.
+ * podpace_ingress counts, marks ECN, drops beyond the debt.
+ *
+ * podpace_sockops paces every TCP socket at the share, and bounds its windows.
+ *
+ * bpf_iter__tcp does both for sockets that were open before the limit came, and lets go of them.
+ *
+ * Every map access is here, as bcc wants it; what needs none is in the headers.
  */
 #include <uapi/linux/bpf.h>
 
@@ -17,6 +21,7 @@
 #include "controller.h"
 #include "limit.h"
 #include "maps.h"
+#include "pacing.h"
 #include "packet.h"
 #include "window.h"
 
@@ -24,24 +29,11 @@
 #define DROP                        0
 #define DROP_WITH_CONGESTION_NOTICE 2 /* egress: TCP keeps the segment and slows down */
 
-#define OPTION_MAX_PACING_RATE    47
-#define TCP_OPTION_INITIAL_WINDOW 1001 /* TCP_BPF_IW */
-#define TCP_OPTION_CWND_CLAMP     1002 /* TCP_BPF_SNDCWND_CLAMP */
-#define TCP_OPTION_CALLBACK_FLAGS 1008 /* TCP_BPF_SOCK_OPS_CB_FLAGS, Linux 6.12 */
-#define ADDRESS_FAMILY_IPV6       10
+#define TCP_OPTION_INITIAL_WINDOW 1001        /* TCP_BPF_IW */
+#define TCP_OPTION_CALLBACK_FLAGS 1008        /* TCP_BPF_SOCK_OPS_CB_FLAGS, Linux 6.12 */
 #define MAPPED_IPV4_PREFIX        0xffff0000U /* ::ffff:0:0/96, its third word as it is on the wire */
 #define CURRENT_MSS               1           /* BPF_WRITE_HDR_TCP_CURRENT_MSS: no packet */
-#define NOT_PACED                 0xffffffffU
-#define NO_CLAMP                  0x7fffffffU
 
-/* A socket sends half of its window at once: a pair of segments, which keeps a delayed-ACK receiver
- * answering. Where a segment lasts longer than an ACK is delayed, one at a time, or many sockets
- * that started together would go on sending in step, and every pair would be a long wait. */
-#define MIN_WINDOW_SEGMENTS  4
-#define SLOW_WINDOW_SEGMENTS 2
-#define SLOW_BYTES_PER_SEC   16000
-/* A burst of one socket lasts at most this long at its share. */
-#define BURST_NS 4000000ULL
 /* Packets up to this size (ACKs, SYNs, DNS) are not dropped for a bulk flow's debt, but for a
  * flood of their own. */
 #define SMALL_PACKET_BYTES  300
@@ -175,27 +167,6 @@ static inline __attribute__((always_inline)) int flow_matters(const struct direc
            !(state->passed_packets % SAMPLED_PACKETS);
 }
 
-/* Counts the flow once per window. Two CPUs may race for the last flow of a window: harmless. */
-static inline __attribute__((always_inline)) void count_flow(struct direction_state *state,
-                                                             u64 *last_window)
-{
-    u64 window = state->epoch / EPOCHS_PER_WINDOW + 1;
-
-    if (*last_window == window)
-        return;
-    *last_window = window;
-    __sync_fetch_and_add(&state->window_flows, 1);
-}
-
-/* What a socket may pace at so that its frames, headers included, keep to the share. */
-static inline __attribute__((always_inline)) u32 pacing_of(u64 share, u32 segment_bytes, int ipv6)
-{
-    u32 header_bytes = ETHERNET_HEADER_BYTES + (ipv6 ? IPV6_HEADER_BYTES : IPV4_HEADER_BYTES) + 32;
-    u64 pacing = share * segment_bytes / (segment_bytes + header_bytes);
-
-    return pacing < NOT_PACED ? pacing : NOT_PACED;
-}
-
 /* A socket older than its limit, sending at another pace than its share: tell the daemon. */
 static inline __attribute__((always_inline)) void note_earlier_socket(struct flow *flow, u64 share)
 {
@@ -208,15 +179,6 @@ static inline __attribute__((always_inline)) void note_earlier_socket(struct flo
     count = earlier_sockets.lookup(&zero);
     if (count)
         __sync_fetch_and_add(count, 1);
-}
-
-/* A value that rises at once and falls slowly. Racing writers lose a sample: harmless. */
-static inline __attribute__((always_inline)) void slow_maximum(u64 *maximum, u64 sample)
-{
-    if (sample > *maximum)
-        *maximum = sample;
-    else
-        *maximum -= (*maximum - sample) >> 6;
 }
 
 /* The flow that an ACK belongs to, and what it acknowledges. */
@@ -513,64 +475,6 @@ int podpace_ingress(struct __sk_buff *skb)
         bpf_skb_ecn_set_ce(skb) == 1)
         __sync_fetch_and_add(&in->marked_packets, 1);
     return verdict;
-}
-
-/* The window beyond what share x RTT needs. */
-static inline __attribute__((always_inline)) u32 least_window(u64 share)
-{
-    return share < SLOW_BYTES_PER_SEC ? SLOW_WINDOW_SEGMENTS : MIN_WINDOW_SEGMENTS;
-}
-
-/* Whether pace() would change nothing: it has this share, and its window is within an eighth of
- * what it should be. Without a division, for this is asked at every ACK. */
-static inline __attribute__((always_inline)) int is_paced_at(const struct bpf_sock_ops *ops,
-                                                             const struct flow *flow, u64 share)
-{
-    u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448;
-    u64 wanted = share * (2ULL * (ops->srtt_us >> 3) + BURST_NS / 1000);
-    u64 has = (u64)(flow->cwnd_clamp - least_window(share)) * segment_bytes * 1000000;
-
-    return share == flow->share_bytes_per_sec && flow->cwnd_clamp != NO_CLAMP &&
-           wanted <= has + has / 8 && wanted >= has - has / 8;
-}
-
-/* Gives the socket the pace and the window of `share`; 0 takes both away. Writes only what
- * changed by more than an eighth (the window) or a sixty-fourth (the pace). */
-static inline __attribute__((always_inline)) void pace(struct bpf_sock_ops *ops, struct flow *flow,
-                                                       u64 share)
-{
-    u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448;
-    u32 pacing = NOT_PACED, clamp = NO_CLAMP, own = flow->app_pacing_bytes_per_sec, step;
-    u64 window_bytes;
-
-    if (share) {
-        pacing = pacing_of(share, segment_bytes, ops->family == ADDRESS_FAMILY_IPV6);
-        window_bytes = share * (2ULL * (ops->srtt_us >> 3) + BURST_NS / 1000) / 1000000;
-        window_bytes = window_bytes / segment_bytes + least_window(share);
-        if (window_bytes < NO_CLAMP)
-            clamp = window_bytes;
-    }
-    if (own && own < pacing)
-        pacing = own;
-    step = flow->pacing_bytes_per_sec / 64;
-    if (pacing > flow->pacing_bytes_per_sec + step || pacing + step < flow->pacing_bytes_per_sec ||
-        (pacing == NOT_PACED && flow->pacing_bytes_per_sec != NOT_PACED)) {
-        /* What is set now and not by us is the application's own choice. */
-        if (flow->pacing_bytes_per_sec &&
-            !bpf_getsockopt(ops, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &own, sizeof(own)) &&
-            own != flow->pacing_bytes_per_sec) {
-            flow->app_pacing_bytes_per_sec = own == NOT_PACED ? 0 : own;
-            if (own < pacing)
-                pacing = own;
-        }
-        bpf_setsockopt(ops, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing, sizeof(pacing));
-        flow->pacing_bytes_per_sec = pacing;
-    }
-    step = flow->cwnd_clamp / 8;
-    if (clamp > flow->cwnd_clamp + step || clamp + step < flow->cwnd_clamp) {
-        bpf_setsockopt(ops, SOL_TCP_LEVEL, TCP_OPTION_CWND_CLAMP, &clamp, sizeof(clamp));
-        flow->cwnd_clamp = clamp;
-    }
 }
 
 int podpace_sockops(struct bpf_sock_ops *ops)

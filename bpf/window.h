@@ -8,9 +8,8 @@
 
 #include "ack.h"
 #include "limit.h"
+#include "socket.h"
 
-#define SOL_SOCKET_LEVEL        1
-#define SOL_TCP_LEVEL           6
 #define TCP_OPTION_WINDOW_CLAMP 10 /* from BPF: Linux 5.11 */
 #define OPTION_RECEIVE_BUFFER   8
 #define NO_WINDOW_CLAMP         0x3fffffffU
