@@ -15,11 +15,10 @@ import pytest
 from bench.rig import TcpLoad, bulk
 from contract.names import Direction
 from enforcer.datapath import libbpf
-from tests.kernel.nodes import HOOKS, Node, changed_copy, neighbour
+from tests.kernel.nodes import EMULATED, HOOKS, Node, changed_copy, neighbour
 from tests.processes import HANGS_SECONDS
 
 LIMIT = 50_000_000
-EMULATED = "PODPACE_VM" in os.environ
 LOAD = TcpLoad(Direction.EGRESS, 40 if EMULATED else 9, 4)
 """An emulated processor compiles for 15 s."""
 SPAN = 20 if EMULATED else 1

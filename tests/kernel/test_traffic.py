@@ -19,6 +19,7 @@ from bench.rig import (
     socket_counters,
 )
 from contract.names import Direction
+from tests.kernel.nodes import LET_GO
 
 pytestmark = pytest.mark.slow_emulated
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
@@ -210,7 +211,7 @@ def test_sockets_older_than_the_limit_are_paced(wired: tuple[Rig, Podpace]) -> N
     assert LOWEST <= counted.bits_per_sec / limit <= HIGHEST
     assert lost == 0
     # Let go again when the limit is taken off.
-    assert result.bits_per_sec_by_interval()[-3] > 2 * limit
+    assert result.bits_per_sec_by_interval()[-3] > LET_GO * limit
 
 
 def test_observing_changes_nothing_and_counts(wired: tuple[Rig, Podpace]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from bench.ours import Podpace, podpace
 from bench.rig import FrameCounter, Rig, TcpLoad, bulk, ping, rig, socket_counters
 from contract.names import Direction
+from enforcer.serve import RESYNC_SECONDS
 from tests.vm.guest.acks import sent_windows
 
 pytestmark = pytest.mark.slow_emulated
@@ -107,3 +108,21 @@ def test_the_whole_way_is_paced(wired: tuple[Rig, Podpace], family: int) -> None
     assert 0.97 <= used <= 1.01
     assert answers.lost == 0
     assert result.jain_index() >= 0.95
+
+
+def test_queues_taken_away_inside_come_back(wired: tuple[Rig, Podpace]) -> None:
+    """Nobody tells of that: what is kept of an unchanged host must not hide it from a resync."""
+    r, limiter = wired
+
+    def has_queues() -> bool:
+        return "7bd1:" in r.pod.run("tc", "qdisc", "show", "dev", "eth0")
+
+    with limiter.applied(r, INGRESS, LIMIT):
+        assert has_queues()
+        r.pod.run("tc", "qdisc", "del", "dev", "eth0", "root")
+        assert not has_queues()
+        end = time.monotonic() + RESYNC_SECONDS + 10
+        while not has_queues():
+            assert time.monotonic() < end, limiter.show(r)["ingress"]
+            time.sleep(0.2)
+        assert limiter.show(r)["ingress"]["enforcement"] == "paced"
