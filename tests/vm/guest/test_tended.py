@@ -119,6 +119,7 @@ def test_queues_taken_away_inside_come_back(wired: tuple[Rig, Podpace]) -> None:
 
     with limiter.applied(r, INGRESS, LIMIT):
         assert has_queues()
+        time.sleep(RESYNC_SECONDS + 2)  # by then it has been looked at, and that look is kept
         r.pod.run("tc", "qdisc", "del", "dev", "eth0", "root")
         assert not has_queues()
         end = time.monotonic() + RESYNC_SECONDS + 10
