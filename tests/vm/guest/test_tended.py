@@ -122,7 +122,7 @@ def test_queues_taken_away_inside_come_back(wired: tuple[Rig, Podpace]) -> None:
         time.sleep(RESYNC_SECONDS + 2)  # by then it has been looked at, and that look is kept
         r.pod.run("tc", "qdisc", "del", "dev", "eth0", "root")
         assert not has_queues()
-        end = time.monotonic() + RESYNC_SECONDS + 10
+        end = time.monotonic() + RESYNC_SECONDS + 3
         while not has_queues():
             assert time.monotonic() < end, limiter.show(r)["ingress"]
             time.sleep(0.2)
