@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import yaml
 
+from bench.scale_table import Cost, table
 from contract import names
 from contract.names import CONDITION_BANDWIDTH_ENFORCED, Reason
 from enforcer.kube.api import KubeApi, load_configuration
@@ -105,25 +106,6 @@ def _true(found: Pod) -> Condition:
     limit = found.asked.limits.egress if found.asked.limits else None
     bits = 0 if limit is None else limit.bits_per_second
     return Condition("True", Reason.ENFORCED, f"egress {bits} bit/s (paced); from the pod")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one number of enforcers did to the API server."""
-
-    enforcers: int
-    start_requests: float
-    start_received: float
-    start_sent: float
-    idle_requests: float
-    idle_sent: float
-    """Bytes per enforcer and minute, API server to enforcer."""
-    busy_requests: float
-    busy_received: float
-    busy_sent: float
-    cpu_share: float
-    """Of a core, by the API server, while limits change."""
-    memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -270,39 +252,6 @@ def _requests(admin: Client) -> float:
             if listed or ('subresource="status"' in line and 'verb="PATCH"' in line):
                 total += float(line.rpartition(" ")[2])
     return total
-
-
-def table(costs: list[Cost]) -> str:
-    """Markdown."""
-    head = [
-        "enforcers",
-        "start: requests",
-        "start: kB to it",
-        "idle: requests/min",
-        "idle: kB/min to it",
-        "changing: requests/min",
-        "changing: kB/min from it",
-        "changing: kB/min to it",
-        "API server: cores",
-        "API server: MB",
-    ]
-    rows = [
-        [
-            str(c.enforcers),
-            f"{c.start_requests:.1f}",
-            f"{c.start_sent / 1e3:.1f}",
-            f"{c.idle_requests:.2f}",
-            f"{c.idle_sent / 1e3:.2f}",
-            f"{c.busy_requests:.2f}",
-            f"{c.busy_received / 1e3:.2f}",
-            f"{c.busy_sent / 1e3:.2f}",
-            f"{c.cpu_share:.2f}",
-            f"{c.memory_bytes / 1e6:.0f}",
-        ]
-        for c in costs
-    ]
-    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines)
 
 
 def main() -> None:
