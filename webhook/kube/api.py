@@ -66,19 +66,9 @@ class KubeApi:
                 raise _error(f"watch of {path}: {line[:300].decode(errors='replace')}", code)
             yield event
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        content_type: str = JSON,
-        accept: str = JSON,
-    ) -> Json:
-        content = self._transport.request(
-            method, path, body, content_type=content_type, accept=accept
-        )
-        return _read(f"{method} {path}", content)
+    def _request(self, method: str, path: str, body: object = None, **types: str) -> Json:
+        """``types``: ``content_type`` and ``accept``, where they are not JSON."""
+        return _read(f"{method} {path}", self._transport.request(method, path, body, **types))
 
 
 def _read(request: str, text: bytes) -> Json:
