@@ -1,8 +1,9 @@
 """``make bench``: Podpace beside the CNI bandwidth plugin, TBF and a plain dropping bucket.
 
-Cells are DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS[,FAMILY] with wildcards, several separated by
-spaces: 'egress,10M,cubic,1', '*,100M,*,10', 'egress,37M,cubic,3', 'ingress,1G,udp,1,v6'. Without
-any, the whole matrix; a run that was stopped goes on where it was.
+Cells are DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS[,FAMILY[,RTT[,ECN]]] with wildcards, several
+separated by spaces: 'egress,10M,cubic,1', '*,100M,*,10', 'egress,37M,cubic,3',
+'ingress,1G,udp,1,v6', 'ingress,100M,cubic,10,v4,0ms,ecn'. Without any, the whole matrix; a run that
+was stopped goes on where it was.
 """
 
 import argparse

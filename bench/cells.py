@@ -21,18 +21,20 @@ _KNOWN = (
     ["1", "10", "50"],
     ["v4", "v6"],
     ["0ms", "10ms", "50ms"],
+    ["noecn", "ecn"],
 )
-_FIELDS = "DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS,FAMILY,RTT"
-_LEFT_OUT = ("*", "*", "*", "*", "v4", "0ms")
+_FIELDS = "DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS,FAMILY,RTT,ECN"
+_LEFT_OUT = ("*", "*", "*", "*", "v4", "0ms", "noecn")
 """What the last fields are when they are left out."""
 MATRIX = (
     "*,*,*,*,v4",
     "*,*,cubic,10,v6",
     "*,*M,udp,1,*",  # one iperf3 cannot offer twice 1G in datagrams
+    "ingress,10*M,cubic,*,v4,0ms,ecn",  # bbr does not heed a mark
     "*,none,cubic,*,v4",
 )
 """What a run without CELLS measures."""
-VM_MATRIX = ("ingress,10M,*,*,v4,*", "ingress,100M,*,*,v4,*")
+VM_MATRIX = ("ingress,10M,*,*,v4,*", "ingress,100M,*,*,v4,*", "ingress,10*M,cubic,10,v4,*,ecn")
 """The same in a virtual machine, whose kernel has fq and netem."""
 
 
@@ -53,14 +55,18 @@ class Cell:
     family: int
     rtt_ms: int = 0
     """Of the path, beyond the rig's own."""
+    ecn: bool = False
+    """Whether both ends negotiate explicit congestion notification."""
 
     @property
     def key(self) -> str:
         """As it is written in CELLS."""
         limit = limit_text(self.limit_bits_per_sec) if self.limit_bits_per_sec else NO_LIMIT
         fields = [self.direction, limit, self.congestion_control, self.flows, f"v{self.family}"]
-        if self.rtt_ms:
+        if self.rtt_ms or self.ecn:
             fields.append(f"{self.rtt_ms}ms")
+        if self.ecn:
+            fields.append("ecn")
         return ",".join(map(str, fields))
 
     @property
@@ -90,7 +96,9 @@ class Cell:
 def parse_cell(key: str) -> Cell:
     """One cell from its key. Raises RigError with what to write instead."""
     try:
-        direction, limit, congestion_control, flows, family, *rtt = key.split(",")
+        given = key.split(",")
+        fields = [*given, *_LEFT_OUT[len(given) :]]
+        direction, limit, congestion_control, flows, family, rtt, ecn = fields
         bits = None if limit == NO_LIMIT else parse_bits_per_second("limit", limit)
         if isinstance(bits, Problem):
             raise RigError(f"cell {key}: {bits}")
@@ -100,9 +108,10 @@ def parse_cell(key: str) -> Cell:
             congestion_control,
             int(flows),
             int(family.removeprefix("v")),
-            *(int(field.removesuffix("ms")) for field in rtt),
+            int(rtt.removesuffix("ms")),
+            {"noecn": False, "ecn": True}[ecn],
         )
-    except (TypeError, ValueError) as e:
+    except (KeyError, ValueError) as e:
         raise RigError(
             f"{key!r} is no cell: write {_FIELDS}, such as egress,10M,cubic,1 or '*,100M,*,10'"
         ) from e
@@ -111,7 +120,7 @@ def parse_cell(key: str) -> Cell:
 def expand(pattern: str) -> list[Cell]:
     """The cells of one pattern: wildcards pick among the matrix's values, words stand as they are.
 
-    Fields left out at the end are ``*``, the family ``v4``, the path without a delay.
+    Fields left out at the end are ``*``, the family ``v4``, the path without a delay, no ECN.
     """
     given = pattern.split(",")
     fields = [*given, *_LEFT_OUT[len(given) :]]

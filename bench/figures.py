@@ -47,6 +47,7 @@ def _draw(results: Results, direction: str, path: Path) -> Path | None:
             and cell.limit_bits_per_sec
             and not cell.is_udp
             and cell.family == 4
+            and not cell.ecn
         },
         key=lambda c: (c.limit_bits_per_sec, c.congestion_control != "cubic", c.flows),
     )

@@ -14,6 +14,7 @@ from bench.rig import (
     RigError,
     bpf_stats,
     bulk,
+    negotiating_ecn,
     path_delay,
     ping,
     socket_counters,
@@ -74,6 +75,7 @@ def measure(rig: Rig, limiter: Limiter, cell: Cell, seconds: float) -> Measureme
     try:
         with (
             path_delay(rig, cell.rtt_ms),
+            negotiating_ecn(rig, cell.ecn),
             limiter.applied(rig, cell.direction, limit),
             bpf_stats() as stats,
         ):

@@ -24,7 +24,15 @@ from bench.rig.probes import (
     requests,
 )
 from bench.rig.process import Place, RigError, running, shielded, terminating
-from bench.rig.topology import Rig, cgroup2_mount, leftovers, path_delay, private_bpffs, rig
+from bench.rig.topology import (
+    Rig,
+    cgroup2_mount,
+    leftovers,
+    negotiating_ecn,
+    path_delay,
+    private_bpffs,
+    rig,
+)
 
 __all__ = [
     "BulkResult",
@@ -45,6 +53,7 @@ __all__ = [
     "cgroup2_mount",
     "connects",
     "leftovers",
+    "negotiating_ecn",
     "path_delay",
     "ping",
     "private_bpffs",

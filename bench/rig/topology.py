@@ -28,6 +28,7 @@ _POD_MAC = "02:00:0a:09:00:02"
 _PEER_MAC = "02:00:0a:09:00:03"
 _MTU = 1500
 _PREFIX = "podpace-"
+_TCP_ECN = "/proc/sys/net/ipv4/tcp_ecn"
 _CGROUP_EMPTY_TIMEOUT_SECONDS = 60
 
 
@@ -188,6 +189,27 @@ def path_delay(rig: Rig, rtt_ms: int) -> Iterator[None]:
     finally:
         with shielded():
             rig.peer.run("tc", "qdisc", "del", "dev", "eth0", "root")
+
+
+@contextmanager
+def negotiating_ecn(rig: Rig, wanted: bool) -> Iterator[None]:
+    """Both ends ask for explicit congestion notification when they connect; nothing if not wanted.
+
+    Only the rig's own namespaces are changed.
+    """
+    if not wanted:
+        yield
+        return
+    ends = (rig.pod, rig.peer)
+    before = [end.run("cat", _TCP_ECN).strip() for end in ends]
+    try:
+        for end in ends:
+            end.run("sh", "-ec", f"echo 1 >{_TCP_ECN}")
+        yield
+    finally:
+        with shielded():
+            for end, value in zip(ends, before, strict=True):
+                end.run("sh", "-ec", f"echo {value} >{_TCP_ECN}")
 
 
 def _batch(namespace: str, commands: list[str]) -> None:
