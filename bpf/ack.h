@@ -81,20 +81,27 @@ static inline __attribute__((always_inline)) u64 receive_share(const struct dire
     return share;
 }
 
-/* At an epoch's end: there are at least seven eighths as many greedy flows as waited. */
+/* At an epoch's end: there are at least seven eighths as many greedy flows as waited, and no more
+ * than receive anything. Each of those is counted at its first ACK, so what one of them brings in a
+ * burst, after a processor or a path has stood still, is not taken for another's. */
 static inline __attribute__((always_inline)) void
-learn_waiting(struct direction_state *in, const struct direction_limit *limit, u64 waiting_flows)
+learn_flows(struct direction_state *in, const struct direction_limit *limit, u64 waiting_flows)
 {
-    u64 least_q8 = waiting_flows * Q8 * 7 / 8;
+    u64 least_q8 = waiting_flows * Q8 * 7 / 8, greedy_q8 = in->greedy_flows_q8;
+    u64 seen = in->active_flows > in->window_flows ? in->active_flows : in->window_flows;
 
-    if (!is_strained(in, limit) || least_q8 <= in->greedy_flows_q8)
-        return;
+    if (seen && greedy_q8 > seen * Q8)
+        greedy_q8 = seen * Q8;
     if (least_q8 > MAX_GREEDY_FLOWS * Q8)
         least_q8 = MAX_GREEDY_FLOWS * Q8;
-    in->share_bytes_per_sec = in->share_bytes_per_sec * in->greedy_flows_q8 / least_q8;
+    if (is_strained(in, limit) && least_q8 > greedy_q8)
+        greedy_q8 = least_q8;
+    if (!greedy_q8 || greedy_q8 == in->greedy_flows_q8)
+        return;
+    in->share_bytes_per_sec = in->share_bytes_per_sec * in->greedy_flows_q8 / greedy_q8;
     if (in->share_bytes_per_sec < MIN_SHARE_BYTES_PER_SEC)
         in->share_bytes_per_sec = MIN_SHARE_BYTES_PER_SEC;
-    in->greedy_flows_q8 = least_q8;
+    in->greedy_flows_q8 = greedy_q8;
 }
 
 /* The longest that an ACK of this flow may wait: MAX_ACK_WAIT_NS more than two of the smallest

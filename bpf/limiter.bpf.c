@@ -462,8 +462,8 @@ int podpace_ingress(struct __sk_buff *skb)
     epoch = in->epoch;
     if (now_ns)
         controller_tick(in, limit, paced ? state->ack_lag_ns : 0, now_ns);
-    if (in->epoch != epoch) {
-        learn_waiting(in, limit, state->waiting_flows);
+    if (paced && in->epoch != epoch) {
+        learn_flows(in, limit, state->waiting_flows);
         state->waited_flows = state->waiting_flows;
         state->waiting_flows = 0;
         state->newcomers = 0;

@@ -24,6 +24,8 @@ HOOKS = list(libbpf.AttachType)
 EMULATED = "PODPACE_VM" in os.environ
 LET_GO = 2 if EMULATED else 10
 """What passes when a limit has been taken off, in limits, at least: by emulated processors less."""
+SLOWER = 4 if EMULATED else 1
+"""How much longer than natively the client takes to start: traffic meanwhile lasts as long."""
 START = "import sys; from enforcer.__main__ import main; main(sys.argv[1:])"
 
 

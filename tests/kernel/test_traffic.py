@@ -19,7 +19,7 @@ from bench.rig import (
     socket_counters,
 )
 from contract.names import Direction
-from tests.kernel.nodes import LET_GO
+from tests.kernel.nodes import LET_GO, SLOWER
 
 pytestmark = pytest.mark.slow_emulated
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
@@ -177,7 +177,7 @@ def test_a_live_change_reaches_open_connections(
 ) -> None:
     """Ten times more or less: open connections follow at once, and none is reset."""
     r, limiter = wired
-    load = TcpLoad(EGRESS, 5, 4)
+    load = TcpLoad(EGRESS, 5 * SLOWER, 4)
 
     with limiter.applied(r, EGRESS, before) as change, bulk(r, load) as running:
         time.sleep(2)
@@ -194,7 +194,7 @@ def test_sockets_older_than_the_limit_are_paced(wired: tuple[Rig, Podpace]) -> N
     """A connection that was open before the limit came is held to it without loss."""
     r, limiter = wired
     limit = 50_000_000
-    load = TcpLoad(EGRESS, 6, 2)
+    load = TcpLoad(EGRESS, 6 * SLOWER, 2)
 
     with bulk(r, load) as running:
         time.sleep(1.5)

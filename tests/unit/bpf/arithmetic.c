@@ -87,7 +87,7 @@ u64 share_received(const struct direction_state *in, const struct direction_limi
 
 void learn(struct direction_state *in, const struct direction_limit *limit, u64 waiting_flows)
 {
-    learn_waiting(in, limit, waiting_flows);
+    learn_flows(in, limit, waiting_flows);
 }
 
 u64 longest_wait_ns(u64 share_bytes_per_sec)

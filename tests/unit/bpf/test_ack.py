@@ -166,6 +166,19 @@ def test_the_controller_learns_how_many_waited(arithmetic: Arithmetic) -> None:
     assert state.greedy_flows_q8 == 42 * 256
 
 
+@pytest.mark.parametrize(("seen", "believed", "known"), [(1, 2, 1), (10, 11, 10), (3, 3, 3)])
+def test_a_burst_is_not_taken_for_more_flows(
+    arithmetic: Arithmetic, seen: int, believed: int, known: int
+) -> None:
+    """There are no more greedy flows than receive anything; together they keep what they had."""
+    state = sharing(believed)
+    state.window_flows = seen
+    together = state.share_bytes_per_sec * state.greedy_flows_q8
+    arithmetic.learn(state, LIMIT, 0)
+    assert state.greedy_flows_q8 == known * 256
+    assert state.share_bytes_per_sec * known * 256 == pytest.approx(together, rel=0.01)
+
+
 def test_newcomers_share_one_clock(arithmetic: Arithmetic) -> None:
     """Fifty first ACKs for two frames leave as far apart as the limit brings those frames."""
     pod = PodState(newcomers=50)
@@ -238,6 +251,7 @@ def test_a_second_brings_no_more_than_it_may(arithmetic: Arithmetic) -> None:
     share=st.integers(0, 156 * 10**9),
     greedy_q8=st.integers(0, 65536 * 256),
     waiting=st.integers(0, 2**20),
+    seen=st.integers(0, 2**20),
 )
 def test_no_record_breaks_the_shares(
     *,
@@ -247,6 +261,7 @@ def test_no_record_breaks_the_shares(
     share: int,
     greedy_q8: int,
     waiting: int,
+    seen: int,
 ) -> None:
     """Whatever is in the record: no division by zero; more waiting flows raise no share."""
     limit = ingress_limit_of(rate_bits)
@@ -255,5 +270,7 @@ def test_no_record_breaks_the_shares(
     )
     alone = arithmetic.share_received(state, limit, 0)
     assert arithmetic.share_received(state, limit, waiting) <= alone
+    state.active_flows = seen
     arithmetic.learn(state, limit, waiting)
-    assert state.share_bytes_per_sec <= max(share, arithmetic.min_share_bytes_per_sec)
+    mistaken = max(1, greedy_q8 / (256 * seen)) if seen else 1
+    assert state.share_bytes_per_sec <= max(share * mistaken, arithmetic.min_share_bytes_per_sec)

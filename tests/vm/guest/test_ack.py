@@ -51,6 +51,11 @@ class Cell:
         control = self.congestion_control
         return f"{self.mbit}M-{control}-{self.flows}-{self.rtt_ms}ms-IPv{self.family}"
 
+    @property
+    def seconds(self) -> float:
+        """How long it is measured: as the bench's cells, and for the same reason."""
+        return 20 if self.mbit <= 10 else 6
+
     def load(self, seconds: float) -> TcpLoad:
         """What the peer sends."""
         return TcpLoad(
@@ -93,8 +98,8 @@ def limited(programs: Programs, mbit: int, rtt_ms: int = 0) -> Iterator[Paced]:
 
 
 def idle(r: Rig) -> PingResult:
-    """What pings take without any load."""
-    with ping(r, 2) as pings:
+    """What pings take without any load; so many of them that a 99th percentile says something."""
+    with ping(r, 6) as pings:
         return pings.result()
 
 
@@ -122,8 +127,9 @@ class Figures:
     timeouts: int
 
 
-def measure(programs: Programs, cell: Cell, seconds: float = 6) -> Figures:
+def measure(programs: Programs, cell: Cell) -> Figures:
     """One cell."""
+    seconds = cell.seconds
     with limited(programs, cell.mbit, cell.rtt_ms) as target:
         calm = idle(target.rig)
         with ping(target.rig, seconds) as pings, bulk(target.rig, cell.load(seconds)) as load:
