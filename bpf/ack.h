@@ -17,7 +17,7 @@
 /* A minimum retransmission timeout is 200 ms after the ACK before (Linux; others have more). */
 #define MAX_ACK_WAIT_NS 150000000ULL
 /* Longer than windows take to shrink to a lower share, and many that began together to be paid. */
-#define OUTGROWN_AFTER_NS 1000000000ULL
+#define OUTGROWN_AFTER_NS 1500000000ULL
 /* Where the handshake gave no sample. */
 #define UNKNOWN_RTT_US     50000ULL
 #define MAX_RTT_US         1000000ULL
@@ -174,14 +174,15 @@ static inline __attribute__((always_inline)) u64 ack_departure_ns(struct flow *f
 
 /* Fifty first windows at once are more than a debt of a tenth of a second. Where ACKs pace, it may
  * be deeper, for it is repaid; but no second after a pause brings more than 1.1 s of the limit and
- * 150 kB. */
+ * 150 kB. A pause is over with the first packet that finds all credit unused. */
 static inline __attribute__((always_inline)) int exceeds_second(struct pod_state *state,
                                                                 const struct direction_limit *limit,
                                                                 u32 frame_bytes, u64 now_ns)
 {
     u64 rate = limit->rate_bytes_per_sec;
 
-    if (now_ns >= state->second_started_at_ns + NSEC_PER_SEC) {
+    if (now_ns >= state->second_started_at_ns + NSEC_PER_SEC ||
+        state->ingress.tokens_bytes >= (s64)limit->burst_bytes) {
         state->second_started_at_ns = now_ns;
         state->second_bytes = 0;
     }

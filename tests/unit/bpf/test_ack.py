@@ -244,6 +244,17 @@ def test_a_second_brings_no_more_than_it_may(arithmetic: Arithmetic) -> None:
         assert allowed - FRAME < passed <= allowed
 
 
+def test_a_second_begins_with_the_first_packet_after_a_pause(arithmetic: Arithmetic) -> None:
+    """What came while all credit was unused is no part of it."""
+    pod = PodState(second_started_at_ns=START_NS, second_bytes=10**9)
+    now_ns = START_NS + NSEC_PER_SEC // 2
+    pod.ingress.tokens_bytes = LIMIT.burst_bytes - 1
+    assert arithmetic.second_exceeded(pod, LIMIT, FRAME, now_ns)
+    pod.ingress.tokens_bytes = LIMIT.burst_bytes
+    assert not arithmetic.second_exceeded(pod, LIMIT, FRAME, now_ns)
+    assert (pod.second_started_at_ns, pod.second_bytes) == (now_ns, FRAME)
+
+
 @settings(deadline=None)
 @given(
     rate_bits=st.integers(1_000, 10**12),

@@ -7,11 +7,11 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from bench.rig import PingResult, Rig, TcpLoad, UdpLoad, bulk, ping, rig
+from bench.rig import PingResult, Rig, TcpLoad, UdpLoad, bulk, path_delay, ping, rig
 from contract.limits import make_limit
 from contract.names import Direction
 from enforcer.datapath import abi
@@ -20,15 +20,12 @@ from tests.vm.guest.acks import Paced, Programs, connection, load, paced
 pytestmark = pytest.mark.slow_emulated
 
 MBIT = 10**6
+_CALM_SECONDS = 6
 SETTLED_SECONDS = 1
-MEDIAN_MARGIN_MS = 5
-IDLE_MARGIN_MS = {10: 10, 100: 15}
-"""By Mbit/s, of the 99th percentile. The goal is 5 ms, but an idle emulated machine's own moves by
-5 to 10 ms from run to run; at 100 Mbit/s its processors are busy with packets besides."""
-LEAST_USED, MOST_USED = 0.97, 1.015
-"""The goal is 1.01; fifty flows at 10M over 50 ms were at 1.011 once."""
-LEAST_USED_BY_A_CROWD = 0.93
-"""Fifty flows at 10M on a path of less than 20 ms may miss the goal: see docs/design/0005."""
+PING_MARGIN_MS = 5
+"""Above what pings take without us: on the idle machine and, for the 99th percentile, on one whose
+senders send as much on their own account. That alone moves by 5 ms from run to run."""
+LEAST_USED, MOST_USED = 0.97, 1.01
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +86,22 @@ CELLS = [*SOME, *(pytest.param(cell, marks=pytest.mark.long) for cell in ALL if 
 @contextmanager
 def limited(programs: Programs, mbit: int, rtt_ms: int = 0) -> Iterator[Paced]:
     """A pod whose incoming traffic is limited, that far from its peer."""
-    with rig() as r:
-        if rtt_ms:
-            delay = ("delay", f"{rtt_ms}ms", "limit", "100000")
-            r.peer.run("tc", "qdisc", "replace", "dev", "eth0", "root", "netem", *delay)
-        with paced(programs, r, mbit * MBIT) as target:
-            yield target
+    with rig() as r, path_delay(r, rtt_ms), paced(programs, r, mbit * MBIT) as target:
+        yield target
+
+
+def busy(r: Rig, cell: Cell) -> PingResult:
+    """What they take beside as much traffic as the cell's, which nothing limits but its senders."""
+    load = cell.load(_CALM_SECONDS)
+    own = int(cell.mbit * MBIT * load.payload_of_frame / cell.flows)
+    with ping(r, _CALM_SECONDS) as pings, bulk(r, replace(load, flow_bits_per_sec=own)) as running:
+        running.result()
+        return pings.result()
 
 
 def idle(r: Rig) -> PingResult:
     """What pings take without any load; so many of them that a 99th percentile says something."""
-    with ping(r, 6) as pings:
+    with ping(r, _CALM_SECONDS) as pings:
         return pings.result()
 
 
@@ -113,8 +115,10 @@ class Figures:
     jain: float
     idle_p50_ms: float
     idle_p99_ms: float
+    busy_p99_ms: float
     p50_ms: float
     p99_ms: float
+    """After the first second; these two."""
     lost_pings: int
     first_second_of_bound: float
     """1 is 1.1 s of the limit and 150 kB."""
@@ -130,14 +134,20 @@ class Figures:
 def measure(programs: Programs, cell: Cell) -> Figures:
     """One cell."""
     seconds = cell.seconds
-    with limited(programs, cell.mbit, cell.rtt_ms) as target:
-        calm = idle(target.rig)
-        with ping(target.rig, seconds) as pings, bulk(target.rig, cell.load(seconds)) as load:
-            target.wait_for_traffic()
-            time.sleep(SETTLED_SECONDS)
-            settled, sent_again = target.state().ingress, target.sent_again()
-            result, answers = load.result(), pings.result()
-            after, repaired = target.state().ingress, sent_again()
+    with rig() as r, path_delay(r, cell.rtt_ms):
+        calm, own = idle(r), busy(r, cell)
+    with (
+        limited(programs, cell.mbit, cell.rtt_ms) as target,
+        ping(target.rig, seconds) as pings,
+        bulk(target.rig, cell.load(seconds)) as load,
+    ):
+        target.wait_for_traffic()
+        time.sleep(SETTLED_SECONDS)
+        settled, sent_again = target.state().ingress, target.sent_again()
+        settled_at = time.monotonic()
+        result, answers = load.result(), pings.result()
+        after, repaired = target.state().ingress, sent_again()
+    settled_answers = answers.between(settled_at, float("inf"))
     limit = cell.mbit * MBIT
     return Figures(
         cell=str(cell),
@@ -146,8 +156,9 @@ def measure(programs: Programs, cell: Cell) -> Figures:
         jain=result.jain_index(),
         idle_p50_ms=calm.p50_ms,
         idle_p99_ms=calm.p99_ms,
-        p50_ms=answers.p50_ms,
-        p99_ms=answers.p99_ms,
+        busy_p99_ms=own.p99_ms,
+        p50_ms=settled_answers.p50_ms,
+        p99_ms=settled_answers.p99_ms,
         lost_pings=answers.lost,
         first_second_of_bound=result.first_second_frame_bytes() / (1.1 * limit / 8 + 150_000),
         dropped_first_second=settled.dropped_packets,
@@ -168,16 +179,14 @@ def test_plain_senders_use_the_limit_and_nothing_queues(programs: Programs, cell
     """
     figures = measure(programs, cell)
     print(f"figures {json.dumps(asdict(figures))}")
-    is_crowd = cell.mbit == 10 and cell.flows == 50 and cell.rtt_ms < 20
-    least = LEAST_USED_BY_A_CROWD if is_crowd else LEAST_USED
-    assert least <= figures.utilisation <= MOST_USED
+    assert LEAST_USED <= figures.utilisation <= MOST_USED
     assert figures.dropped_after == 0
     assert figures.timeouts == 0
     assert figures.first_second_of_bound <= 1
     assert figures.jain >= 0.95
     assert figures.lost_pings == 0
-    assert figures.p50_ms <= figures.idle_p50_ms + MEDIAN_MARGIN_MS
-    assert figures.p99_ms <= figures.idle_p99_ms + IDLE_MARGIN_MS[cell.mbit]
+    assert figures.p50_ms <= figures.idle_p50_ms + PING_MARGIN_MS
+    assert figures.p99_ms <= max(figures.idle_p99_ms, figures.busy_p99_ms) + PING_MARGIN_MS
 
 
 @pytest.mark.parametrize("rtt_ms", [0, 50])
@@ -257,28 +266,34 @@ def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn
 
     Nobody bounds the window of a connection that is older than its limit while no daemon tends it.
     Of 8 Mbit/s, ACKs can hold back 162 kB; the receiver's buffer of 213 kB lets in a third more.
+    What the first second brings is bounded by itself, so it is not counted here.
     """
     with rig() as r:
         for place in (r.pod, r.peer):
             place.run("sh", "-c", f"echo {int(ecn)} >/proc/sys/net/ipv4/tcp_ecn")
         with connection(r, buffer_bytes=212_992) as send, paced(programs, r, 8 * MBIT) as target:
             send()
-            tokens_bytes = []
-            end = time.monotonic() + 4
-            while time.monotonic() < end:
-                tokens_bytes.append(target.state().ingress.tokens_bytes)
+            tokens_bytes, early = [], target.state().ingress
+            start = now = time.monotonic()
+            while now < start + 5:
+                state = target.state().ingress
+                if now < start + SETTLED_SECONDS:
+                    early = state
+                tokens_bytes.append(state.tokens_bytes)
                 time.sleep(0.02)
-            told = target.state().ingress
+                now = time.monotonic()
+    marked = state.marked_packets - early.marked_packets
+    dropped = state.dropped_packets - early.dropped_packets
     print(
-        f"told: marked {told.marked_packets}, dropped {told.dropped_packets}, {min(tokens_bytes)}"
+        f"told: marked {marked}, dropped {early.dropped_packets} + {dropped}, {min(tokens_bytes)}"
     )
     debt = abi.debt_bytes(Direction.INGRESS, make_limit(8 * MBIT), ingress_ack=True)
     if ecn:
         # Half of the debt marks every packet: that answer may come first.
         assert min(tokens_bytes) > -debt
-        assert told.marked_packets >= 1
-        assert told.dropped_packets == 0
+        assert early.marked_packets + marked >= 1
+        assert dropped == 0
     else:
         assert min(tokens_bytes) > -debt * 9 // 8
-        assert 1 <= told.dropped_packets <= 8
-        assert told.marked_packets == 0
+        assert 1 <= dropped <= 8
+        assert state.marked_packets == 0
