@@ -19,11 +19,11 @@ from enforcer.datapath.pins import SOURCE_DIR, generation_dir, source_hash
 from enforcer.datapath.sockets import SO_MAX_PACING_RATE
 from enforcer.errors import UnsupportedError
 from enforcer.state import Target
-from tests.kernel.nodes import LET_GO
+from tests.kernel.nodes import LET_GO, SLOWER
 
 LIMIT = 50_000_000
 OWN_BYTES_PER_SEC = 250_000
-LOAD = TcpLoad(Direction.EGRESS, 7, 2)
+LOAD = TcpLoad(Direction.EGRESS, 9 * SLOWER, 2)
 CONNECT = f"""
 import socket, sys
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
