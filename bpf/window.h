@@ -49,6 +49,7 @@ static inline __attribute__((always_inline)) void
 bound_window(struct bpf_sock_ops *ops, struct flow *flow, u32 wanted_bytes, u32 epoch)
 {
     u32 has_bytes = flow->window_bytes, step = has_bytes / 8, set_bytes = 0, buffer_bytes = 0;
+    int kernels_own;
 
     if (flow->app_window_bytes && flow->app_window_bytes < wanted_bytes)
         wanted_bytes = flow->app_window_bytes;
@@ -61,13 +62,16 @@ bound_window(struct bpf_sock_ops *ops, struct flow *flow, u32 wanted_bytes, u32 
                         sizeof(set_bytes)) &&
         !bpf_getsockopt(ops, SOL_SOCKET_LEVEL, OPTION_RECEIVE_BUFFER, &buffer_bytes,
                         sizeof(buffer_bytes))) {
-        /* Changed, and not by us nor with the buffer: the application's own choice. */
-        if (has_bytes && set_bytes != has_bytes && buffer_bytes == flow->receive_buffer_bytes) {
+        /* Changed, and not by us nor with the buffer: the application's own choice. Just after the
+         * handshake the kernel lowers it to what the buffer takes, a quarter of it at least. */
+        kernels_own = flow->receive_buffer_bytes ? buffer_bytes != flow->receive_buffer_bytes
+                                                 : set_bytes >= buffer_bytes / 4;
+        if (has_bytes && set_bytes != has_bytes && !kernels_own) {
             flow->app_window_bytes = set_bytes;
             if (set_bytes < wanted_bytes)
                 wanted_bytes = set_bytes;
         }
-        flow->receive_buffer_bytes = buffer_bytes;
+        flow->receive_buffer_bytes = has_bytes ? buffer_bytes : 0;
     }
     if (set_bytes != wanted_bytes)
         bpf_setsockopt(ops, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &wanted_bytes,

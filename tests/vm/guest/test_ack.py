@@ -260,6 +260,12 @@ def test_an_application_keeps_its_own_smaller_window(programs: Programs) -> None
         assert target.largest_window_of(clamp_bytes=0, seconds=2) > 8192
 
 
+def test_a_window_larger_than_a_sockets_first_buffer_is_told(programs: Programs) -> None:
+    """The kernel lowers a new socket's window to its buffer: that is no choice of a program's."""
+    with limited(programs, 1000) as target:
+        assert target.largest_window_of(clamp_bytes=0, seconds=2) > 200_000
+
+
 @pytest.mark.parametrize("ecn", [True, False], ids=["ECN", "no ECN"])
 def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn: bool) -> None:
     """By a mark, or by a few lost packets where it knows no marks; its debt stays within bounds.
