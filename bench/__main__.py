@@ -151,7 +151,7 @@ def _options() -> argparse.Namespace:
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cells", default="", help="chosen cells; they are measured again")
-    parser.add_argument("--seconds", type=float, help="of a cell (6; up to 10M: 20)")
+    parser.add_argument("--seconds", type=float, help="of a cell (6 or 20)")
     parser.add_argument("--limiters", default=",".join(SHORT_NAMES), help="%(default)s")
     parser.add_argument("--fresh", action="store_true", help="measure everything again")
     parser.add_argument("--vm", action="store_true", help="in a virtual machine: its own results")
