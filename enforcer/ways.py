@@ -18,11 +18,6 @@ _BEHIND_PACED_BURST_NS: Final = 300_000_000
 ACKs did not wait at all, and 1700 packets were lost there. So it stands behind, and lets the first
 windows of many flows through (docs/design/0005-ack-pacing.md)."""
 
-_SHAPED_BELOW_BYTES_PER_SEC: Final = 100 * 10**9 // 8
-"""No interface brings more: a queue would hold nothing back, but every packet would take its lock,
-which at 20 Gbit/s cost a tenth of the throughput."""
-_OUT_OF_REACH: Final = "from 100 Gbit/s on, queues would cost more than they hold back"
-
 _UNDER_WAY_BYTES: Final = 1_000_000
 
 
@@ -42,12 +37,7 @@ def ingress_way(target: Target, observation: Observation) -> Way:
     around = observation.surroundings
     if target.limits.ingress is None or target.limits.mode is Mode.OBSERVE:
         return Way(False)
-    is_in_reach = target.limits.ingress.rate_bytes_per_sec < _SHAPED_BELOW_BYTES_PER_SEC
-    obstacles = (
-        "" if is_in_reach else _OUT_OF_REACH,
-        around.obstacle,
-        *(link.obstacle for link in around.links),
-    )
+    obstacles = (around.obstacle, *(link.obstacle for link in around.links))
     for obstacle in filter(None, obstacles):
         return Way(False, obstacle)
     if not around.links:

@@ -112,15 +112,6 @@ def test_what_cannot_be_shaped_is_policed_and_says_why(observation, why):
             assert action == Unshape("/cg/a", 7, TARGET, why)
 
 
-@pytest.mark.parametrize(("gigabits", "shaped"), [(99, True), (100, False), (1000, False)])
-def test_a_limit_that_nothing_reaches_gets_no_queue(gigabits: int, shaped: bool) -> None:
-    """It would be in the way of every packet and hold none."""
-    target = replace(TARGET, limits=Limits(ingress=make_limit(gigabits * 1000 * MBIT)))
-    way = ingress_way(target, observed(BARE))
-    assert way.is_shaped == shaped
-    assert shaped or "100 Gbit/s" in way.why
-
-
 def test_observe_mode_shapes_nothing():
     """It only looks."""
     watching = replace(TARGET, limits=replace(LIMITS, mode=Mode.OBSERVE))
