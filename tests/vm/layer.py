@@ -14,7 +14,7 @@ from tests.vm.kernels import NAMES
 
 HOST: Final = "host"
 _TESTS: Final = ("tests/kernel", "tests/vm/guest")
-_QUICK_TIMEOUT_SECONDS: Final = 1200
+_QUICK_TIMEOUT_SECONDS: Final = 1800
 _FULL_TIMEOUT_SECONDS: Final = 7200
 
 
