@@ -253,19 +253,6 @@ def test_udp_is_bounded_and_a_query_beside_it_is_answered(programs: Programs) ->
     assert answers.lost == 0
 
 
-def test_an_application_keeps_its_own_smaller_window(programs: Programs) -> None:
-    """A receiver that asked for a window of 8 kB before it connected is told of no larger one."""
-    with limited(programs, 100) as target:
-        assert target.largest_window_of(clamp_bytes=8192, seconds=2) <= 8192
-        assert target.largest_window_of(clamp_bytes=0, seconds=2) > 8192
-
-
-def test_a_window_larger_than_a_sockets_first_buffer_is_told(programs: Programs) -> None:
-    """The kernel lowers a new socket's window to its buffer: that is no choice of a program's."""
-    with limited(programs, 1000) as target:
-        assert target.largest_window_of(clamp_bytes=0, seconds=2) > 200_000
-
-
 @pytest.mark.parametrize("ecn", [True, False], ids=["ECN", "no ECN"])
 def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn: bool) -> None:
     """By a mark, or by a few lost packets where it knows no marks; its debt stays within bounds.
