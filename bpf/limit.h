@@ -115,6 +115,8 @@ struct flow {
     u64 window_received;   /* bytes received when its receive window was last bounded */
     u64 bytes_received;    /* these two: when it was last judged a sender or a receiver */
     u64 bytes_acked;
+    u64 path_extra_ns;  /* how much longer its path is taken for than it was at the handshake */
+    u64 run_ns;         /* what its share takes for all it received since it last was late */
     u32 acked_sequence; /* these three: of its last ACK */
     u32 acked_segments;
     u32 acked_window;

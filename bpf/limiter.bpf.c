@@ -285,8 +285,10 @@ static inline __attribute__((always_inline)) void pace_ack(struct __sk_buff *skb
         charge_ack(flow, frame_bytes, share, now_ns);
         return;
     }
+    lengthen_path(flow, !is_strained(in, &limits->ingress), now_ns);
     turn_ns = newcomer ? newcomer_turn_ns(state, frame_bytes, share, now_ns) : now_ns;
     departs_at_ns = ack_departure_ns(flow, frame_bytes, share, turn_ns, now_ns);
+    shorten_path(flow, departs_at_ns, now_ns);
     slow_maximum(&state->ack_wait_ns, departs_at_ns - now_ns);
     slow_maximum(&state->ack_lag_ns, departs_at_ns - now_ns + path_rtt_us(receipt.rtt_us) * 1000);
     if (in->tokens_bytes < 0 && has_outgrown(flow, now_ns)) {
@@ -294,7 +296,7 @@ static inline __attribute__((always_inline)) void pace_ack(struct __sk_buff *skb
         state->outgrown_until_ns = now_ns + OUTGROWN_AFTER_NS;
     }
     if (!flow->window_callbacks) {
-        wanted = receive_window_bytes(share, path_rtt_us(receipt.rtt_us), 1448);
+        wanted = receive_window_bytes(share, flow_path_us(flow, receipt.rtt_us), 1448);
         note_earlier_window(flow, wanted, now_ns);
     }
     if (departs_at_ns == now_ns)

@@ -110,7 +110,7 @@ static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *o
 
     if (acks_pace(limits) && !free) {
         share = receive_share(&state->ingress, &limits->ingress, waiting_flows(state));
-        window = receive_window_bytes(share, path_rtt_us(ops->rtt_min), segment_bytes);
+        window = receive_window_bytes(share, flow_path_us(flow, ops->rtt_min), segment_bytes);
         if (established) {
             flow->window_bytes = 0;
             flow->window_received = ops->bytes_received;

@@ -32,6 +32,7 @@ from bench.rig.topology import (
     path_delay,
     private_bpffs,
     rig,
+    set_path_delay,
 )
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "requests",
     "rig",
     "running",
+    "set_path_delay",
     "shielded",
     "socket_counters",
     "terminating",

@@ -180,15 +180,20 @@ def path_delay(rig: Rig, rtt_ms: int) -> Iterator[None]:
     if not rtt_ms:
         yield
         return
-    rig.peer.run(
-        *("tc", "qdisc", "replace", "dev", "eth0", "root"),
-        *("netem", "delay", f"{rtt_ms}ms", "limit", "100000"),
-    )
+    set_path_delay(rig, rtt_ms)
     try:
         yield
     finally:
         with shielded():
             rig.peer.run("tc", "qdisc", "del", "dev", "eth0", "root")
+
+
+def set_path_delay(rig: Rig, rtt_ms: int) -> None:
+    """Changes the path inside :func:`path_delay`; what is under way already keeps its time."""
+    rig.peer.run(
+        *("tc", "qdisc", "replace", "dev", "eth0", "root"),
+        *("netem", "delay", f"{rtt_ms}ms", "limit", "100000"),
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, Final
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 
-ABI_VERSION: Final = 3
+ABI_VERSION: Final = 4
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
@@ -67,7 +67,7 @@ _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII8Q8Q")
 _DIRECTION: Final = struct.Struct("=q19Q")
 _STATE: Final = struct.Struct(f"=II11Q{_DIRECTION.size}s{_DIRECTION.size}s")
-_FLOW: Final = struct.Struct("=3Q4I11Q10I")
+_FLOW: Final = struct.Struct("=3Q4I13Q10I")
 _COUNT: Final = struct.Struct("=Q")
 STATE_BYTES: Final = _STATE.size
 FLOW_BYTES: Final = _FLOW.size
@@ -272,6 +272,8 @@ class Flow:
     window_received: int = 0
     bytes_received: int = 0
     bytes_acked: int = 0
+    path_extra_ns: int = 0
+    run_ns: int = 0
     acked_sequence: int = 0
     acked_segments: int = 0
     acked_window: int = 0

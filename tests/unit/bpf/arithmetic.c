@@ -24,6 +24,7 @@ const u64 pod_size = sizeof(struct pod_state);
 const u64 max_ack_wait_ns = MAX_ACK_WAIT_NS;
 const u64 outgrown_after_ns = OUTGROWN_AFTER_NS;
 const u64 min_receive_segments = MIN_RECEIVE_SEGMENTS;
+const u64 max_path_extra_ns = MAX_PATH_EXTRA_NS;
 const u64 receive_slack_us = RECEIVE_SLACK_US;
 const u64 unknown_rtt_us = UNKNOWN_RTT_US;
 const u64 max_rtt_us = MAX_RTT_US;
@@ -113,6 +114,21 @@ u64 turn(struct pod_state *state, u64 frame_bytes, u64 share_bytes_per_sec, u64 
 u64 departure(struct flow *flow, u64 frame_bytes, u64 share_bytes_per_sec, u64 turn_ns, u64 now_ns)
 {
     return ack_departure_ns(flow, frame_bytes, share_bytes_per_sec, turn_ns, now_ns);
+}
+
+void lengthen(struct flow *flow, int is_unused, u64 now_ns)
+{
+    lengthen_path(flow, is_unused, now_ns);
+}
+
+void shorten(struct flow *flow, u64 departs_at_ns, u64 now_ns)
+{
+    shorten_path(flow, departs_at_ns, now_ns);
+}
+
+u64 path_us(const struct flow *flow, u32 sample_us)
+{
+    return flow_path_us(flow, sample_us);
 }
 
 int second_exceeded(struct pod_state *state, const struct direction_limit *limit, u32 frame_bytes,
