@@ -15,6 +15,8 @@
 /* A path is taken for this much longer than at the handshake at most: with the slack, less than an
  * ACK may wait. */
 #define MAX_PATH_EXTRA_NS 80000000ULL
+/* Some of its delays show in this time. */
+#define PATH_PERIOD_NS 500000000ULL
 /* Fewer segments in flight, and a lost one is found by a timeout only. */
 #define MIN_RECEIVE_SEGMENTS 4
 /* A minimum retransmission timeout is 200 ms after the ACK before (Linux; others have more). */
@@ -204,17 +206,23 @@ static inline __attribute__((always_inline)) void lengthen_path(struct flow *flo
     flow->run_ns = 0;
 }
 
-/* Told of each ACK that was charged: where they wait longer than the slack, the path is shorter
- * than it is taken for. */
+/* Told of each ACK that was charged: where even the one that waits least waits longer than the
+ * slack, the path is shorter than it is taken for. */
 static inline __attribute__((always_inline)) void shorten_path(struct flow *flow, u64 departs_at_ns,
                                                                u64 now_ns)
 {
-    u64 frame_ns = flow->ack_due_ns - departs_at_ns;
-    u64 less_ns = flow->path_extra_ns < frame_ns / 4 ? flow->path_extra_ns : frame_ns / 4;
+    u64 wait_ns = departs_at_ns - now_ns, less_ns = 0;
 
-    flow->run_ns += frame_ns;
-    if (departs_at_ns > now_ns + RECEIVE_SLACK_US * 1000)
-        flow->path_extra_ns -= less_ns;
+    flow->run_ns += flow->ack_due_ns - departs_at_ns;
+    if (wait_ns < flow->least_wait_ns)
+        flow->least_wait_ns = wait_ns;
+    if (now_ns < flow->waits_since_ns + PATH_PERIOD_NS)
+        return;
+    if (flow->least_wait_ns > RECEIVE_SLACK_US * 1000)
+        less_ns = flow->least_wait_ns - RECEIVE_SLACK_US * 1000;
+    flow->path_extra_ns -= less_ns < flow->path_extra_ns ? less_ns : flow->path_extra_ns;
+    flow->least_wait_ns = wait_ns;
+    flow->waits_since_ns = now_ns;
 }
 
 /* Fifty first windows at once are more than a debt of a tenth of a second. Where ACKs pace, it may

@@ -117,6 +117,8 @@ struct flow {
     u64 bytes_acked;
     u64 path_extra_ns;  /* how much longer its path is taken for than it was at the handshake */
     u64 run_ns;         /* what its share takes for all it received since it last was late */
+    u64 least_wait_ns;  /* of its ACKs ... */
+    u64 waits_since_ns; /* ... since then */
     u32 acked_sequence; /* these three: of its last ACK */
     u32 acked_segments;
     u32 acked_window;

@@ -67,7 +67,7 @@ _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII8Q8Q")
 _DIRECTION: Final = struct.Struct("=q19Q")
 _STATE: Final = struct.Struct(f"=II11Q{_DIRECTION.size}s{_DIRECTION.size}s")
-_FLOW: Final = struct.Struct("=3Q4I13Q10I")
+_FLOW: Final = struct.Struct("=3Q4I15Q10I")
 _COUNT: Final = struct.Struct("=Q")
 STATE_BYTES: Final = _STATE.size
 FLOW_BYTES: Final = _FLOW.size
@@ -274,6 +274,8 @@ class Flow:
     bytes_acked: int = 0
     path_extra_ns: int = 0
     run_ns: int = 0
+    least_wait_ns: int = 0
+    waits_since_ns: int = 0
     acked_sequence: int = 0
     acked_segments: int = 0
     acked_window: int = 0
