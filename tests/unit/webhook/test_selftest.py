@@ -22,12 +22,15 @@ class Cluster(FakeApi):
     ) -> None:
         super().__init__()
         self.labels, self.condition = labels, condition
+        self.slow_answers = 0
         status = {"numberReady": ready, "desiredNumberScheduled": 2}
         self.put(DAEMON_SET, {"metadata": {}, "status": status})
 
     def create(self, path: str, body: Json) -> Json:
         """A dry run makes nothing."""
-        made = body | {"metadata": body["metadata"] | {"labels": self.labels}}
+        labels = self.labels if self.slow_answers == 0 else None
+        self.slow_answers = max(0, self.slow_answers - 1)
+        made = body | {"metadata": body["metadata"] | {"labels": labels}}
         if path.endswith("?dryRun=All"):
             return made
         conditions = [self.condition] if self.condition else []
@@ -72,6 +75,16 @@ def test_a_pod_that_is_labelled_and_judged_passes_and_is_deleted(found: dict[str
     assert passed, said
     assert f"a pod on node-1: it is {found['reason']}" in said[-1]
     assert POD not in cluster.objects
+
+
+def test_a_webhook_that_is_slow_to_answer_once_is_asked_again() -> None:
+    """The API server goes on without its answer; a cluster whose nodes are busy is not broken."""
+    cluster = Cluster(LABELS, condition("True", "Enforced"))
+    cluster.slow_answers = 2
+
+    passed, said = run(cluster)
+
+    assert passed, said
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
