@@ -18,7 +18,7 @@ MOST: Final = 1.01
 """Bounds of utilisation that hold on any kernel with fq."""
 LEAST_MEANWHILE: Final = 0.5
 """While an enforcer starts: that takes what it needs of an emulated processor."""
-RUNS: Final = 3
+RUNS: Final = 8
 LATE_SECONDS: Final = 0.1
 BURST_BYTES: Final = 150_000
 """A second may carry what its limit allows in 1.1 s, and a burst."""
@@ -175,7 +175,7 @@ def assert_limited(
     direction: Direction,
     limit_bits_per_sec: float,
 ) -> None:
-    """One TCP flow is never above the limit, and uses it in one of three runs: an emulated
+    """One TCP flow is never above the limit, and uses it in one of eight runs: an emulated
     processor that stands still takes from a run, a limiter that wastes takes from all of them."""
     used: list[float] = []
     for _ in range(RUNS):
