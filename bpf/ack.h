@@ -15,6 +15,8 @@
 /* A path is taken for this much longer than at the handshake at most: with the slack, less than an
  * ACK may wait. */
 #define MAX_PATH_EXTRA_NS 80000000ULL
+/* A path is not taken for longer while its handshake is as young as this. */
+#define PATH_KNOWN_NS NSEC_PER_SEC
 /* Some of its delays show in this time. */
 #define PATH_PERIOD_NS 500000000ULL
 /* Fewer segments in flight, and a lost one is found by a timeout only. */
@@ -199,7 +201,7 @@ static inline __attribute__((always_inline)) void lengthen_path(struct flow *flo
         return;
     late_ns = now_ns - flow->ack_due_ns;
     less_ns = late_ns / 32;
-    if (is_unused)
+    if (is_unused && now_ns > flow->joined_ns + PATH_KNOWN_NS)
         extra_ns += (late_ns < flow->run_ns ? late_ns : flow->run_ns) / 4;
     extra_ns = extra_ns > less_ns ? extra_ns - less_ns : 0;
     flow->path_extra_ns = extra_ns < MAX_PATH_EXTRA_NS ? extra_ns : MAX_PATH_EXTRA_NS;

@@ -21,7 +21,7 @@ class Sender:
     """A greedy one that nothing but the flow's window and ACKs hold back; a frame is a segment."""
 
     arithmetic: Arithmetic
-    flow: Flow = field(default_factory=Flow)
+    flow: Flow = field(default_factory=lambda: Flow(joined_ns=START_NS))
     now_ns: int = START_NS
     credit_is_unused: bool = True
     _arrivals: list[int] = field(default_factory=list)
@@ -87,6 +87,13 @@ def test_a_path_that_stands_still_now_and_then_is_used(
     sender = Sender(arithmetic)
     sender.run(3, path_ms=5, stall_ms=stall_ms)
     assert sender.run(5, path_ms=5, stall_ms=stall_ms) >= 0.97
+
+
+def test_a_flow_that_sets_in_keeps_to_the_path_of_its_handshake(arithmetic: Arithmetic) -> None:
+    """It is late because its sender starts slowly, and fifty larger windows would be too much."""
+    sender = Sender(arithmetic)
+    sender.run(0.9, path_ms=60)
+    assert sender.flow.path_extra_ns == 0
 
 
 def test_a_path_is_not_followed_for_ever(arithmetic: Arithmetic) -> None:
