@@ -170,7 +170,7 @@ def test_a_version_that_is_too_old_lists_again(reflecting, how):
     listed = reflecting.next()
 
     assert listed == PodsListed(())
-    assert reflecting.restarts[-1] == "expired"
+    assert "expired" in reflecting.restarts
     assert len(reflecting.server.lists()) == 2
 
 
