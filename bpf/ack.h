@@ -17,7 +17,7 @@
 #define MAX_PATH_EXTRA_NS 80000000ULL
 /* A path is not taken for longer while its handshake is as young as this. */
 #define PATH_KNOWN_NS NSEC_PER_SEC
-/* Some of its delays show in this time. */
+/* In which the shortest wait of a flow's ACKs is looked for: longer than stalls are apart. */
 #define PATH_PERIOD_NS 500000000ULL
 /* Fewer segments in flight, and a lost one is found by a timeout only. */
 #define MIN_RECEIVE_SEGMENTS 4
