@@ -19,6 +19,11 @@
 #define CLOCKLESS_SHIFT        17
 #define CLOCKLESS_MARGIN_BYTES 1514
 
+/* Packets up to this size (ACKs, SYNs, DNS) are not dropped for a bulk flow's debt, but for a
+ * flood of their own. */
+#define SMALL_PACKET_BYTES  300
+#define SMALL_RESERVE_BYTES 131072
+
 /* Credits the time since the last refill, up to the burst. CPUs' clocks may differ by a little:
  * a step back counts as no time. */
 static inline __attribute__((always_inline)) void

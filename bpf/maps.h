@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * Every map, with who writes and who reads it. Declarations only: bcc rewrites map accesses in
- * the main .c alone.
+ * Every map, with who writes and who reads it. Declarations only: accesses are in the
+ * .bpf.c files (see limiter.bpf.c).
  */
 #ifndef PODPACE_MAPS_H
 #define PODPACE_MAPS_H

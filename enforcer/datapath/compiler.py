@@ -6,6 +6,7 @@ Exits 0 with everything pinned, or 1 with the reason on standard error and nothi
 """
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -13,6 +14,22 @@ from pathlib import Path
 
 from enforcer.datapath import abi, headers, libbpf, shaper_abi
 from enforcer.datapath.pins import UNFINISHED_PREFIX
+
+_PART = re.compile(r'#include "(\w+\.bpf\.c)"')
+
+
+def joined(source: Path) -> str:
+    """The file with the .bpf.c files that it includes in their place.
+
+    bcc rewrites map accesses in the text that it is given, and in no file which that includes.
+    """
+    lines = [f'#line 1 "{source.name}"']
+    for number, line in enumerate(source.read_text().splitlines(), 1):
+        if part := _PART.fullmatch(line):
+            lines += [joined(source.with_name(part[1])), f'#line {number + 1} "{source.name}"']
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def load(source_dir: Path, *extra_flags: str) -> tuple[object, dict[str, int]]:
@@ -27,7 +44,7 @@ def load(source_dir: Path, *extra_flags: str) -> tuple[object, dict[str, int]]:
         from bcc import BPF, lib
 
         module = BPF(
-            src_file=str(source_dir.resolve() / "limiter.bpf.c"),
+            text=joined(source_dir / "limiter.bpf.c"),
             cflags=[f"-I{source_dir.resolve()}", *flags, *extra_flags],
         )
         fds: dict[str, int] = {}
@@ -55,7 +72,7 @@ def load_shaper(source_dir: Path) -> tuple[object, dict[str, int]]:
         from bcc import BPF, lib
 
         module = BPF(
-            src_file=str(source_dir.resolve() / "shaper.bpf.c"),
+            text=joined(source_dir / "shaper.bpf.c"),
             cflags=[f"-I{source_dir.resolve()}", *flags],
         )
         fds = {shaper_abi.PROGRAM: module.load_func(shaper_abi.PROGRAM, BPF.SCHED_CLS).fd}

@@ -153,7 +153,7 @@ def test_a_kernel_that_refuses_the_programs_is_reported(wired: Rig, tmp_path: Pa
     """What the verifier refuses becomes one line that names the kernel; nothing stays pinned."""
     source = tmp_path / "bpf"
     shutil.copytree(SOURCE_DIR, source)
-    path = source / "limiter.bpf.c"
+    path = source / "egress.bpf.c"
     begin = "    if (skb->ifindex == LOOPBACK_IFINDEX)\n"
     path.write_text(path.read_text().replace(begin, "    *(volatile int *)16 = 1;\n" + begin, 1))
 

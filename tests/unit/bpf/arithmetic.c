@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * bpf/bucket.h, bpf/controller.h and bpf/ack.h as ordinary functions; arithmetic.py calls them.
+ * bpf/bucket.h, controller.h, ack.h and path.h as ordinary functions; arithmetic.py calls them.
  */
 #include <stdint.h>
 

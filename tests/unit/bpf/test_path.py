@@ -1,4 +1,4 @@
-"""bpf/ack.h: a path that is longer than at the handshake, with a sender in simulated time."""
+"""bpf/path.h: a path that is longer than at the handshake, with a sender in simulated time."""
 
 import heapq
 from dataclasses import dataclass, field

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * podpace_egress counts what leaves, computes the share, drops (with congestion notice) only beyond
+ * the debt, and lets ACKs wait.
+ */
+#include "bucket.h"
+#include "controller.h"
+#include "packet.h"
+#include "window.h"
+
+#define DROP_WITH_CONGESTION_NOTICE 2 /* TCP keeps the segment and slows down */
+
+/* Below this every packet's flow is looked up, above it one in eight. */
+#define QUIET_EPOCH_BYTES 262144
+#define SAMPLED_PACKETS   8
+/* A departure time further away than this is a drop instead. */
+#define DEPARTURE_HORIZON_NS 200000000ULL
+
+/* Whether to look at the packet's flow. sock_ops sees the flows that it paces at every round trip;
+ * the others need to be found, but not by every packet of a busy epoch. */
+static inline __attribute__((always_inline)) int flow_matters(const struct direction_state *state,
+                                                              const struct packet *packet)
+{
+    if (!packet->payload_bytes)
+        return 0;
+    return !packet->is_tcp || state->epoch_bytes < QUIET_EPOCH_BYTES ||
+           !(state->passed_packets % SAMPLED_PACKETS);
+}
+
+/* A socket older than its limit, sending at another pace than its share: tell the daemon. */
+static inline __attribute__((always_inline)) void note_earlier_socket(struct flow *flow, u64 share)
+{
+    u64 known = flow->share_bytes_per_sec, *count;
+    int zero = 0;
+
+    if (known && share < known + known / 8 && share > known - known / 8)
+        return;
+    flow->share_bytes_per_sec = share;
+    count = earlier_sockets.lookup(&zero);
+    if (count)
+        __sync_fetch_and_add(count, 1);
+}
+
+int podpace_egress(struct __sk_buff *skb)
+{
+    struct limits *limits;
+    struct pod_state *state;
+    struct direction_state *out;
+    struct direction_limit *limit;
+    struct packet packet;
+    struct flow *flow;
+    u64 now_ns, wait_ns = 0;
+    int verdict = PASS, late = 0;
+
+    if (skb->ifindex == LOOPBACK_IFINDEX)
+        return PASS;
+    limits = limits_here();
+    state = state_here();
+    if (!limits || !state)
+        return PASS;
+    limit = &limits->egress;
+    if (!limit->rate_bytes_per_sec && !acks_pace(limits))
+        return PASS;
+    packet_read(skb, &packet);
+    if (is_exempt(skb, limits, packet.version, 1))
+        return PASS;
+    if (packet.is_tcp && !packet.payload_bytes && acks_pace(limits))
+        pace_ack(skb, &packet, limits, state);
+    if (!limit->rate_bytes_per_sec)
+        return PASS;
+    out = &state->egress;
+    now_ns = bucket_needs_no_clock(out, limit, packet.frame_bytes) ? 0 : bpf_ktime_get_ns();
+    flow = now_ns && flow_matters(out, &packet) ? flow_of(skb) : 0;
+    if (flow) {
+        flow->cgroup_id = limits->cgroup_id;
+        count_flow(out, &flow->window);
+    }
+
+    bpf_spin_lock(&state->lock);
+    if (now_ns)
+        bucket_refill(out, limit, now_ns);
+    if (packet.is_tcp && packet.payload_bytes) {
+        late = out->tokens_bytes < -(s64)limit->debt_bytes;
+    } else if (packet.frame_bytes <= SMALL_PACKET_BYTES) {
+        late = out->tokens_bytes < -(s64)(limit->debt_bytes + SMALL_RESERVE_BYTES);
+    } else if (out->tokens_bytes < 0) {
+        late = 1;
+        if (limits->flags & FLAG_EGRESS_FQ) {
+            wait_ns = (u64)-out->tokens_bytes * 1000000 / (limit->rate_bytes_per_sec / 1000 + 1);
+            late = wait_ns > DEPARTURE_HORIZON_NS;
+        }
+    }
+    if (late && limits->mode == MODE_ENFORCE) {
+        verdict = DROP_WITH_CONGESTION_NOTICE;
+    } else {
+        out->passed_bytes += packet.frame_bytes;
+        out->passed_packets++;
+    }
+    if (late) {
+        out->dropped_bytes += packet.frame_bytes;
+        out->dropped_packets++;
+        if (packet.is_tcp)
+            out->dropped_at_ns = now_ns;
+    } else {
+        out->tokens_bytes -= packet.frame_bytes;
+        out->epoch_bytes += packet.frame_bytes;
+    }
+    if (now_ns)
+        controller_tick(out, limit, state->rtt_ns, now_ns);
+    bpf_spin_unlock(&state->lock);
+
+    if (flow && packet.is_tcp && !flow->paced && limits->mode == MODE_ENFORCE)
+        note_earlier_socket(flow, out->share_bytes_per_sec);
+    if (wait_ns && verdict == PASS && limits->mode == MODE_ENFORCE)
+        skb->tstamp = now_ns + wait_ns;
+    return verdict;
+}

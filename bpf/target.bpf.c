@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * What all programs look up first: the records of the target and of the flow, the exempt networks.
+ * No limits record, or rate 0, means not limited: pass. Loopback is never counted.
+ */
+#include "limit.h"
+#include "maps.h"
+#include "packet.h"
+
+#define PASS 1
+
+#ifdef PODPACE_TEST_RUN
+/* BPF_PROG_TEST_RUN gives programs empty cgroup storage; the tables of tests/kernel put the
+ * records here instead. */
+BPF_ARRAY(test_limits, struct limits, 1);
+BPF_ARRAY(test_state, struct pod_state, 1);
+/* A test run's socket is no TCP socket. */
+BPF_ARRAY(test_flow, struct flow, 1);
+#endif
+
+/* Never 0, except to the verifier in a test run. */
+static inline __attribute__((always_inline)) struct limits *limits_here(void)
+{
+#ifdef PODPACE_TEST_RUN
+    int zero = 0;
+
+    return test_limits.lookup(&zero);
+#else
+    return (struct limits *)(long)target_limits.get_local_storage(0);
+#endif
+}
+
+static inline __attribute__((always_inline)) struct pod_state *state_here(void)
+{
+#ifdef PODPACE_TEST_RUN
+    int zero = 0;
+
+    return test_state.lookup(&zero);
+#else
+    return (struct pod_state *)(long)target_state.get_local_storage(0);
+#endif
+}
+
+static inline __attribute__((always_inline)) int
+is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int outgoing)
+{
+    struct exempt_key key = {};
+    u32 offset;
+
+    if (!(limits->flags & FLAG_EXEMPT_CIDRS))
+        return 0;
+    key.prefix_bits = 64 + 128;
+    key.cgroup_id_high = limits->cgroup_id >> 32;
+    key.cgroup_id_low = limits->cgroup_id;
+    if (version == 4) {
+        key.address[10] = 0xff;
+        key.address[11] = 0xff;
+        offset = outgoing ? 16 : 12;
+        if (bpf_skb_load_bytes(skb, PACKET_START + offset, key.address + 12, 4))
+            return 0;
+    } else if (version == 6) {
+        offset = outgoing ? 24 : 8;
+        if (bpf_skb_load_bytes(skb, PACKET_START + offset, key.address, 16))
+            return 0;
+    } else {
+        return 0;
+    }
+    return exempt_cidrs.lookup(&key) != 0;
+}
+
+/* The flow's record, if this packet carries data: ACKs make no flow active. */
+static inline __attribute__((always_inline)) struct flow *flow_of(struct __sk_buff *skb)
+{
+#ifdef PODPACE_TEST_RUN
+    int zero = 0;
+
+    return test_flow.lookup(&zero);
+#else
+    struct bpf_sock *sk = skb->sk;
+
+    if (!sk)
+        return 0;
+    sk = bpf_sk_fullsock(sk);
+    if (!sk)
+        return 0;
+    return flows.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+#endif
+}
