@@ -69,16 +69,19 @@ int podpace_egress(struct __sk_buff *skb)
     if (!limit->rate_bytes_per_sec)
         return PASS;
     out = &state->egress;
-    now_ns = bucket_needs_no_clock(out, limit, packet.frame_bytes) ? 0 : bpf_ktime_get_ns();
-    flow = now_ns && flow_matters(out, &packet) ? flow_of(skb) : 0;
+    if (bucket_is_far(out, limit, packet.frame_bytes)) {
+        bucket_take_far(out, packet.frame_bytes);
+        return PASS;
+    }
+    now_ns = bpf_ktime_get_ns();
+    flow = flow_matters(out, &packet) ? flow_of(skb) : 0;
     if (flow) {
         flow->cgroup_id = limits->cgroup_id;
         count_flow(out, &flow->window);
     }
 
     bpf_spin_lock(&state->lock);
-    if (now_ns)
-        bucket_refill(out, limit, now_ns);
+    bucket_refill(out, limit, now_ns);
     if (packet.is_tcp && packet.payload_bytes) {
         late = out->tokens_bytes < -(s64)limit->debt_bytes;
     } else if (packet.frame_bytes <= SMALL_PACKET_BYTES) {
@@ -93,8 +96,7 @@ int podpace_egress(struct __sk_buff *skb)
     if (late && limits->mode == MODE_ENFORCE) {
         verdict = DROP_WITH_CONGESTION_NOTICE;
     } else {
-        out->passed_bytes += packet.frame_bytes;
-        out->passed_packets++;
+        count_passed(out, packet.frame_bytes);
     }
     if (late) {
         out->dropped_bytes += packet.frame_bytes;
@@ -105,8 +107,7 @@ int podpace_egress(struct __sk_buff *skb)
         out->tokens_bytes -= packet.frame_bytes;
         out->epoch_bytes += packet.frame_bytes;
     }
-    if (now_ns)
-        controller_tick(out, limit, state->rtt_ns, now_ns);
+    controller_tick(out, limit, state->rtt_ns, now_ns);
     bpf_spin_unlock(&state->lock);
 
     if (flow && packet.is_tcp && !flow->paced && limits->mode == MODE_ENFORCE)

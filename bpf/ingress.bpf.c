@@ -53,8 +53,12 @@ int podpace_ingress(struct __sk_buff *skb)
     if (is_exempt(skb, limits, packet.version, 0))
         return PASS;
     in = &state->ingress;
-    now_ns = bucket_needs_no_clock(in, limit, packet.frame_bytes) ? 0 : bpf_ktime_get_ns();
-    paced = now_ns && acks_pace(limits);
+    if (bucket_is_far(in, limit, packet.frame_bytes)) {
+        bucket_take_far(in, packet.frame_bytes);
+        return PASS;
+    }
+    now_ns = bpf_ktime_get_ns();
+    paced = acks_pace(limits);
     if (paced && must_answer(skb, &packet, state, now_ns)) {
         answer = bpf_skb_ecn_set_ce(skb) != 1;
         if (!answer)
@@ -62,8 +66,7 @@ int podpace_ingress(struct __sk_buff *skb)
     }
 
     bpf_spin_lock(&state->lock);
-    if (now_ns)
-        bucket_refill(in, limit, now_ns);
+    bucket_refill(in, limit, now_ns);
     debt_bytes = limit->debt_bytes;
     if (packet.frame_bytes <= SMALL_PACKET_BYTES)
         debt_bytes += SMALL_RESERVE_BYTES;
@@ -78,8 +81,7 @@ int podpace_ingress(struct __sk_buff *skb)
     if (late && limits->mode == MODE_ENFORCE) {
         verdict = DROP;
     } else {
-        in->passed_bytes += packet.frame_bytes;
-        in->passed_packets++;
+        count_passed(in, packet.frame_bytes);
     }
     if (late) {
         in->dropped_bytes += packet.frame_bytes;
@@ -93,8 +95,7 @@ int podpace_ingress(struct __sk_buff *skb)
             in->epoch_unpaced_bytes += packet.frame_bytes;
     }
     epoch = in->epoch;
-    if (now_ns)
-        controller_tick(in, limit, paced ? state->ack_lag_ns : 0, now_ns);
+    controller_tick(in, limit, paced ? state->ack_lag_ns : 0, now_ns);
     if (paced && in->epoch != epoch) {
         learn_flows(in, limit, state->waiting_flows);
         state->waited_flows = state->waiting_flows;

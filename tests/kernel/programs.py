@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -116,8 +117,12 @@ class Programs:
         segments: int = 0,
         ifindex: int | None = None,
         repeat: int = 1,
+        at_once: int = 1,
     ) -> Outcome:
-        """Write both records, hand the program a packet, and read the state after."""
+        """Write both records, hand the program a packet, and read the state after.
+
+        ``at_once`` threads do so side by side; what is told of the packet is the last one's.
+        """
         record = abi.encode_limits(CGROUP_ID, limits, egress_fq=egress_fq, ingress_ack=ingress_ack)
         libbpf.map_update(self._limits_fd, _FIRST, record)
         libbpf.map_update(self._state_fd, _FIRST, abi.encode_state(state))
@@ -127,6 +132,29 @@ class Programs:
         context = bytearray(_CONTEXT_BYTES)
         context[: _IFINDEX.size] = _IFINDEX.pack(self._ifindex if ifindex is None else ifindex)
         context[_SEGMENTS.size - 4 : _SEGMENTS.size] = segments.to_bytes(4, "little")
+        run = functools.partial(
+            self._run_once, self.fds[f"podpace_{direction.value}"], frame, bytes(context)
+        )
+        with ThreadPoolExecutor(at_once) as threads:
+            *_, (verdict, packet_after, context_after) = threads.map(run, [repeat] * at_once)
+        value = libbpf.map_lookup(self._state_fd, _FIRST, abi.STATE_BYTES)
+        flow_after = libbpf.map_lookup(self._flow_fd, _FIRST, abi.FLOW_BYTES)
+        assert value is not None
+        assert flow_after is not None
+        return Outcome(
+            verdict,
+            packet_after,
+            _TSTAMP.unpack_from(context_after)[0],
+            state,
+            abi.decode_state(value),
+            _PRIORITY.unpack_from(context_after)[0],
+            abi.decode_flow(flow_after),
+        )
+
+    def _run_once(
+        self, program_fd: int, frame: bytes, context: bytes, repeat: int
+    ) -> tuple[int, bytes, bytes]:
+        """Verdict, packet and context of the last of ``repeat`` runs."""
         out = ctypes.create_string_buffer(len(frame))
         context_out = ctypes.create_string_buffer(_CONTEXT_BYTES)
         options = _Options(
@@ -135,27 +163,15 @@ class Programs:
             data_out=ctypes.addressof(out),
             data_size_in=len(frame),
             data_size_out=len(frame),
-            ctx_in=bytes(context),
+            ctx_in=context,
             ctx_out=ctypes.addressof(context_out),
             ctx_size_in=_CONTEXT_BYTES,
             ctx_size_out=_CONTEXT_BYTES,
             repeat=repeat,
         )
-        if self._run(self.fds[f"podpace_{direction.value}"], ctypes.byref(options)) < 0:
+        if self._run(program_fd, ctypes.byref(options)) < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "test run")
-        value = libbpf.map_lookup(self._state_fd, _FIRST, abi.STATE_BYTES)
-        flow_after = libbpf.map_lookup(self._flow_fd, _FIRST, abi.FLOW_BYTES)
-        assert value is not None
-        assert flow_after is not None
-        return Outcome(
-            options.retval,
-            out.raw[ETHERNET_BYTES:],
-            _TSTAMP.unpack_from(context_out)[0],
-            state,
-            abi.decode_state(value),
-            _PRIORITY.unpack_from(context_out)[0],
-            abi.decode_flow(flow_after),
-        )
+        return options.retval, out.raw[ETHERNET_BYTES:], context_out.raw
 
     def set_exempt(self, *entries: tuple[int, str]) -> None:
         """Make these (cgroup id, CIDR) the only ones."""

@@ -222,6 +222,28 @@ def test_only_limits_in_reach_read_the_clock(
     assert changes["passed_packets"] == 1
 
 
+@pytest.mark.parametrize("direction", list(Direction))
+def test_processors_side_by_side_count_every_packet(
+    programs: Programs, direction: Direction
+) -> None:
+    """Far below a limit packets take no lock, near it they do: none goes uncounted."""
+    state = with_fields(
+        blank_state(),
+        direction,
+        tokens_bytes=UNREACHED.burst_bytes,
+        refilled_at_ns=time.monotonic_ns(),
+        epoch_started_at_ns=time.monotonic_ns(),
+        epoch_length_ns=abi.NSEC_PER_SEC,
+        epoch_rate_bytes_per_sec=UNREACHED.rate_bytes_per_sec,
+    )
+    limits = Limits(UNREACHED, UNREACHED)
+    packets = 300_000
+    outcome = programs.run(direction, ipv4(tcp(1), TCP), limits, state, repeat=packets, at_once=2)
+    changes = outcome.changed(direction)
+    assert changes["passed_packets"] == 2 * packets
+    assert changes["passed_bytes"] == 2 * packets * (IPV4_TCP_BYTES + 1)
+
+
 def test_a_socket_is_one_flow_however_much_it_sends(programs: Programs) -> None:
     """A thousand packets of one socket in one window count one flow, and each its bytes."""
     state = still_state(EGRESS, LIMIT.burst_bytes)

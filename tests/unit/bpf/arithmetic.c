@@ -41,10 +41,10 @@ void refill(struct direction_state *state, const struct direction_limit *limit, 
     bucket_refill(state, limit, now_ns);
 }
 
-int needs_no_clock(const struct direction_state *state, const struct direction_limit *limit,
-                   u32 frame_bytes)
+int is_far(const struct direction_state *state, const struct direction_limit *limit,
+           u32 frame_bytes)
 {
-    return bucket_needs_no_clock(state, limit, frame_bytes);
+    return bucket_is_far(state, limit, frame_bytes);
 }
 
 u64 wanted(const struct direction_limit *limit, s64 tokens_bytes, u64 epoch_ns)

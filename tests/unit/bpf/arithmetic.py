@@ -75,9 +75,7 @@ class Arithmetic:
         u64 = ctypes.c_uint64
         limit, state = ctypes.POINTER(DirectionLimit), ctypes.POINTER(DirectionState)
         self.refill = _function(c.refill, None, state, limit, u64)
-        self.needs_no_clock = _function(
-            c.needs_no_clock, ctypes.c_int, state, limit, ctypes.c_uint32
-        )
+        self.is_far = _function(c.is_far, ctypes.c_int, state, limit, ctypes.c_uint32)
         self.tick = _function(c.tick, None, state, limit, u64, u64)
         self.wanted = _function(c.wanted, u64, limit, ctypes.c_int64, u64)
         self.share = _function(c.share, u64, u64, u64)

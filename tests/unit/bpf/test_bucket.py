@@ -153,7 +153,7 @@ def test_a_flood_does_not_keep_the_bucket_empty(
 
 
 FAST = limit_of(10**12)
-CLOCKLESS_BYTES = (FAST.rate_bytes_per_sec >> 17) - 1514
+FAR_BYTES = (FAST.rate_bytes_per_sec >> 17) - 1514
 
 
 def at_rest(limit: DirectionLimit, room_bytes: int) -> DirectionState:
@@ -165,35 +165,35 @@ def at_rest(limit: DirectionLimit, room_bytes: int) -> DirectionState:
 
 
 @pytest.mark.parametrize(
-    ("room_bytes", "frame_bytes", "clockless"),
+    ("room_bytes", "frame_bytes", "far"),
     [
         (0, 65536, True),
-        (CLOCKLESS_BYTES - 1515, 1514, True),
-        (CLOCKLESS_BYTES - 1514, 1514, False),
+        (FAR_BYTES - 1515, 1514, True),
+        (FAR_BYTES - 1514, 1514, False),
         (FAST.burst_bytes, 60, False),
         (FAST.burst_bytes + 10**9, 60, False),
         (-1, 60, False),
     ],
 )
-def test_packets_far_below_the_limit_need_no_clock(
-    arithmetic: Arithmetic, room_bytes: int, frame_bytes: int, *, clockless: bool
+def test_packets_far_below_the_limit_take_no_lock(
+    arithmetic: Arithmetic, room_bytes: int, frame_bytes: int, *, far: bool
 ) -> None:
     """Up to 7.6 us of the rate below full, packets pass untimed; beyond, in debt and when a burst
     was lowered the time counts.
     """
     state = at_rest(FAST, room_bytes)
-    assert arithmetic.needs_no_clock(state, FAST, frame_bytes) == clockless
+    assert arithmetic.is_far(state, FAST, frame_bytes) == far
 
 
 def test_a_changed_limit_is_noticed_in_a_full_bucket(arithmetic: Arithmetic) -> None:
     """The first packet after a change reads the clock, so that the change is followed at once."""
     state = at_rest(FAST, 0)
     state.epoch_rate_bytes_per_sec -= 1
-    assert not arithmetic.needs_no_clock(state, FAST, 60)
+    assert not arithmetic.is_far(state, FAST, 60)
 
 
 @pytest.mark.parametrize("bits", [MBIT, 100 * MBIT, 1000 * MBIT])
 def test_every_packet_of_a_usual_limit_is_timed(arithmetic: Arithmetic, bits: int) -> None:
     """Up to 1 Gbit/s even a full bucket lets no packet pass untimed."""
     limit = limit_of(bits)
-    assert not arithmetic.needs_no_clock(at_rest(limit, 0), limit, 54)
+    assert not arithmetic.is_far(at_rest(limit, 0), limit, 54)
