@@ -48,7 +48,7 @@ def condition(status: str, reason: str) -> dict[str, str]:
     return {"type": kind, "status": status, "reason": reason, "message": f"it is {reason}"}
 
 
-def run(cluster: FakeApi) -> tuple[bool, list[str]]:
+def run(cluster: FakeApi, timeout_seconds: float = 5) -> tuple[bool, list[str]]:
     """The result and what was said; the clock moves by itself."""
     said: list[str] = []
     moments = iter(range(1000))
@@ -57,7 +57,7 @@ def run(cluster: FakeApi) -> tuple[bool, list[str]]:
         "default",
         "podpace-system",
         ProbeImage("image"),
-        5,
+        timeout_seconds,
         said.append,
         lambda _: None,
         lambda: float(next(moments)),
@@ -85,6 +85,18 @@ def test_a_webhook_that_is_slow_to_answer_once_is_asked_again() -> None:
     passed, said = run(cluster)
 
     assert passed, said
+
+
+def test_a_webhook_that_does_not_answer_for_long_has_failed() -> None:
+    """However long a pod may take, labels are waited for 15 seconds, at a look a second."""
+    cluster = Cluster(LABELS, condition("True", "Enforced"))
+    cluster.slow_answers = 100
+
+    passed, said = run(cluster, timeout_seconds=300)
+
+    assert not passed
+    assert "got no labels" in said[0]
+    assert cluster.slow_answers >= 100 - 17
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [

@@ -1,5 +1,6 @@
 """The daemon where the kernel has ``fq``: older connections, and what it gives back."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -127,3 +128,14 @@ def test_queues_taken_away_inside_come_back(wired: tuple[Rig, Podpace]) -> None:
             assert time.monotonic() < end, limiter.show(r)["ingress"]
             time.sleep(0.2)
         assert limiter.show(r)["ingress"]["enforcement"] == "paced"
+
+
+def test_acks_that_wait_share_timers(wired: tuple[Rig, Podpace]) -> None:
+    """One for each would cost more than the ACKs do; only the queue that holds them is coarser."""
+    r, limiter = wired
+    with limiter.applied(r, INGRESS, LIMIT):
+        found = json.loads(r.pod.run("tc", "-j", "qdisc", "show", "dev", "eth0"))
+    slack = {
+        each["parent"]: each["options"]["timer_slack"] for each in found if each["kind"] == "fq"
+    }
+    assert slack == {"7bd1:1": 10_000, "7bd1:2": 1_000_000}
