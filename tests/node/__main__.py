@@ -40,7 +40,7 @@ def main() -> None:
         inside = f"nsenter --net=/proc/{os.getpid()}/ns/net"
         print(f"{inside} {kubectl} --kubeconfig={config} get nodes,pods -A -o wide", flush=True)
         for name, machine in cluster.machines.items():
-            shell = f"{inside} socat -t 3600 - TCP:{machine.place.address}:9000"
+            shell = f"{inside} {sys.executable} -m tests.node.shell {machine.place.address}"
             print(f"echo 'ip -brief address' | {shell}  # a script on {name}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

@@ -2,19 +2,16 @@
 
 import contextlib
 import os
-import socket
 import subprocess
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tests.cluster.plane import DIES_WITH_US
 from tests.node.network import HOST, PLACES, Place
 from tests.node.rootfs import RootFilesystem
+from tests.node.shell import Done, run_script
 
 _MEMORY_MIB: Final = 1536
-_SCRIPT_PORT: Final = 9000
 # A busy computer delivers timer interrupts too late for the kernel's check of them.
 _KERNEL_OPTIONS: Final = "console=ttyS0 loglevel=4 panic=-1 mitigations=off no_timer_check"
 
@@ -72,22 +69,12 @@ class Machine:
             self._process.kill()
             self._process.wait()
 
-    def run(self, script: str, seconds: float = 60.0) -> "Done":
+    def run(self, script: str, seconds: float = 60.0) -> Done:
         """Run a bash script on it, outside every pod.
 
         Raises OSError when the machine does not answer in time.
         """
-        address = (self.place.address, _SCRIPT_PORT)
-        with socket.create_connection(address, timeout=seconds) as connection:
-            connection.sendall(script.encode())
-            connection.shutdown(socket.SHUT_WR)
-            answer = b""
-            until = time.monotonic() + seconds
-            while received := connection.recv(65536):
-                answer += received
-                connection.settimeout(max(0.1, until - time.monotonic()))
-        output, _, code = answer.decode(errors="replace").rstrip("\n").rpartition("\n")
-        return Done(int(code or 255), output)
+        return run_script(self.place.address, script, seconds)
 
     def ok(self, script: str, seconds: float = 60.0) -> str:
         """Run a script that must work; its output without the last line break."""
@@ -126,12 +113,3 @@ def _processor() -> tuple[str, ...]:
     if offered and Path("/dev/kvm").exists():
         return ("-accel", "kvm", "-cpu", "host")
     return ("-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off")
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A finished script."""
-
-    code: int
-    output: str
-    """Both streams."""
