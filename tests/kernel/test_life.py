@@ -174,6 +174,7 @@ def test_five_hundred_targets_fit_a_small_daemon(node: Node) -> None:
             group.rmdir()
 
 
+@pytest.mark.slow_emulated  # compiles two programs and starts two daemons
 def test_a_neighbours_program_stays(node: Node, tmp_path: Path) -> None:
     """Attach, change, upgrade, detach and cleanup leave other people's programs where they were."""
     with neighbour(node.rig.cgroup) as foreign:
