@@ -49,9 +49,9 @@ bucket_refill(struct direction_state *state, const struct direction_limit *limit
 }
 
 /* Whether the packet leaves the bucket full but for 7.6 us of the rate: then neither credit nor the
- * share needs the time. Clock and lock are two thirds of what a program costs beyond finding its
- * records. So it is for packets far below a high limit; at 1 Gbit/s no packet qualifies. Read
- * without the lock: a packet more or less does not matter. */
+ * share needs the time, and the lock is half of what a program costs beyond finding its records. So
+ * it is for packets far below a high limit; at 1 Gbit/s no packet qualifies. Read without the lock:
+ * a packet more or less does not matter. */
 static inline __attribute__((always_inline)) int bucket_is_far(const struct direction_state *state,
                                                                const struct direction_limit *limit,
                                                                u32 frame_bytes)
@@ -62,6 +62,25 @@ static inline __attribute__((always_inline)) int bucket_is_far(const struct dire
     /* A limit that was changed is followed at once. */
     return room_bytes >= 0 && state->epoch_rate_bytes_per_sec == limit->rate_bytes_per_sec &&
            (u64)room_bytes + frame_bytes + FAR_MARGIN_BYTES < slack_bytes;
+}
+
+/* Under the lock: a packet within the bound. */
+static inline __attribute__((always_inline)) void bucket_take(struct direction_state *state,
+                                                              u32 frame_bytes)
+{
+    state->tokens_bytes -= frame_bytes;
+    state->epoch_bytes += frame_bytes;
+}
+
+/* Under the lock: a packet beyond it, which is dropped, or would be if this were not observed only.
+ */
+static inline __attribute__((always_inline)) void
+bucket_refuse(struct direction_state *state, u32 frame_bytes, int is_tcp, u64 now_ns)
+{
+    state->dropped_bytes += frame_bytes;
+    state->dropped_packets++;
+    if (is_tcp)
+        state->dropped_at_ns = now_ns;
 }
 
 /* Counts a packet. Some packets hold the lock and others do not: hence atomically. */

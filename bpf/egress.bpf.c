@@ -93,20 +93,14 @@ int podpace_egress(struct __sk_buff *skb)
             late = wait_ns > DEPARTURE_HORIZON_NS;
         }
     }
-    if (late && limits->mode == MODE_ENFORCE) {
+    if (late && limits->mode == MODE_ENFORCE)
         verdict = DROP_WITH_CONGESTION_NOTICE;
-    } else {
+    else
         count_passed(out, packet.frame_bytes);
-    }
-    if (late) {
-        out->dropped_bytes += packet.frame_bytes;
-        out->dropped_packets++;
-        if (packet.is_tcp)
-            out->dropped_at_ns = now_ns;
-    } else {
-        out->tokens_bytes -= packet.frame_bytes;
-        out->epoch_bytes += packet.frame_bytes;
-    }
+    if (late)
+        bucket_refuse(out, packet.frame_bytes, packet.is_tcp, now_ns);
+    else
+        bucket_take(out, packet.frame_bytes);
     controller_tick(out, limit, state->rtt_ns, now_ns);
     bpf_spin_unlock(&state->lock);
 

@@ -78,22 +78,16 @@ int podpace_ingress(struct __sk_buff *skb)
         in->tokens_bytes < (paced ? -(s64)(limit->debt_bytes / 2) : (s64)(limit->burst_bytes / 2));
     if (paced && !late)
         late = answer || exceeds_second(state, limit, packet.frame_bytes, now_ns);
-    if (late && limits->mode == MODE_ENFORCE) {
+    if (late && limits->mode == MODE_ENFORCE)
         verdict = DROP;
-    } else {
+    else
         count_passed(in, packet.frame_bytes);
-    }
-    if (late) {
-        in->dropped_bytes += packet.frame_bytes;
-        in->dropped_packets++;
-        if (packet.is_tcp)
-            in->dropped_at_ns = now_ns;
-    } else {
-        in->tokens_bytes -= packet.frame_bytes;
-        in->epoch_bytes += packet.frame_bytes;
-        if (paced && !packet.is_tcp)
-            in->epoch_unpaced_bytes += packet.frame_bytes;
-    }
+    if (late)
+        bucket_refuse(in, packet.frame_bytes, packet.is_tcp, now_ns);
+    else
+        bucket_take(in, packet.frame_bytes);
+    if (!late && paced && !packet.is_tcp)
+        in->epoch_unpaced_bytes += packet.frame_bytes;
     epoch = in->epoch;
     controller_tick(in, limit, paced ? state->ack_lag_ns : 0, now_ns);
     if (paced && in->epoch != epoch) {
