@@ -64,31 +64,35 @@ static inline __attribute__((always_inline)) int bucket_is_far(const struct dire
            (u64)room_bytes + frame_bytes + FAR_MARGIN_BYTES < slack_bytes;
 }
 
-/* Under the lock: a packet within the bound. */
-static inline __attribute__((always_inline)) void bucket_take(struct direction_state *state,
-                                                              u32 frame_bytes)
-{
-    state->tokens_bytes -= frame_bytes;
-    state->epoch_bytes += frame_bytes;
-}
-
-/* Under the lock: a packet beyond it, which is dropped, or would be if this were not observed only.
- */
-static inline __attribute__((always_inline)) void
-bucket_refuse(struct direction_state *state, u32 frame_bytes, int is_tcp, u64 now_ns)
-{
-    state->dropped_bytes += frame_bytes;
-    state->dropped_packets++;
-    if (is_tcp)
-        state->dropped_at_ns = now_ns;
-}
-
 /* Counts a packet. Some packets hold the lock and others do not: hence atomically. */
 static inline __attribute__((always_inline)) void count_passed(struct direction_state *state,
                                                                u32 frame_bytes)
 {
     __sync_fetch_and_add(&state->passed_bytes, frame_bytes);
     __sync_fetch_and_add(&state->passed_packets, 1);
+}
+
+/* Under the lock: charges a packet, or refuses one that is late. Whether it is to be dropped; who
+ * only observes drops nothing. */
+static inline __attribute__((always_inline)) int bucket_settle(struct direction_state *state,
+                                                               u32 frame_bytes, int is_tcp,
+                                                               int is_late, int is_enforced,
+                                                               u64 now_ns)
+{
+    int is_dropped = is_late && is_enforced;
+
+    if (!is_dropped)
+        count_passed(state, frame_bytes);
+    if (is_late) {
+        state->dropped_bytes += frame_bytes;
+        state->dropped_packets++;
+        if (is_tcp)
+            state->dropped_at_ns = now_ns;
+    } else {
+        state->tokens_bytes -= frame_bytes;
+        state->epoch_bytes += frame_bytes;
+    }
+    return is_dropped;
 }
 
 /* All that there is to do for a packet far below the limit, without the lock. Who holds it

@@ -93,14 +93,9 @@ int podpace_egress(struct __sk_buff *skb)
             late = wait_ns > DEPARTURE_HORIZON_NS;
         }
     }
-    if (late && limits->mode == MODE_ENFORCE)
+    if (bucket_settle(out, packet.frame_bytes, packet.is_tcp, late, limits->mode == MODE_ENFORCE,
+                      now_ns))
         verdict = DROP_WITH_CONGESTION_NOTICE;
-    else
-        count_passed(out, packet.frame_bytes);
-    if (late)
-        bucket_refuse(out, packet.frame_bytes, packet.is_tcp, now_ns);
-    else
-        bucket_take(out, packet.frame_bytes);
     controller_tick(out, limit, state->rtt_ns, now_ns);
     bpf_spin_unlock(&state->lock);
 

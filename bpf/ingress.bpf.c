@@ -78,14 +78,9 @@ int podpace_ingress(struct __sk_buff *skb)
         in->tokens_bytes < (paced ? -(s64)(limit->debt_bytes / 2) : (s64)(limit->burst_bytes / 2));
     if (paced && !late)
         late = answer || exceeds_second(state, limit, packet.frame_bytes, now_ns);
-    if (late && limits->mode == MODE_ENFORCE)
+    if (bucket_settle(in, packet.frame_bytes, packet.is_tcp, late, limits->mode == MODE_ENFORCE,
+                      now_ns))
         verdict = DROP;
-    else
-        count_passed(in, packet.frame_bytes);
-    if (late)
-        bucket_refuse(in, packet.frame_bytes, packet.is_tcp, now_ns);
-    else
-        bucket_take(in, packet.frame_bytes);
     if (!late && paced && !packet.is_tcp)
         in->epoch_unpaced_bytes += packet.frame_bytes;
     epoch = in->epoch;

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import struct
+import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +122,8 @@ class Programs:
     ) -> Outcome:
         """Write both records, hand the program a packet, and read the state after.
 
-        ``at_once`` threads do so side by side; what is told of the packet is the last one's.
+        ``at_once`` threads do so side by side, on a processor each as far as there are; what is
+        told of the packet is the last one's.
         """
         record = abi.encode_limits(CGROUP_ID, limits, egress_fq=egress_fq, ingress_ack=ingress_ack)
         libbpf.map_update(self._limits_fd, _FIRST, record)
@@ -135,8 +137,18 @@ class Programs:
         run = functools.partial(
             self._run_once, self.fds[f"podpace_{direction.value}"], frame, bytes(context)
         )
+        processors = sorted(os.sched_getaffinity(0))
+        places = [{processors[number % len(processors)]} for number in range(at_once)]
+        start = threading.Barrier(at_once)
+
+        def run_at(place: set[int]) -> tuple[int, bytes, bytes]:
+            if at_once > 1:
+                os.sched_setaffinity(0, place)
+            start.wait()
+            return run(repeat)
+
         with ThreadPoolExecutor(at_once) as threads:
-            *_, (verdict, packet_after, context_after) = threads.map(run, [repeat] * at_once)
+            *_, (verdict, packet_after, context_after) = threads.map(run_at, places)
         value = libbpf.map_lookup(self._state_fd, _FIRST, abi.STATE_BYTES)
         flow_after = libbpf.map_lookup(self._flow_fd, _FIRST, abi.FLOW_BYTES)
         assert value is not None
