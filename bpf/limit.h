@@ -124,7 +124,7 @@ struct flow {
     u32 acked_window;
     u32 is_known;             /* the three are of this connection */
     u32 outgrown;             /* its next data packet is marked or dropped */
-    u32 window_epoch;         /* when its receive window was last bounded */
+    u32 window_looked;        /* when its receive window was last bounded, in 2^23 ns */
     u32 window_bytes;         /* ... to this; 0: never */
     u32 app_window_bytes;     /* what the application had asked for itself; 0: nothing known */
     u32 receive_buffer_bytes; /* the socket's, then */

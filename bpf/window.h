@@ -17,6 +17,9 @@
 #define FIRST_WINDOW_SEGMENTS 44
 #define FIRST_SEGMENT_BYTES   1460
 #define FIRST_WINDOW_FLOWS    8
+/* The bound is looked at so often, 2^23 ns, even where it is to stay: the kernel raises it whenever
+ * it grows the socket's buffer, and what has been told once cannot be taken back. */
+#define LOOK_SHIFT 23
 /* Traffic after which a socket is judged a sender or a receiver. */
 #define JUDGED_BYTES 65536
 
@@ -43,20 +46,20 @@ first_window_segments(const struct limits *limits, const struct pod_state *state
     return segments < FIRST_WINDOW_SEGMENTS ? segments : 0;
 }
 
-/* Bounds the socket's receive window; `wanted_bytes` NO_WINDOW_CLAMP gives it back. The kernel
- * raises the bound whenever it grows the socket's buffer: hence once in every epoch, too. */
-static inline __attribute__((always_inline)) void
-bound_window(struct bpf_sock_ops *ops, struct flow *flow, u32 wanted_bytes, u32 epoch)
+/* Bounds the socket's receive window; `wanted_bytes` NO_WINDOW_CLAMP gives it back. */
+static inline __attribute__((always_inline)) void bound_window(struct bpf_sock_ops *ops,
+                                                               struct flow *flow, u32 wanted_bytes)
 {
+    u32 now = bpf_ktime_get_ns() >> LOOK_SHIFT;
     u32 has_bytes = flow->window_bytes, step = has_bytes / 8, set_bytes = 0, buffer_bytes = 0;
     int kernels_own;
 
     if (flow->app_window_bytes && flow->app_window_bytes < wanted_bytes)
         wanted_bytes = flow->app_window_bytes;
-    if (flow->window_epoch == epoch && wanted_bytes <= has_bytes + step &&
+    if (flow->window_looked == now && wanted_bytes <= has_bytes + step &&
         wanted_bytes + step >= has_bytes)
         return;
-    flow->window_epoch = epoch;
+    flow->window_looked = now;
     flow->window_received = ops->bytes_received;
     if (!bpf_getsockopt(ops, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &set_bytes,
                         sizeof(set_bytes)) &&
@@ -105,7 +108,6 @@ static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *o
 {
     u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448, callbacks = 0, own = 0, flags;
     int established = ops->op != BPF_SOCK_OPS_RTT_CB && ops->op != BPF_SOCK_OPS_HDR_OPT_LEN_CB;
-    u32 epoch = state->ingress.epoch;
     u64 share, window;
 
     if (acks_pace(limits) && !free) {
@@ -126,10 +128,10 @@ static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *o
                 sets_in(flow, ops->bytes_received, bpf_ktime_get_ns()))
                 window = flow->window_bytes;
         }
-        bound_window(ops, flow, window, epoch);
+        bound_window(ops, flow, window);
         callbacks = ops->op != BPF_SOCK_OPS_RTT_CB || !mostly_sends(ops, flow);
     } else if (flow->window_bytes) {
-        bound_window(ops, flow, NO_WINDOW_CLAMP, epoch);
+        bound_window(ops, flow, NO_WINDOW_CLAMP);
         flow->window_bytes = 0;
     }
     if (callbacks == flow->window_callbacks)

@@ -281,7 +281,7 @@ class Flow:
     acked_window: int = 0
     is_known: int = 0
     outgrown: int = 0
-    window_epoch: int = 0
+    window_looked: int = 0
     window_bytes: int = 0
     app_window_bytes: int = 0
     receive_buffer_bytes: int = 0
