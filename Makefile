@@ -78,7 +78,7 @@ bench: setup ## Side by side with the CNI bandwidth plugin; CELLS=… runs chose
 	@$(PYTHON) -m bench $(if $(CELLS),--cells '$(CELLS)') $(ARGS)
 
 bench-vm: setup ## The same for incoming traffic on Debian's kernel in QEMU; KERNEL=, CELLS= (root)
-	@$(PYTHON) -m tests.vm $(or $(KERNEL),6.1) --share bench --timeout-seconds 36000 -- \
+	@$(PYTHON) -m tests.vm $(or $(KERNEL),6.1) --counted --share bench --timeout-seconds 36000 -- \
 	  python -m bench --vm $(if $(CELLS),--cells '$(CELLS)') $(ARGS)
 	@$(PYTHON) -m bench --render
 

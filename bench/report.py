@@ -79,9 +79,9 @@ def render(results: Results, plots: Sequence[Path], vm: Results | None = None) -
 _VM_INTRODUCTION = """\
 ## In a virtual machine
 
-By `make bench-vm`: Debian's kernel, which has fq and netem, on an emulated processor. Rates are
-within its reach, but everything takes longer than on a real one: compare with the idle ping below,
-and one limiter with another. Senders know nothing of Podpace. The path's delay is netem's, behind
+By `make bench-vm`: Debian's kernel, which has fq and netem, on one emulated processor whose clock
+counts instructions, a nanosecond each: nothing but what it has to do makes it late, and its figures
+come out again on any machine. Senders know nothing of Podpace. The path's delay is netem's, behind
 the sender's interface.
 """
 

@@ -34,17 +34,29 @@ def test_an_initial_file_system_is_one_that_cpio_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kernel", "full", "marks"),
     [
-        ("6.1", False, "not native and not long and not slow_emulated"),
-        ("newest", True, "not native"),
+        ("6.1", False, "not native and not counted and not long and not slow_emulated"),
+        ("newest", True, "not native and not counted"),
         ("host", False, "not long and not slow_emulated"),
         ("host", True, "long or not long"),
     ],
 )
 def test_only_a_real_processor_runs_native_tests(kernel: str, full: bool, marks: str) -> None:
     """And only a full run what takes long."""
-    command = layer.command(kernel, "installed", full=full)
+    command = layer.command(kernel, "installed", full=full, counted=False)
 
     assert command[command.index("-m", command.index("pytest")) + 1] == marks
+
+
+def test_what_measures_pacing_runs_where_time_is_counted() -> None:
+    """Each test in one of the two machines; on this machine's own kernel there is none of these."""
+    counted, other = (
+        layer.command("6.1", "installed", full=True, counted=each) for each in (True, False)
+    )
+
+    assert "--counted" in counted
+    assert counted[counted.index("pytest") :][4] == "not native and counted"
+    assert "--counted" not in other
+    assert other[other.index("pytest") :][4] == "not native and not counted"
 
 
 def test_nobody_asks_for_this_machine_as_it_is() -> None:

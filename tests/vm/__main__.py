@@ -5,12 +5,16 @@ this checkout, with network namespaces, cgroup v2, a bpf file system and ``sch_f
 comes out here at once, its exit code is ours. The root is this machine's; writes stay in memory and
 are gone afterwards, but for those below a ``--share``. Several machines can run at the same time.
 
+``--counted`` makes the machine's time that of its instructions, a nanosecond each: slower to wait
+for, but what it measures does not depend on how busy this machine is.
+
 ``--bcc newest`` takes a root with the newest Debian's bcc and Python instead; with it KERNEL may be
 ``host``, this machine's own, and nothing is booted.
 
     python -m tests.vm 6.1 -- uname -a
     python -m tests.vm 6.12 -- pytest tests/kernel/test_programs.py
     python -m tests.vm host --bcc newest -- pytest tests/kernel
+    python -m tests.vm 6.1 --counted -- pytest tests/vm/guest/test_windows.py
     python -m tests.vm 6.1 --share /var/tmp/out -- sh -c 'dmesg >/var/tmp/out/dmesg'
 """
 
@@ -21,7 +25,7 @@ from pathlib import Path
 from bench.rig import terminating
 from tests.vm import roots
 from tests.vm.kernels import NAMES, VmError, kernel
-from tests.vm.machine import EMULATED, Machine, call
+from tests.vm.machine import COUNTED, EMULATED, KVM, Machine, call
 
 HOST = "host"
 
@@ -38,7 +42,21 @@ def main() -> int:
     parser.add_argument("--share", type=Path, action="append", default=[], help="a folder to write")
     parser.add_argument("--memory-mib", type=int, default=2048)
     parser.add_argument("--timeout-seconds", type=float, default=1200)
-    parser.add_argument("--kvm", action="store_true", help="a real processor: fast, where it works")
+    processor = parser.add_mutually_exclusive_group()
+    processor.add_argument(
+        "--kvm",
+        dest="processor",
+        action="store_const",
+        const=KVM,
+        help="a real one, where it works",
+    )
+    processor.add_argument(
+        "--counted",
+        dest="processor",
+        action="store_const",
+        const=COUNTED,
+        help="time by instructions",
+    )
     parser.add_argument("command", nargs="+")
     given = parser.parse_args()
     if given.kernel == HOST and given.bcc == "installed":
@@ -54,7 +72,7 @@ def main() -> int:
                 tuple(given.share),
                 given.memory_mib,
                 given.timeout_seconds,
-                "kvm" if given.kvm else EMULATED,
+                given.processor or EMULATED,
             )
             return call(machine, given.command)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 from bench.rig import Rig, running
 from contract.limits import Limits, make_limit
@@ -71,23 +71,6 @@ def load() -> Programs:
 
 
 @dataclass(frozen=True)
-class SentAgain:
-    """What a TCP has had to repair, or thought so."""
-
-    segments: int
-    probes: int
-    """Sent because no ACK came for a while, of data that was sent before or not."""
-    timeouts: int
-
-    def __sub__(self, earlier: Self) -> "SentAgain":
-        return SentAgain(
-            self.segments - earlier.segments,
-            self.probes - earlier.probes,
-            self.timeouts - earlier.timeouts,
-        )
-
-
-@dataclass(frozen=True)
 class Paced:
     """A rig's pod under a limit."""
 
@@ -113,18 +96,15 @@ class Paced:
             assert time.monotonic() < end, "no traffic comes in"
             time.sleep(_POLL_SECONDS)
 
-    def sent_again(self) -> Callable[[], SentAgain]:
-        """What the peer's TCP has had to repair since this call."""
+    def sent_again(self) -> Callable[[], int]:
+        """Segments that the peer's TCP has sent once more since this call."""
         before = self._sent_again()
         return lambda: self._sent_again() - before
 
-    def _sent_again(self) -> SentAgain:
-        counted: dict[str, int] = {}
-        for path in ("/proc/net/snmp", "/proc/net/netstat"):
-            lines = self.rig.peer.run("cat", path).splitlines()
-            for names, values in zip(lines[::2], lines[1::2], strict=True):
-                counted.update(zip(names.split()[1:], map(int, values.split()[1:]), strict=True))
-        return SentAgain(counted["RetransSegs"], counted["TCPLossProbes"], counted["TCPTimeouts"])
+    def _sent_again(self) -> int:
+        lines = self.rig.peer.run("cat", "/proc/net/snmp").splitlines()
+        names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+        return int(values[names.index("RetransSegs")])
 
     def largest_window_of(self, *, clamp_bytes: int, seconds: float) -> int:
         """The largest window that a receiver in the pod told a greedy sender."""

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import pytest
 
@@ -17,14 +17,13 @@ from contract.names import Direction
 from enforcer.datapath import abi
 from tests.vm.guest.acks import Paced, Programs, connection, load, paced
 
-pytestmark = pytest.mark.slow_emulated
+pytestmark = pytest.mark.counted
 
 MBIT = 10**6
 _CALM_SECONDS = 6
 SETTLED_SECONDS = 1
-PING_MARGIN_MS = 5
-"""Above what pings take without us: on the idle machine and, for the 99th percentile, on one whose
-senders send as much on their own account. That alone moves by 5 ms from run to run."""
+PING_MARGIN_MS = 2
+"""Above what pings take on the idle machine."""
 LEAST_USED, MOST_USED = 0.97, 1.01
 
 
@@ -64,13 +63,12 @@ class Cell:
         )
 
 
+QUICK = [Cell(10, "cubic", 50, 10), Cell(100, "bbr", 1), Cell(100, "cubic", 10, 10, family=6)]
 SOME = [
     Cell(10, "cubic", 1, 50),
     Cell(10, "bbr", 10),
     Cell(10, "cubic", 50),
     Cell(100, "cubic", 1, 50),
-    Cell(100, "bbr", 1),
-    Cell(100, "cubic", 10, 10, family=6),
     Cell(100, "cubic", 50),
 ]
 ALL = [
@@ -80,7 +78,11 @@ ALL = [
     for flows in (1, 10, 50)
     for rtt_ms in (0, 10, 50)
 ]
-CELLS = [*SOME, *(pytest.param(cell, marks=pytest.mark.long) for cell in ALL if cell not in SOME)]
+CELLS = [
+    *QUICK,
+    *(pytest.param(cell, marks=pytest.mark.slow_emulated) for cell in SOME),
+    *(pytest.param(cell, marks=pytest.mark.long) for cell in ALL if cell not in [*QUICK, *SOME]),
+]
 
 
 @contextmanager
@@ -88,15 +90,6 @@ def limited(programs: Programs, mbit: int, rtt_ms: int = 0) -> Iterator[Paced]:
     """A pod whose incoming traffic is limited, that far from its peer."""
     with rig() as r, path_delay(r, rtt_ms), paced(programs, r, mbit * MBIT) as target:
         yield target
-
-
-def busy(r: Rig, cell: Cell) -> PingResult:
-    """What they take beside as much traffic as the cell's, which nothing limits but its senders."""
-    load = cell.load(_CALM_SECONDS)
-    own = int(cell.mbit * MBIT * load.payload_of_frame / cell.flows)
-    with ping(r, _CALM_SECONDS) as pings, bulk(r, replace(load, flow_bits_per_sec=own)) as running:
-        running.result()
-        return pings.result()
 
 
 def idle(r: Rig) -> PingResult:
@@ -113,12 +106,9 @@ class Figures:
     utilisation: float
     """After the first second."""
     jain: float
-    idle_p50_ms: float
     idle_p99_ms: float
-    busy_p99_ms: float
-    p50_ms: float
     p99_ms: float
-    """After the first second; these two."""
+    """After the first second."""
     lost_pings: int
     first_second_of_bound: float
     """1 is 1.1 s of the limit and 150 kB."""
@@ -127,15 +117,13 @@ class Figures:
     marked_after: int
     sent_again: int
     """After the first second; these three."""
-    probes: int
-    timeouts: int
 
 
 def measure(programs: Programs, cell: Cell) -> Figures:
     """One cell."""
     seconds = cell.seconds
     with rig() as r, path_delay(r, cell.rtt_ms):
-        calm, own = idle(r), busy(r, cell)
+        calm = idle(r)
     with (
         limited(programs, cell.mbit, cell.rtt_ms) as target,
         ping(target.rig, seconds) as pings,
@@ -154,19 +142,14 @@ def measure(programs: Programs, cell: Cell) -> Figures:
         utilisation=result.goodput_bits_per_sec(SETTLED_SECONDS)
         / (limit * load.load.payload_of_frame),
         jain=result.jain_index(),
-        idle_p50_ms=calm.p50_ms,
         idle_p99_ms=calm.p99_ms,
-        busy_p99_ms=own.p99_ms,
-        p50_ms=settled_answers.p50_ms,
         p99_ms=settled_answers.p99_ms,
         lost_pings=answers.lost,
         first_second_of_bound=result.first_second_frame_bytes() / (1.1 * limit / 8 + 150_000),
         dropped_first_second=settled.dropped_packets,
         dropped_after=after.dropped_packets - settled.dropped_packets,
         marked_after=after.marked_packets - settled.marked_packets,
-        sent_again=repaired.segments,
-        probes=repaired.probes,
-        timeouts=repaired.timeouts,
+        sent_again=repaired,
     )
 
 
@@ -174,21 +157,21 @@ def measure(programs: Programs, cell: Cell) -> Figures:
 def test_plain_senders_use_the_limit_and_nothing_queues(programs: Programs, cell: Cell) -> None:
     """0.97 to 1.01 of the limit after the first second, in equal parts; a ping does not notice.
 
-    After the first second no data packet is dropped, and no sender's timer runs out. The first
-    brings 1.1 s of the limit and 150 kB at most.
+    After the first second no data packet is dropped, and none is sent again. The first brings 1.1 s
+    of the limit and 150 kB at most.
     """
     figures = measure(programs, cell)
     print(f"figures {json.dumps(asdict(figures))}")
     assert LEAST_USED <= figures.utilisation <= MOST_USED
     assert figures.dropped_after == 0
-    assert figures.timeouts == 0
+    assert figures.sent_again == 0
     assert figures.first_second_of_bound <= 1
     assert figures.jain >= 0.95
     assert figures.lost_pings == 0
-    assert figures.p50_ms <= figures.idle_p50_ms + PING_MARGIN_MS
-    assert figures.p99_ms <= max(figures.idle_p99_ms, figures.busy_p99_ms) + PING_MARGIN_MS
+    assert figures.p99_ms <= figures.idle_p99_ms + PING_MARGIN_MS
 
 
+@pytest.mark.slow_emulated
 @pytest.mark.parametrize("rtt_ms", [0, 50])
 def test_a_flow_that_comes_gets_its_share_and_gives_it_back(
     programs: Programs, rtt_ms: int
@@ -217,6 +200,7 @@ def test_a_flow_that_comes_gets_its_share_and_gives_it_back(
     assert host_part(came_at + 5.5, 10) >= 0.95
 
 
+@pytest.mark.slow_emulated
 def test_flows_both_ways_do_not_hold_each_other_up(programs: Programs) -> None:
     """Upload and download at once: incoming is held to its limit, the ping notices neither."""
     cell = Cell(10, "cubic", 4)
@@ -232,6 +216,7 @@ def test_flows_both_ways_do_not_hold_each_other_up(programs: Programs) -> None:
     assert outgoing.goodput_bits_per_sec(1) >= 0.9 * 20 * MBIT
 
 
+@pytest.mark.slow_emulated
 def test_a_lossy_path_is_used_as_well_with_paced_acks(programs: Programs) -> None:
     """With one packet in two hundred lost on the way, recovery is as quick as it is without us."""
     cell = Cell(10, "bbr", 4)
@@ -243,6 +228,7 @@ def test_a_lossy_path_is_used_as_well_with_paced_acks(programs: Programs) -> Non
     assert result.goodput_bits_per_sec(1) >= 0.93 * cell.mbit * MBIT * load.load.payload_of_frame
 
 
+@pytest.mark.slow_emulated
 def test_udp_is_bounded_and_a_query_beside_it_is_answered(programs: Programs) -> None:
     """No ACK paces datagrams: twice the limit is cut to it, and small packets pass."""
     with limited(programs, 10) as target:
@@ -253,6 +239,7 @@ def test_udp_is_bounded_and_a_query_beside_it_is_answered(programs: Programs) ->
     assert answers.lost == 0
 
 
+@pytest.mark.slow_emulated
 @pytest.mark.parametrize("ecn", [True, False], ids=["ECN", "no ECN"])
 def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn: bool) -> None:
     """By a mark, or by a few lost packets where it knows no marks; its debt stays within bounds.
@@ -270,7 +257,7 @@ def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn
             start = now = time.monotonic()
             while now < start + 5:
                 state = target.state().ingress
-                if now < start + SETTLED_SECONDS:
+                if now < start + 1.1 * SETTLED_SECONDS:
                     early = state
                 tokens_bytes.append(state.tokens_bytes)
                 time.sleep(0.02)
@@ -288,5 +275,5 @@ def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn
         assert dropped == 0
     else:
         assert min(tokens_bytes) > -debt * 9 // 8
-        assert 1 <= dropped <= 8
+        assert 1 <= dropped <= 20
         assert state.marked_packets == 0

@@ -3,9 +3,13 @@
 import statistics
 import time
 
+import pytest
+
 from bench.rig import TcpLoad, bulk, path_delay, rig, set_path_delay
 from contract.names import Direction
 from tests.vm.guest.acks import load, paced
+
+pytestmark = pytest.mark.counted
 
 MBIT = 10**6
 
