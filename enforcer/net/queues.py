@@ -59,7 +59,7 @@ _MAX_U32: Final = 2**32 - 1
 _NSEC_PER_SEC: Final = 10**9
 _HTB_PARMS, _HTB_INIT, _HTB_RATE64, _HTB_CEIL64 = 1, 2, 6, 7
 _TBF_PARMS, _TBF_RATE64, _TBF_BURST = 1, 4, 6
-_FQ_LIMIT, _FQ_FLOW_LIMIT, _FQ_HORIZON = 1, 2, 14
+_FQ_LIMIT, _FQ_FLOW_LIMIT, _FQ_PACE, _FQ_HORIZON = 1, 2, 5, 14
 
 FULL_FRAME_BYTES: Final = 1514
 _HEADROOM: Final = 1.003
@@ -284,11 +284,15 @@ def _rate_spec(bytes_per_sec: int) -> bytes:
 
 
 def put_fq(netlink: Netlink, ifindex: int) -> None:
-    """``fq`` as the root queue: it sends each packet at its departure time."""
+    """``fq`` as the root queue: it sends each packet at its departure time.
+
+    Not by its socket's pacing rate: across a bridge, packets keep the socket of a sender on this
+    machine, which has paced them already. Paced again, BBR takes half of the limit for the path.
+    """
     if _qdisc(netlink, ifindex, _ROOT) == ("htb", HANDLE):
         remove_root(netlink, ifindex)
     options = u32(_FQ_LIMIT, _FQ_PACKETS) + u32(_FQ_FLOW_LIMIT, _FQ_PACKETS)
-    options += u32(_FQ_HORIZON, _FQ_HORIZON_US)
+    options += u32(_FQ_PACE, 0) + u32(_FQ_HORIZON, _FQ_HORIZON_US)
     _put_qdisc(netlink, ifindex, HANDLE, _ROOT, "fq", options)
 
 

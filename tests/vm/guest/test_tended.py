@@ -9,6 +9,7 @@ import pytest
 
 from bench.ours import Podpace, podpace
 from bench.rig import FrameCounter, Rig, TcpLoad, bulk, ping, rig, socket_counters
+from bench.rig.topology import POD_PORT
 from contract.names import Direction
 from enforcer.serve import RESYNC_SECONDS
 from tests.vm.guest.acks import sent_windows
@@ -109,6 +110,13 @@ def test_the_whole_way_is_paced(wired: tuple[Rig, Podpace], family: int) -> None
     assert 0.97 <= used <= 1.01
     assert answers.lost == 0
     assert result.jain_index() >= 0.95
+
+
+def test_a_sender_on_the_same_machine_is_not_paced_twice(wired: tuple[Rig, Podpace]) -> None:
+    """Its packets keep their socket across a bridge; only departure times hold them at the veth."""
+    r, limiter = wired
+    with limiter.applied(r, INGRESS, LIMIT):
+        assert " nopacing " in r.node.run("tc", "qdisc", "show", "dev", POD_PORT)
 
 
 def test_queues_taken_away_inside_come_back(wired: tuple[Rig, Podpace]) -> None:
