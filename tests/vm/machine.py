@@ -29,8 +29,8 @@ COUNTED: Final = (
     *("-accel", "tcg,thread=single,tb-size=512", "-smp", "1"),
     *("-icount", "shift=0,sleep=off"),
 )
-"""An instruction takes a nanosecond, and nothing waits while there is nothing to do. Several such
-processors would take turns in long slices, and wait for each other."""
+"""An instruction takes a nanosecond, and nothing waits while there is nothing to do. One processor:
+QEMU would let several take turns in one thread."""
 KVM: Final = ("-accel", "kvm", "-smp", "2")
 _NOT_COPIED: Final = (".venv", "__pycache__", ".*_cache", ".hypothesis")
 _KERNEL_OPTIONS: Final = "console=ttyS0 mitigations=off panic=-1 quiet loglevel=4 audit=0"
