@@ -43,6 +43,9 @@
  * what waits, in place of a smaller fair share. */
 #define SMALL_QUANTUM_BYTES 6056
 #define SMALL_SHARERS       8
+/* While nothing waits and all credit is unused, this much time at the limit passes between two
+ * looks at the clocks: so little of a burst that being charged later changes nothing. */
+#define MAY_PASS_NS 100000
 /* The queue makes up for lost time at three halves of the limit (enforcer/net/queues.py). */
 #define BULK_CEIL_HALVES 3
 
@@ -63,6 +66,41 @@ static inline __attribute__((always_inline)) u64 aqm_cost_ns(const struct link *
 static inline __attribute__((always_inline)) u64 aqm_ahead_ns(u64 clock_ns, u64 now_ns)
 {
     return clock_ns > now_ns ? clock_ns - now_ns : 0;
+}
+
+/* Counts a packet. Some packets hold the lock and others do not: hence atomically. */
+static inline __attribute__((always_inline)) void aqm_count(struct shaper *shaper, u32 frame_bytes)
+{
+    __sync_fetch_and_add(&shaper->passed_bytes, frame_bytes);
+    __sync_fetch_and_add(&shaper->passed_packets, 1);
+}
+
+/* All that there is to do for a packet far below the limit, without the lock, the clocks and the
+ * flow's record, which are most of what the program costs; whether this is one. A limit that was
+ * lowered is followed at once: costs are by the new one. */
+static inline __attribute__((always_inline)) int
+aqm_take_far(struct shaper *shaper, const struct link *link, u32 frame_bytes)
+{
+    u64 cost_ns = aqm_cost_ns(link, frame_bytes);
+
+    if (shaper->uncharged_ns + cost_ns > shaper->may_pass_ns)
+        return 0;
+    __sync_fetch_and_add(&shaper->uncharged_ns, cost_ns);
+    aqm_count(shaper, frame_bytes);
+    return 1;
+}
+
+/* At a look at the clocks: charges what has passed without one. More may pass if nothing waits and
+ * all credit is unused. A packet that passes meanwhile is charged to nobody: harmless. */
+static inline __attribute__((always_inline)) void
+aqm_settle_far(struct shaper *shaper, const struct link *link, u64 now_ns)
+{
+    shaper->departs_at_ns += shaper->uncharged_ns;
+    shaper->uncharged_ns = 0;
+    shaper->may_pass_ns =
+        shaper->departs_at_ns + link->burst_ns <= now_ns && shaper->bulk_departs_at_ns <= now_ns
+            ? MAY_PASS_NS
+            : 0;
 }
 
 /* Flows that sent data in the window before, at least one. */
@@ -114,6 +152,7 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
     u64 sharers;
     int sparse, is_small, verdict = AQM_BULK;
 
+    aqm_settle_far(shaper, link, now_ns);
     aqm_count_flow(shaper, flow, link, frame_bytes, now_ns);
     flows =
         shaper->active_flows > shaper->window_flows ? shaper->active_flows : shaper->window_flows;
@@ -186,8 +225,7 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
                                   ? shaper->departs_at_ns
                                   : shaper->bulk_departs_at_ns;
     }
-    shaper->passed_bytes += frame_bytes;
-    shaper->passed_packets++;
+    aqm_count(shaper, frame_bytes);
     if (sparse)
         shaper->sparse_packets++;
     return verdict;
@@ -207,8 +245,8 @@ static inline __attribute__((always_inline)) void
 aqm_take_back(struct shaper *shaper, const struct link *link, u32 frame_bytes)
 {
     shaper->departs_at_ns -= aqm_cost_ns(link, frame_bytes);
-    shaper->passed_bytes -= frame_bytes;
-    shaper->passed_packets--;
+    __sync_fetch_and_add(&shaper->passed_bytes, -(u64)frame_bytes);
+    __sync_fetch_and_add(&shaper->passed_packets, -1);
     shaper->dropped_bytes += frame_bytes;
     shaper->dropped_packets++;
 }

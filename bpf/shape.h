@@ -35,6 +35,12 @@ struct link {
 struct shaper {
     struct bpf_spin_lock lock;
     u32 reserved;
+    u64 uncharged_ns; /* time at the limit that has passed without a look at the clocks below */
+    u64 may_pass_ns;  /* how much of it may */
+    u64 passed_bytes;
+    u64 passed_packets;
+    u64 sparse_packets; /* of the passed */
+
     u64 departs_at_ns;      /* when all that was let through has left, at the limit */
     u64 bulk_departs_at_ns; /* the same for the queue alone, which makes up for lost time slowly */
     u64 sparse_until_ns;    /* the same for what passed the backlog */
@@ -45,9 +51,6 @@ struct shaper {
     u64 delay_ns;     /* that the last packet met */
     u64 seen_at_ns;   /* the last packet */
     u64 limited_ns;   /* time with a backlog */
-    u64 passed_bytes;
-    u64 passed_packets;
-    u64 sparse_packets; /* of the passed */
     u64 dropped_bytes;
     u64 dropped_packets;
     u64 marked_packets;

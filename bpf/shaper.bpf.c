@@ -94,6 +94,14 @@ int podpace_shape(struct __sk_buff *skb)
             skb->priority = link->direct_class;
         return NEXT;
     }
+    /* HTB's direct queue goes before its classes, where nothing waits now. */
+    if (aqm_take_far(shaper, link, frame_bytes)) {
+        if (link->queue == QUEUE_HTB)
+            skb->priority = link->direct_class;
+        else
+            skb->tstamp = 0;
+        return NEXT;
+    }
     key.hash = bpf_get_hash_recalc(skb);
     flow = shaped_flows.lookup_or_try_init(&key, &fresh);
     if (!flow)

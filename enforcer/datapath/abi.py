@@ -8,7 +8,7 @@ from typing import Any, Final
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 
-ABI_VERSION: Final = 4
+ABI_VERSION: Final = 5
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 

@@ -16,7 +16,7 @@ _COST_BITS: Final = 40
 """A multiplier below 2^40 and a packet below 2^23 bytes: the product stays below 2^63."""
 _MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
 _LINK: Final = struct.Struct("=5Q6I")
-_SHAPER: Final = struct.Struct("=II16Q")
+_SHAPER: Final = struct.Struct("=II18Q")
 LINK_BYTES: Final = _LINK.size
 SHAPER_BYTES: Final = _SHAPER.size
 _IFINDEX: Final = struct.Struct("=I")
@@ -41,6 +41,11 @@ class LinkRecord:
 class ShaperRecord:
     """struct shaper, without its lock."""
 
+    uncharged_ns: int
+    may_pass_ns: int
+    passed_bytes: int
+    passed_packets: int
+    sparse_packets: int
     departs_at_ns: int
     bulk_departs_at_ns: int
     sparse_until_ns: int
@@ -51,9 +56,6 @@ class ShaperRecord:
     delay_ns: int
     seen_at_ns: int
     limited_ns: int
-    passed_bytes: int
-    passed_packets: int
-    sparse_packets: int
     dropped_bytes: int
     dropped_packets: int
     marked_packets: int

@@ -12,12 +12,13 @@ from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, ping, rig, terminati
 from bench.rig.topology import PEER_ADDRESS, POD_PORT
 from contract.names import Direction
 from tests.kernel.nodes import changed_copy
-from tests.kernel.shaping import VethNode
+from tests.kernel.shaping import HELD, VethNode
 
 pytestmark = pytest.mark.slow_emulated
 
 LIMIT = 20_000_000
 INGRESS = Direction.INGRESS
+LARGEST_PACKET_BYTES = 65_549
 _LONG_SECONDS = 30
 """A client takes seconds to start on a busy machine."""
 
@@ -99,6 +100,21 @@ def test_the_first_second_brings_no_more_than_a_second_and_a_burst(veth: VethNod
             result = running.result()
 
     assert result.first_second_frame_bytes() <= 1.1 * LIMIT / 8 + 150_000
+
+
+def test_packets_far_below_a_limit_pass_its_queues(veth: VethNode) -> None:
+    """They pass at once, and are not taken for packets that came by another way."""
+    with veth.daemon():
+        attach(veth, 100_000_000_000)
+        with bulk(veth.rig, TcpLoad(INGRESS, 3, 2)) as running:
+            result = running.result()
+        assert veth.ingress()["enforcement"] in HELD
+        said = json.loads(veth.tc("-j", "-s", "qdisc", "show", "dev", POD_PORT))
+        whole = next(queue for queue in said if queue.get("root"))
+
+    assert result.goodput_bits_per_sec() > 10 * LIMIT
+    if whole["kind"] == "htb":
+        assert whole["options"]["direct_packets_stat"] > whole["bytes"] / LARGEST_PACKET_BYTES / 2
 
 
 def rate_between(rates: list[float], start: int, end: int) -> float:

@@ -21,6 +21,11 @@ int admit(struct shaper *shaper, struct shaped_flow *flow, const struct link *li
     return aqm_admit(shaper, flow, link, frame_bytes, is_tcp, now_ns);
 }
 
+int take_far(struct shaper *shaper, const struct link *link, u32 frame_bytes)
+{
+    return aqm_take_far(shaper, link, frame_bytes);
+}
+
 void take_back(struct shaper *shaper, const struct link *link, u32 frame_bytes)
 {
     aqm_take_back(shaper, link, frame_bytes);

@@ -66,6 +66,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     u32, u64 = ctypes.c_uint32, ctypes.c_uint64
     shaper, flow, link = (ctypes.POINTER(kind) for kind in (Shaper, Flow, Link))
     c.admit.argtypes = (shaper, flow, link, u32, ctypes.c_int, u64)
+    c.take_far.argtypes = (shaper, link, u32)
     c.take_back.argtypes = (shaper, link, u32)
     c.take_back.restype = None
     c.signalled.argtypes = (shaper, flow, u64)
@@ -93,6 +94,8 @@ class Target:
 
     def send(self, flow: Flow, frame_bytes: int = FRAME, *, tcp: bool = True) -> int:
         """One packet now; a signal is obeyed by dropping it, as without ECN."""
+        if self.c.take_far(self.shaper, self.link, frame_bytes):
+            return SPARSE
         verdict = self.c.admit(self.shaper, flow, self.link, frame_bytes, int(tcp), self.now)
         if verdict == SIGNAL:
             self.c.take_back(self.shaper, self.link, frame_bytes)
@@ -206,6 +209,39 @@ def test_idle_time_is_worth_the_burst(library: ctypes.CDLL) -> None:
         target.c.admit(target.shaper, flow, target.link, FRAME, 1, target.now)
         passed += FRAME
     assert passed == pytest.approx(RATE * 30 * MSEC / SEC, abs=FRAME)
+
+
+def test_packets_far_below_the_limit_are_charged_at_the_next_look(library: ctypes.CDLL) -> None:
+    """While all credit is unused, 100 us of the limit pass between two looks at the clocks."""
+    target = Target(library, link_of(12_500_000_000), Shaper())
+    full, cost = START - target.link.burst_ns, 60_000 * SEC // 12_500_000_000
+    for sent in range(1, 50):
+        target.send(Flow(), 60_000)
+        assert target.shaper.uncharged_ns <= 100_000
+        charged = target.shaper.departs_at_ns - full
+        assert charged + target.shaper.uncharged_ns == pytest.approx(sent * cost, abs=sent)
+        if charged > cost:
+            break
+    assert sent == 100_000 // cost + 2
+    assert target.shaper.passed_bytes == sent * 60_000
+    assert target.shaper.may_pass_ns == 0
+
+
+def test_a_lowered_limit_charges_the_next_packet(library: ctypes.CDLL) -> None:
+    """What was free at 100 Gbit/s is not at 10 Mbit/s."""
+    target = Target(library, link_of(12_500_000_000), Shaper())
+    target.send(Flow(), 60_000)
+    assert target.shaper.may_pass_ns > 0
+    assert not library.take_far(target.shaper, link_of(RATE), FRAME)
+
+
+def test_where_something_waits_every_packet_is_charged(target: Target) -> None:
+    """Small ones too, until all credit is back."""
+    fill(target, Flow(), 10 * MSEC)
+    for _ in range(10):
+        target.send(Flow(), 60)
+        assert target.shaper.uncharged_ns == 0
+        target.now += MSEC
 
 
 def test_time_at_the_limit_is_counted(target: Target) -> None:
