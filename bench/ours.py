@@ -14,15 +14,15 @@ import httpx
 
 from bench.limiters import Change
 from bench.rig import Rig, RigError, running, shielded
-from bench.rig.process import sh
+from bench.rig.process import PATIENCE, sh
 from bench.rig.topology import POD_PORT, count_frames
 from contract.names import Direction
 
 COMMANDS = Path(sys.executable).parent
 """Where podpace and podpace-enforcer are: the virtual environment that runs us."""
-_DAEMON_START_TIMEOUT_SECONDS = 400
+_DAEMON_START_TIMEOUT_SECONDS = 400 * PATIENCE
 """Compiling takes a second; on an emulated processor that has to share, minutes."""
-_SHAPED_TIMEOUT_SECONDS = 20
+_SHAPED_TIMEOUT_SECONDS = 20 * PATIENCE
 
 
 class Podpace:
@@ -93,7 +93,7 @@ def podpace(rig: Rig) -> Iterator[Podpace]:
                 _wait_for_daemon(daemon, path, log_path)
                 yield Podpace(path)
                 daemon.terminate()
-                daemon.wait(timeout=10)
+                daemon.wait(timeout=10 * PATIENCE)
         finally:
             with shielded():
                 # Only this rig: other daemons' limits on this machine are not ours to lift.

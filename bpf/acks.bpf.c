@@ -3,6 +3,7 @@
  * ACKs that wait: each pure ACK that leaves is charged with what it acknowledges, and given a time.
  */
 #include "ack.h"
+#include "bucket.h"
 #include "packet.h"
 #include "window.h"
 
@@ -72,17 +73,29 @@ static inline __attribute__((always_inline)) void pace_ack(struct __sk_buff *skb
     struct flow *flow;
     struct ack ack;
     int newcomer, is_duplicate;
-    u32 window;
+    u32 window, account;
 
+    in = &state->ingress;
+    /* Far below the limit nothing needs to wait: the flow's account of it goes on later. */
+    if (bucket_is_far(in, &limits->ingress, 0)) {
+        if (!state->passed_acks)
+            state->passed_acks = 1;
+        return;
+    }
     if (!ack_read(skb, packet, &ack))
         return;
     flow = receiver_of(skb, &receipt);
     if (!flow)
         return;
     now_ns = bpf_ktime_get_ns();
-    if (!flow->is_known) {
+    if (state->passed_acks) {
+        state->passed_acks = 0;
+        state->account++;
+    }
+    account = (u32)state->account + 1;
+    if (flow->account != account) {
         flow->cgroup_id = limits->cgroup_id;
-        flow->is_known = 1;
+        flow->account = account;
         flow->acked_sequence = receipt.sequence;
         flow->acked_segments = receipt.segments;
         flow->acked_window = ack.window;
@@ -94,7 +107,6 @@ static inline __attribute__((always_inline)) void pace_ack(struct __sk_buff *skb
     is_duplicate = !ack.has_sack && ack.window <= window;
     if (!frame_bytes && (ack.has_hole || is_duplicate))
         return;
-    in = &state->ingress;
     if (frame_bytes) {
         if (flow->received_window < in->epoch / EPOCHS_PER_WINDOW || !flow->joined_ns) {
             flow->joined_epoch = in->epoch + 1;

@@ -88,6 +88,8 @@ struct pod_state {
     u64 second_started_at_ns; /* these two: what a second has brought */
     u64 second_bytes;
     u64 outgrown_until_ns; /* some flow's window has outgrown us: look for it among the data */
+    u64 account;           /* of what ACKs acknowledge: a new one where some were not looked at */
+    u64 passed_acks;       /* whether some were not, since it began */
     struct direction_state ingress;
     struct direction_state egress;
 };
@@ -122,7 +124,7 @@ struct flow {
     u32 acked_sequence; /* these three: of its last ACK */
     u32 acked_segments;
     u32 acked_window;
-    u32 is_known;             /* the three are of this connection */
+    u32 account;              /* in which the three were noted, + 1; 0: not of this connection */
     u32 outgrown;             /* its next data packet is marked or dropped */
     u32 window_looked;        /* when its receive window was last bounded, in 2^23 ns */
     u32 window_bytes;         /* ... to this; 0: never */

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bench.rig.process import Place, RigError, running, sh
+from bench.rig.process import PATIENCE, Place, RigError, running, sh
 from bench.rig.topology import Rig
 from contract.names import Direction
 
@@ -20,8 +20,8 @@ FRAME_BYTES = 1514
 TCP_PAYLOAD_BYTES = {4: 1448, 6: 1428}
 UDP_PAYLOAD_BYTES = {4: 1472, 6: 1452}
 # A limiter with a long queue delays the control connection too.
-_GRACE_SECONDS = 60
-_LISTEN_TIMEOUT_SECONDS = 60
+_GRACE_SECONDS = 60 * PATIENCE
+_LISTEN_TIMEOUT_SECONDS = 60 * PATIENCE
 _FIRST_PORT = 5201
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bench.rig.process import Place, RigError, running
+from bench.rig.process import PATIENCE, Place, RigError, running
 from bench.rig.topology import Rig
 from contract.names import Direction
 
@@ -17,7 +17,7 @@ LOST_MS = 2000.0
 """What a lost ping counts as in percentiles."""
 _AGENTS = Path(__file__).with_name("agents.py")
 _ECHO_PORT, _HTTP_PORT, _SHORT_PORT = 7777, 8080, 8081
-_GRACE_SECONDS = 60
+_GRACE_SECONDS = 60 * PATIENCE
 
 Result = TypeVar("Result")
 

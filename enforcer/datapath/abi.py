@@ -66,7 +66,7 @@ _DIRECTION_WORDS: Final = 8
 _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII8Q8Q")
 _DIRECTION: Final = struct.Struct("=q19Q")
-_STATE: Final = struct.Struct(f"=II11Q{_DIRECTION.size}s{_DIRECTION.size}s")
+_STATE: Final = struct.Struct(f"=II13Q{_DIRECTION.size}s{_DIRECTION.size}s")
 _FLOW: Final = struct.Struct("=3Q4I15Q10I")
 _COUNT: Final = struct.Struct("=Q")
 STATE_BYTES: Final = _STATE.size
@@ -215,6 +215,8 @@ class PodState:
     second_started_at_ns: int
     second_bytes: int
     outgrown_until_ns: int
+    account: int
+    passed_acks: int
     ingress: DirectionState
     egress: DirectionState
 
@@ -279,7 +281,7 @@ class Flow:
     acked_sequence: int = 0
     acked_segments: int = 0
     acked_window: int = 0
-    is_known: int = 0
+    account: int = 0
     outgrown: int = 0
     window_looked: int = 0
     window_bytes: int = 0

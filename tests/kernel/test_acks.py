@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from contract.limits import Limits
+from contract.limits import Limits, make_limit
 from contract.names import Direction, Mode
 from enforcer.datapath import abi
 from tests.kernel.cases import LARGE, LIMIT, LIMITS, RATE, by_name
@@ -108,7 +108,7 @@ CASES = [
 def known_flow(now_ns: int, due_ns: int = DUE_NS) -> abi.Flow:
     """Seen before, its clock ahead of now."""
     return abi.Flow(
-        is_known=1,
+        account=1,
         acked_sequence=SEQUENCE,
         acked_segments=SEGMENTS,
         acked_window=WINDOW,
@@ -174,8 +174,34 @@ def test_the_first_ack_of_a_flow_only_tells_where_it_stands(programs: Programs) 
     """A socket older than its limit has received megabytes; it is not made to wait for them."""
     outcome = run(programs, Case("", ipv4(tcp(), TCP), False), abi.Flow())
     assert outcome.departs_at_ns == 0
-    assert (outcome.flow.acked_segments, outcome.flow.is_known) == (SEGMENTS + 2, 1)
+    assert (outcome.flow.acked_segments, outcome.flow.account) == (SEGMENTS + 2, 1)
     assert outcome.flow.ack_due_ns == 0
+
+
+def test_acks_far_below_a_limit_are_not_looked_at_nor_charged_later(programs: Programs) -> None:
+    """Nothing needs to wait there; the first ACK after it says anew where its flow stands."""
+    unreached = make_limit(10**12)
+    state = with_fields(
+        settled(),
+        INGRESS,
+        tokens_bytes=unreached.burst_bytes,
+        epoch_rate_bytes_per_sec=unreached.rate_bytes_per_sec,
+    )
+    now_ns = time.monotonic_ns()
+    packet, receipt = ipv4(tcp(), TCP), ((SEQUENCE + 10**6) % 2**32, SEGMENTS + 700, RTT_US)
+
+    def answer(limits: Limits, state: abi.PodState, flow: abi.Flow) -> Outcome:
+        return programs.run(
+            EGRESS, packet, limits, state, ingress_ack=True, flow=flow, receipt=receipt
+        )
+
+    far = answer(Limits(ingress=unreached), state, known_flow(now_ns))
+    assert (far.departs_at_ns, far.flow) == (0, known_flow(now_ns))
+    near = answer(INGRESS_ONLY, replace(settled(), passed_acks=far.after.passed_acks), far.flow)
+    assert (near.departs_at_ns, near.flow.ack_due_ns) == (0, far.flow.ack_due_ns)
+    assert near.flow.acked_segments == SEGMENTS + 700
+    third = answer(INGRESS_ONLY, near.after, near.flow)
+    assert (third.after.passed_acks, third.flow.account) == (0, near.flow.account)
 
 
 def test_a_flow_that_receives_counts_once_per_window(programs: Programs) -> None:
@@ -250,7 +276,7 @@ def test_a_window_that_has_outgrown_us_is_answered_once(programs: Programs, ecn:
     """By a mark, or by a loss where the sender knows none; far from the debt that drops."""
     later_ns = time.monotonic_ns() + 3600 * abi.NSEC_PER_SEC
     state = replace(still_state(INGRESS, 0), outgrown_until_ns=later_ns)
-    packet, told = ipv4(tcp(LARGE), TCP, ecn=ecn), abi.Flow(is_known=1, outgrown=1)
+    packet, told = ipv4(tcp(LARGE), TCP, ecn=ecn), abi.Flow(account=1, outgrown=1)
     first = programs.run(INGRESS, packet, LIMITS, state, ingress_ack=True, flow=told)
     second = programs.run(INGRESS, packet, LIMITS, first.after, ingress_ack=True, flow=first.flow)
     assert first.verdict == (PASS if ecn else DROP)

@@ -17,6 +17,7 @@ def look(made: Rig) -> str:
     return made.node.run("bash", "-euo", "pipefail", "-c", CHECK)
 
 
+@pytest.mark.slow_emulated
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_pod_that_the_cni_plugin_limits_is_found(direction: Direction) -> None:
     """In either direction; and nobody is accused before."""

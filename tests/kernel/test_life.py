@@ -191,6 +191,7 @@ def test_a_neighbours_program_stays(node: Node, tmp_path: Path) -> None:
         assert node.programs() == [foreign]
 
 
+@pytest.mark.slow_emulated
 def test_a_program_that_somebody_took_off_comes_back(node: Node) -> None:
     """The next resync repairs what is missing."""
     with node.daemon():

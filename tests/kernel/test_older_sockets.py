@@ -149,6 +149,7 @@ def test_an_applications_own_smaller_pace_stays(wired: Rig, older: bool, iterato
             assert ask("look") == OWN_BYTES_PER_SEC
 
 
+@pytest.mark.slow_emulated
 def test_a_kernel_that_refuses_the_programs_is_reported(wired: Rig, tmp_path: Path) -> None:
     """What the verifier refuses becomes one line that names the kernel; nothing stays pinned."""
     source = tmp_path / "bpf"
@@ -163,6 +164,7 @@ def test_a_kernel_that_refuses_the_programs_is_reported(wired: Rig, tmp_path: Pa
     assert list((wired.bpffs / "podpace").glob("v*/*")) == []
 
 
+@pytest.mark.slow_emulated
 def test_half_a_set_of_pins_is_removed_and_never_opened(wired: Rig) -> None:
     """A compiler of another version, killed midway, leaves nothing that a later daemon uses."""
     make_datapath(wired, iterator=True)

@@ -10,6 +10,8 @@ import pytest
 from tests.needs import missing
 from tests.processes import AS_NOBODY, HANGS_SECONDS, options
 
+pytestmark = pytest.mark.slow_emulated
+
 ENFORCER = str(Path(sys.executable).with_name("podpace-enforcer"))
 
 
