@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from enforcer.datapath import exempt, libbpf, pins, shaper_abi
+from enforcer.datapath.layout import layout_of
 from enforcer.datapath.shaper_abi import LinkRecord, ShaperRecord
 
 
@@ -70,16 +71,19 @@ class ShaperPrograms:
     def links(self) -> dict[int, LinkRecord]:
         """Every interface that is ours, by ifindex; an older version's too."""
         found: dict[int, LinkRecord] = {}
-        for fds in (*self._older, *([self._fds] if self._fds else [])):
+        for fds in self._older:
             for key in list(libbpf.map_keys(fds["links"], 4)):
-                record = self._link(fds, key)
-                if record is not None:
-                    found[shaper_abi.link_key_ifindex(key)] = record
+                if numbers := _numbers(fds["links"], key):
+                    found[shaper_abi.link_key_ifindex(key)] = shaper_abi.take_over_link(numbers)
+        for key in list(libbpf.map_keys(self._fds["links"], 4)) if self._fds else []:
+            record = self._link(key)
+            if record is not None:
+                found[shaper_abi.link_key_ifindex(key)] = record
         return found
 
     def link(self, ifindex: int) -> LinkRecord | None:
         """What today's program holds there."""
-        return self._link(self._fds, shaper_abi.link_key(ifindex)) if self._fds else None
+        return self._link(shaper_abi.link_key(ifindex)) if self._fds else None
 
     def put_link(self, ifindex: int, record: LinkRecord) -> None:
         """In force from here on, where the program is attached."""
@@ -127,14 +131,12 @@ class ShaperPrograms:
 
     def _counted_before(self, key: bytes) -> bytes:
         for fds in reversed(self._older):
-            with contextlib.suppress(OSError):
-                value = libbpf.map_lookup(fds["shapers"], key, shaper_abi.SHAPER_BYTES)
-                if value is not None:
-                    return value
+            if numbers := _numbers(fds["shapers"], key):
+                return shaper_abi.take_over_shaper(numbers)
         return bytes(shaper_abi.SHAPER_BYTES)
 
-    def _link(self, fds: dict[str, int], key: bytes) -> LinkRecord | None:
-        value = libbpf.map_lookup(fds["links"], key, shaper_abi.LINK_BYTES)
+    def _link(self, key: bytes) -> LinkRecord | None:
+        value = libbpf.map_lookup(self._fds["links"], key, shaper_abi.LINK_BYTES)
         return None if value is None else shaper_abi.decode_link(value)
 
     def _id(self, fds: dict[str, int]) -> int:
@@ -155,11 +157,23 @@ class ShaperPrograms:
 
 
 def _open(directory: Path) -> dict[str, int]:
-    """By name; empty where no shaper is pinned, or one of another layout."""
+    """By name; empty where no shaper is pinned, or one of other maps."""
     names = (shaper_abi.PROGRAM, *shaper_abi.MAPS)
     if not all((directory / name).exists() for name in names):
         return {}
     return {name: libbpf.obj_get(str(directory / name)) for name in names}
+
+
+def _numbers(map_fd: int, key: bytes) -> dict[str, int]:
+    """A record of any ABI by its numbers' names; empty where there is none, or no type info."""
+    try:
+        layout = layout_of(map_fd)
+    except OSError:
+        return {}
+    value = libbpf.map_lookup(map_fd, key, layout.value_bytes)
+    if value is None:
+        return {}
+    return {name: int.from_bytes(value[place], "little") for name, place in layout.numbers.items()}
 
 
 def _is_shaper(number: int) -> bool:

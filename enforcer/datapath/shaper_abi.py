@@ -1,6 +1,7 @@
 """User space's view of bpf/shape.h. tests/kernel/test_layout.py compares the two."""
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,6 +105,16 @@ def decode_link(value: bytes) -> LinkRecord:
     """The inverse of :func:`encode_link`."""
     cgroup_id, rate, burst_ns, _multiplier, _shift, *words, _reserved = _LINK.unpack(value)
     return LinkRecord(cgroup_id, rate, burst_ns, *words)
+
+
+def take_over_link(numbers: Mapping[str, int]) -> LinkRecord:
+    """What a link of any ABI says; 0 where it has no number of that name."""
+    return LinkRecord(*(numbers.get(name, 0) for name in LinkRecord.__slots__))
+
+
+def take_over_shaper(numbers: Mapping[str, int]) -> bytes:
+    """A value of shapers with what one of any ABI says, lock free."""
+    return _SHAPER.pack(0, 0, *(numbers.get(name, 0) for name in ShaperRecord.__slots__))
 
 
 def decode_shaper(value: bytes) -> ShaperRecord:

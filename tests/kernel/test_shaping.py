@@ -3,8 +3,9 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -187,20 +188,39 @@ def test_it_outlives_the_daemon_and_a_restart_adopts(veth: VethNode) -> None:
     assert_held(result.bits_per_sec_by_interval())
 
 
-def test_an_upgrade_replaces_the_program_without_a_gap(veth: VethNode, tmp_path) -> None:
-    """Today's program goes where the older one was; what it counted goes on."""
+def other_shaper(directory: Path) -> Path:
+    """A copy of the checkout's daemon of another ABI: its shaper keeps a number elsewhere."""
+    changed_copy(directory, 99)
+    header, reader = directory / "bpf/shape.h", directory / "enforcer/datapath/shaper_abi.py"
+    for path, first, moved in (
+        (header, "    u64 uncharged_ns;", "    u64 limited_ns;"),
+        (reader, "    uncharged_ns: int\n", "    limited_ns: int\n"),
+    ):
+        text = path.read_text()
+        assert text.count(first) == text.count(moved) == 1
+        text = text.replace(moved, "").replace(first, moved + first)
+        path.write_text(text)
+    return directory
+
+
+@pytest.mark.parametrize("older", [changed_copy, other_shaper], ids=["new source", "new ABI"])
+def test_an_upgrade_replaces_the_program_without_a_gap(
+    veth: VethNode, tmp_path: Path, older: Callable[[Path], Path]
+) -> None:
+    """Today's program goes where the older one was; its clocks and what it counted go on."""
     with ExitStack() as running:
-        with veth.daemon():
+        with veth.daemon(older(tmp_path)):
             attach(veth)
             load = running.enter_context(bulk(veth.rig, TcpLoad(INGRESS, 10, 4)))
             time.sleep(2)
-            older = shaper_ids(veth)
-        with veth.daemon(changed_copy(tmp_path)):
+            before, limited_seconds = shaper_ids(veth), veth.ingress()["limited_seconds"]
+        with veth.daemon():
             veth.wait_until("held")
-            newer = shaper_ids(veth)
+            after = shaper_ids(veth)
+            assert limited_seconds <= veth.ingress()["limited_seconds"] < limited_seconds + 60
             result = load.result()
-            assert len(newer) == 1
-            assert newer != older
+            assert len(after) == 1
+            assert after != before
             assert veth.ingress()["passed_bytes"] > 10 * LIMIT // 8 // 2
 
     assert_held(result.bits_per_sec_by_interval())
