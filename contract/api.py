@@ -41,6 +41,7 @@ class DirectionStatus:
     share_bytes_per_sec: int
     """What one greedy flow may send now."""
     active_flows: int
+    """Far below a limit, where nobody is held back, not all are counted."""
     passed_bytes: int
     passed_packets: int
     dropped_bytes: int

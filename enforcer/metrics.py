@@ -29,7 +29,11 @@ _GAUGES: tuple[tuple[str, str, Callable[[Counters], float]], ...] = (
         "What one greedy flow may send now.",
         lambda c: c.share_bytes_per_sec,
     ),
-    ("podpace_active_flows", "Flows that sent data lately.", lambda c: c.active_flows),
+    (
+        "podpace_active_flows",
+        "Flows that sent data lately; far below the limit not all are counted.",
+        lambda c: c.active_flows,
+    ),
     (
         "podpace_delay_seconds",
         "What a packet waits that has to wait its turn.",
