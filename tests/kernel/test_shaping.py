@@ -113,7 +113,7 @@ def test_packets_far_below_a_limit_pass_its_queues(veth: VethNode) -> None:
         said = json.loads(veth.tc("-j", "-s", "qdisc", "show", "dev", POD_PORT))
         whole = next(queue for queue in said if queue.get("root"))
 
-    assert result.goodput_bits_per_sec() > 10 * LIMIT
+    assert result.goodput_bits_per_sec() > 2 * LIMIT
     if whole["kind"] == "htb":
         assert whole["options"]["direct_packets_stat"] > whole["bytes"] / LARGEST_PACKET_BYTES / 2
 
