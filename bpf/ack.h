@@ -187,11 +187,11 @@ static inline __attribute__((always_inline)) int has_outgrown(const struct flow 
 }
 
 /* Payload bytes that a flow may have in flight towards us. */
-static inline __attribute__((always_inline)) u64 receive_window_bytes(u64 share_bytes_per_sec,
-                                                                      u64 rtt_us, u32 segment_bytes)
+static inline __attribute__((always_inline)) u64
+receive_window_bytes(u64 share_bytes_per_sec, u64 rtt_us, u32 segment_bytes, u32 least_segments)
 {
     u64 window_bytes = share_bytes_per_sec * (rtt_us + RECEIVE_SLACK_US) / 1000000;
-    u64 least_bytes = (u64)MIN_RECEIVE_SEGMENTS * segment_bytes;
+    u64 least_bytes = (u64)least_segments * segment_bytes;
 
     if (window_bytes < least_bytes)
         window_bytes = least_bytes;

@@ -59,6 +59,27 @@ static inline __attribute__((always_inline)) void note_earlier_window(struct flo
         __sync_fetch_and_add(count, 1);
 }
 
+/* Where windows keep a queue short: a socket that sock_ops does not know counts as a flow, too, and
+ * its window is set from outside. Asked of its ACKs. */
+static inline __attribute__((always_inline)) void
+hold_earlier(struct __sk_buff *skb, const struct limits *limits, struct pod_state *state)
+{
+    struct receipt receipt;
+    struct flow *flow;
+    u64 path_us;
+
+    if (bucket_is_far(&state->ingress, &limits->ingress, 0))
+        return;
+    flow = receiver_of(skb, &receipt);
+    if (!flow || flow->window_callbacks || receipt.sequence == flow->acked_sequence)
+        return;
+    flow->cgroup_id = limits->cgroup_id;
+    flow->acked_sequence = receipt.sequence;
+    count_flow(&state->ingress, &flow->received_window);
+    path_us = flow_path_us(flow, receipt.rtt_us);
+    note_earlier_window(flow, window_bytes_for(limits, state, path_us, 1448, 1), 0);
+}
+
 /* Gives an ACK its departure time. What repairs a loss never waits: an ACK that tells of a hole, or
  * that says the same as the one before. One that only opens the window, or tells of data that came
  * twice, takes its turn: it acknowledges what the ACKs that wait before it do. */
@@ -137,7 +158,8 @@ static inline __attribute__((always_inline)) void pace_ack(struct __sk_buff *skb
         state->outgrown_until_ns = now_ns + OUTGROWN_AFTER_NS;
     }
     if (!flow->window_callbacks) {
-        wanted = receive_window_bytes(share, flow_path_us(flow, receipt.rtt_us), 1448);
+        wanted = receive_window_bytes(share, flow_path_us(flow, receipt.rtt_us), 1448,
+                                      MIN_RECEIVE_SEGMENTS);
         note_earlier_window(flow, wanted, now_ns);
     }
     if (departs_at_ns == now_ns)

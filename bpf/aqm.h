@@ -19,7 +19,7 @@
 /* A flow that is above a target for longer than a round trip is told so, once in an interval: with
  * CE (CoDel's target, RFC 8289), or by a loss, which costs more and so may come later. */
 #define MARK_TARGET_NS     5000000ULL
-#define DROP_TARGET_NS     20000000ULL
+#define DROP_TARGET_NS     30000000ULL
 #define SIGNAL_INTERVAL_NS 100000000ULL
 /* Segments that a TCP flow keeps in flight at any rate: two by its standard, four by BBR. Below
  * what they take to send, a target only makes timeouts... */
@@ -27,9 +27,10 @@
 #define DROP_TARGET_SEGMENTS 4
 /* ... and a delay that grows by more than TCP's least retransmission timeout (200 ms) makes it
  * send everything twice. */
-#define MAX_TARGET_NS  40000000ULL
-#define TCP_BOUND_NS   120000000ULL
-#define OTHER_BOUND_NS 40000000ULL
+#define MAX_MARK_TARGET_NS 40000000ULL
+#define MAX_DROP_TARGET_NS 130000000ULL
+#define TCP_BOUND_NS       160000000ULL
+#define OTHER_BOUND_NS     60000000ULL
 /* Below 600 kbit/s that is less than a sender needs to go on at all. */
 #define BOUND_FRAMES 8
 /* Flows are counted over this long, or over eight frames at low rates. */
@@ -131,14 +132,14 @@ static inline __attribute__((always_inline)) void aqm_count_flow(struct shaper *
 }
 
 /* `least_ns`, or what the segments take to send. */
-static inline __attribute__((always_inline)) u64 aqm_target_ns(const struct link *link,
-                                                               u64 least_ns, u64 segments)
+static inline __attribute__((always_inline)) u64
+aqm_target_ns(const struct link *link, u64 segments, u64 least_ns, u64 most_ns)
 {
     u64 target_ns = aqm_cost_ns(link, QUANTUM_BYTES) * segments;
 
     if (target_ns < least_ns)
         return least_ns;
-    return target_ns < MAX_TARGET_NS ? target_ns : MAX_TARGET_NS;
+    return target_ns < most_ns ? target_ns : most_ns;
 }
 
 /* What becomes of a packet; counts and charges it unless it is dropped. */
@@ -172,8 +173,8 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
         flow->own_until_ns = now_ns;
     delay_ns = aqm_ahead_ns(shaper->departs_at_ns, now_ns);
     own_ns = flow->own_until_ns - now_ns;
-    mark_ns = aqm_target_ns(link, MARK_TARGET_NS, MARK_TARGET_SEGMENTS * flows);
-    drop_ns = aqm_target_ns(link, DROP_TARGET_NS, DROP_TARGET_SEGMENTS * flows);
+    mark_ns = aqm_target_ns(link, MARK_TARGET_SEGMENTS * flows, MARK_TARGET_NS, MAX_MARK_TARGET_NS);
+    drop_ns = aqm_target_ns(link, DROP_TARGET_SEGMENTS * flows, DROP_TARGET_NS, MAX_DROP_TARGET_NS);
 
     /* A quantum at its fair share is what a flow may send in one go; of small frames (requests,
      * ACKs) more, and at more than its share: they are a round trip that somebody waits for. */
@@ -189,7 +190,7 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
         verdict = AQM_SPARSE;
         shaper->sparse_until_ns += cost_ns;
     } else {
-        bound_ns = drop_ns + (is_tcp ? TCP_BOUND_NS : OTHER_BOUND_NS);
+        bound_ns = is_tcp ? TCP_BOUND_NS : OTHER_BOUND_NS;
         if (bound_ns < aqm_cost_ns(link, BOUND_FRAMES * QUANTUM_BYTES))
             bound_ns = aqm_cost_ns(link, BOUND_FRAMES * QUANTUM_BYTES);
         /* A flow that has nothing queued cannot slow down, and its loss would cost a timeout. */

@@ -132,8 +132,28 @@ greedy_flows_q8(const struct direction_state *state, u64 achieved_bytes_per_sec,
     return greedy < MAX_GREEDY_FLOWS * Q8 ? greedy : MAX_GREEDY_FLOWS * Q8;
 }
 
-/* Called for every packet: closes the epoch when its time is up, or when it has sent twice what it
- * should, and computes the next share. */
+/* Whether its time is up, or it has brought twice what it should. A limit that was changed is
+ * followed at once, however long the epoch was to be. */
+static inline __attribute__((always_inline)) int epoch_is_over(const struct direction_state *state,
+                                                               const struct direction_limit *limit,
+                                                               u64 elapsed_ns)
+{
+    return elapsed_ns >= state->epoch_length_ns ||
+           state->epoch_rate_bytes_per_sec != limit->rate_bytes_per_sec ||
+           (elapsed_ns >= state->epoch_length_ns / 8 &&
+            state->epoch_bytes >= state->epoch_enough_bytes);
+}
+
+static inline __attribute__((always_inline)) void epoch_count(struct direction_state *state)
+{
+    state->epoch++;
+    if (state->epoch % EPOCHS_PER_WINDOW == 0) {
+        state->active_flows = state->window_flows;
+        state->window_flows = 0;
+    }
+}
+
+/* Called for every packet: at an epoch's end, computes the next share. */
 static inline __attribute__((always_inline)) void
 controller_tick(struct direction_state *state, const struct direction_limit *limit, u64 rtt_ns,
                 u64 now_ns)
@@ -143,9 +163,7 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
     u64 unpaced = 0, wanted;
     int refused;
 
-    /* A limit that was changed is followed at once, however long the epoch was to be. */
-    if (elapsed_ns < epoch_ns && state->epoch_rate_bytes_per_sec == limit->rate_bytes_per_sec &&
-        (elapsed_ns < epoch_ns / 8 || state->epoch_bytes < state->epoch_enough_bytes))
+    if (!epoch_is_over(state, limit, elapsed_ns))
         return;
     refused = recently_refused(state, now_ns);
     /* Credit that piles up while refused sockets are silent is not for later. */
@@ -173,11 +191,7 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
     if (!slowest || slowest > state->share_bytes_per_sec)
         slowest = state->share_bytes_per_sec;
     controller_plan(state, limit, slowest, rtt_ns, now_ns);
-    state->epoch++;
-    if (state->epoch % EPOCHS_PER_WINDOW == 0) {
-        state->active_flows = state->window_flows;
-        state->window_flows = 0;
-    }
+    epoch_count(state);
 }
 
 /* Counts the flow once per window. Two CPUs may race for the last flow of a window: harmless. */

@@ -50,7 +50,7 @@ int podpace_egress(struct __sk_buff *skb)
     struct packet packet;
     struct flow *flow;
     u64 now_ns, wait_ns = 0;
-    int verdict = PASS, late = 0;
+    int verdict = PASS, held, late = 0;
 
     if (skb->ifindex == LOOPBACK_IFINDEX)
         return PASS;
@@ -59,13 +59,18 @@ int podpace_egress(struct __sk_buff *skb)
     if (!limits || !state)
         return PASS;
     limit = &limits->egress;
-    if (!limit->rate_bytes_per_sec && !acks_pace(limits))
+    held = windows_hold(limits);
+    if (!limit->rate_bytes_per_sec && !held && !acks_pace(limits))
         return PASS;
     packet_read(skb, &packet);
     if (is_exempt(skb, limits, packet.version, 1))
         return PASS;
-    if (packet.is_tcp && !packet.payload_bytes && acks_pace(limits))
-        pace_ack(skb, &packet, limits, state);
+    if (packet.is_tcp && !packet.payload_bytes) {
+        if (acks_pace(limits))
+            pace_ack(skb, &packet, limits, state);
+        else if (held)
+            hold_earlier(skb, limits, state);
+    }
     if (!limit->rate_bytes_per_sec)
         return PASS;
     out = &state->egress;

@@ -38,7 +38,7 @@ int podpace_ingress(struct __sk_buff *skb)
     struct direction_limit *limit;
     struct packet packet;
     u64 now_ns, epoch, debt_bytes;
-    int verdict = PASS, late, congested, paced, answer = 0;
+    int verdict = PASS, late, congested, paced, held, answer = 0;
 
     if (skb->ifindex == LOOPBACK_IFINDEX)
         return PASS;
@@ -59,6 +59,7 @@ int podpace_ingress(struct __sk_buff *skb)
     }
     now_ns = bpf_ktime_get_ns();
     paced = acks_pace(limits);
+    held = windows_hold(limits);
     if (paced && must_answer(skb, &packet, state, now_ns)) {
         answer = bpf_skb_ecn_set_ce(skb) != 1;
         if (!answer)
@@ -84,7 +85,10 @@ int podpace_ingress(struct __sk_buff *skb)
     if (!late && paced && !packet.is_tcp)
         in->epoch_unpaced_bytes += packet.frame_bytes;
     epoch = in->epoch;
-    controller_tick(in, limit, paced ? state->ack_lag_ns : 0, now_ns);
+    if (held)
+        held_tick(in, limit, now_ns);
+    else
+        controller_tick(in, limit, paced ? state->ack_lag_ns : 0, now_ns);
     if (paced && in->epoch != epoch) {
         learn_flows(in, limit, state->waiting_flows);
         state->waited_flows = state->waiting_flows;

@@ -14,9 +14,10 @@
 #define MODE_OBSERVE 1
 
 /* limits.flags */
-#define FLAG_EXEMPT_CIDRS 1 /* look destinations and sources up in exempt_cidrs */
-#define FLAG_EGRESS_FQ    2 /* the target's own interface carries fq: departure times are honoured */
-#define FLAG_INGRESS_ACK  8 /* ACKs wait at ACK_CLASS, and so pace what comes in */
+#define FLAG_EXEMPT_CIDRS   1 /* look destinations and sources up in exempt_cidrs */
+#define FLAG_EGRESS_FQ      2 /* the target's own interface carries fq: departure times are honoured */
+#define FLAG_INGRESS_SHAPED 4 /* a queue holds what comes in; ingress bounds what passes it by */
+#define FLAG_INGRESS_ACK    8 /* ACKs wait at ACK_CLASS, and so pace what comes in */
 
 /* Where ACKs wait: the second band of a prio qdisc (handle 7bd1:) on the target's interface. In one
  * fq with the rest, data and urgent ACKs of a socket would wait behind its held ACKs. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * The receive window of a socket whose ACKs pace what it receives: set from sock_ops, which is
- * called for each packet that leaves while the socket mostly receives. No map.
+ * The receive window of a socket whose ACKs pace what it receives, or for which a queue holds that:
+ * set from sock_ops, which is called for each packet that leaves while the socket mostly receives.
+ * No map.
  */
 #ifndef PODPACE_WINDOW_H
 #define PODPACE_WINDOW_H
 
 #include "ack.h"
+#include "held.h"
 #include "limit.h"
 #include "socket.h"
 
@@ -34,13 +36,37 @@ static inline __attribute__((always_inline)) u64 waiting_flows(const struct pod_
     return state->waiting_flows > state->waited_flows ? state->waiting_flows : state->waited_flows;
 }
 
+/* Whether windows keep a queue short that holds what comes in. Where they would be larger than any
+ * socket's buffer, its packets need not call us. */
+static inline __attribute__((always_inline)) int windows_hold(const struct limits *limits)
+{
+    return (limits->flags & (FLAG_INGRESS_SHAPED | FLAG_INGRESS_ACK)) == FLAG_INGRESS_SHAPED &&
+           limits->ingress.rate_bytes_per_sec &&
+           limits->ingress.rate_bytes_per_sec < MAX_HELD_BYTES_PER_SEC &&
+           limits->mode == MODE_ENFORCE;
+}
+
+/* Payload bytes that a flow may have in flight towards us over a path, which `parts` flows share.
+ */
+static inline __attribute__((always_inline)) u64 window_bytes_for(const struct limits *limits,
+                                                                  const struct pod_state *state,
+                                                                  u64 path_us, u32 segment_bytes,
+                                                                  u32 parts)
+{
+    if (acks_pace(limits))
+        return receive_window_bytes(
+            receive_share(&state->ingress, &limits->ingress, waiting_flows(state)) / parts, path_us,
+            segment_bytes, MIN_RECEIVE_SEGMENTS);
+    return receive_window_bytes(held_share(&state->ingress, &limits->ingress) / parts, path_us,
+                                segment_bytes, MIN_HELD_SEGMENTS);
+}
+
 /* A new connection's first window, in segments, as if it opened with seven others; 0: the kernel's
  * own. What it is told once cannot be taken back. */
 static inline __attribute__((always_inline)) u32
 first_window_segments(const struct limits *limits, const struct pod_state *state)
 {
-    u64 share = receive_share(&state->ingress, &limits->ingress, waiting_flows(state));
-    u64 segments = receive_window_bytes(share / FIRST_WINDOW_FLOWS, 0, FIRST_SEGMENT_BYTES) /
+    u64 segments = window_bytes_for(limits, state, 0, FIRST_SEGMENT_BYTES, FIRST_WINDOW_FLOWS) /
                    FIRST_SEGMENT_BYTES;
 
     return segments < FIRST_WINDOW_SEGMENTS ? segments : 0;
@@ -104,15 +130,18 @@ static inline __attribute__((always_inline)) int mostly_sends(const struct bpf_s
 static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *ops,
                                                           struct flow *flow,
                                                           const struct limits *limits,
-                                                          const struct pod_state *state, int free)
+                                                          struct pod_state *state, int free)
 {
     u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448, callbacks = 0, own = 0, flags;
     int established = ops->op != BPF_SOCK_OPS_RTT_CB && ops->op != BPF_SOCK_OPS_HDR_OPT_LEN_CB;
-    u64 share, window;
+    int held = windows_hold(limits);
+    u64 window;
 
-    if (acks_pace(limits) && !free) {
-        share = receive_share(&state->ingress, &limits->ingress, waiting_flows(state));
-        window = receive_window_bytes(share, flow_path_us(flow, ops->rtt_min), segment_bytes);
+    if ((acks_pace(limits) || held) && !free) {
+        if (held && ops->bytes_received != flow->window_received)
+            count_flow(&state->ingress, &flow->received_window);
+        window =
+            window_bytes_for(limits, state, flow_path_us(flow, ops->rtt_min), segment_bytes, 1);
         if (established) {
             flow->window_bytes = 0;
             flow->window_received = ops->bytes_received;
@@ -124,7 +153,7 @@ static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *o
         } else if (flow->window_bytes) {
             window = next_window_bytes(window, flow->window_bytes,
                                        ops->bytes_received - flow->window_received);
-            if (window > flow->window_bytes &&
+            if (!held && window > flow->window_bytes &&
                 sets_in(flow, ops->bytes_received, bpf_ktime_get_ns()))
                 window = flow->window_bytes;
         }

@@ -62,7 +62,7 @@ _TBF_PARMS, _TBF_RATE64, _TBF_BURST = 1, 4, 6
 _FQ_LIMIT, _FQ_FLOW_LIMIT, _FQ_PACE, _FQ_HORIZON = 1, 2, 5, 14
 
 FULL_FRAME_BYTES: Final = 1514
-_HEADROOM: Final = 1.003
+_HEADROOM: Final = 1.0003
 """HTB may be ahead of the program's clock, never behind: what the program lets through is exact,
 and credit that HTB loses to late timers would otherwise become a queue that nobody sees."""
 _CEIL: Final = 1.5

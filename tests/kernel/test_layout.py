@@ -191,6 +191,7 @@ def test_constants_agree() -> None:
     assert constant("NSEC_PER_SEC") == abi.NSEC_PER_SEC
     assert constant("FLAG_EXEMPT_CIDRS") == abi.FLAG_EXEMPT_CIDRS
     assert constant("FLAG_EGRESS_FQ") == abi.FLAG_EGRESS_FQ
+    assert constant("FLAG_INGRESS_SHAPED") == abi.FLAG_INGRESS_SHAPED
     assert constant("FLAG_INGRESS_ACK") == abi.FLAG_INGRESS_ACK
 
 

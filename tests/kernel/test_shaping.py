@@ -53,7 +53,7 @@ def attach(node: VethNode, bits_per_sec: int = LIMIT, *options: str) -> None:
 def test_bulk_fills_the_limit_and_a_sparse_flow_passes_it(
     veth: VethNode, congestion_control: str, flows: int, ecn: int
 ) -> None:
-    """Frames stay within the limit, little of it is wasted, and no ping is lost or waits."""
+    """Frames stay within the limit, little of it is wasted, nothing is lost, and no ping waits."""
     for place in (veth.rig.pod, veth.rig.peer):
         place.run("sh", "-c", f"echo {ecn or 2} >/proc/sys/net/ipv4/tcp_ecn")
     load = TcpLoad(INGRESS, 7, flows, congestion_control)
@@ -62,7 +62,7 @@ def test_bulk_fills_the_limit_and_a_sparse_flow_passes_it(
         with ping(veth.rig, 7) as pings, bulk(veth.rig, load) as running:
             time.sleep(1.5)
             counter = FrameCounter(veth.rig, INGRESS)
-            start = counter.read()
+            start, dropped = counter.read(), veth.ingress()["dropped_packets"]
             time.sleep(4)
             steady = counter.read() - start
             delay_ms = veth.ingress()["delay_ms"]
@@ -71,12 +71,32 @@ def test_bulk_fills_the_limit_and_a_sparse_flow_passes_it(
 
     assert 0.9 <= steady.bits_per_sec / LIMIT <= 1.015
     assert result.goodput_bits_per_sec() >= 0.9 * LIMIT * load.payload_of_frame
+    assert told["dropped_packets"] == dropped
     assert answered.lost == 0
     assert answered.p50_ms < delay_ms or delay_ms == 0
     if ecn and told["enforcement"] == "shaped":
         assert told["marked_packets"] > 0
     if flows == 10:
         assert result.jain_index() >= 0.8
+
+
+@pytest.mark.native
+def test_the_window_of_a_connection_older_than_its_limit_comes_down(veth: VethNode) -> None:
+    """What was told, 28 MB here, cannot be taken back; once that has come, nothing is lost."""
+    limit = 100_000_000
+    with veth.daemon(), bulk(veth.rig, TcpLoad(INGRESS, _LONG_SECONDS, 1)) as running:
+        time.sleep(2)
+        attach(veth, limit)
+        time.sleep(6)
+        dropped = veth.ingress()["dropped_packets"]
+        start = int((time.monotonic() - running.started_at) * 10)
+        time.sleep(3)
+        told = veth.ingress()
+        rates = running.result().bits_per_sec_by_interval()
+
+    assert told["dropped_packets"] == dropped
+    assert told["delay_ms"] < 30
+    assert rate_between(rates, start, start + 30) == pytest.approx(limit / LIMIT, rel=0.05)
 
 
 def test_udp_at_twice_the_limit_is_cut_to_it_and_a_sparse_flow_loses_nothing(

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * bpf/bucket.h, controller.h, ack.h and path.h as ordinary functions; arithmetic.py calls them.
+ * bpf/bucket.h, controller.h, ack.h, path.h and held.h as ordinary functions; arithmetic.py calls
+ * them.
  */
 #include <stdint.h>
 
@@ -16,6 +17,7 @@ struct bpf_spin_lock {
 #include "ack.h"
 #include "bucket.h"
 #include "controller.h"
+#include "held.h"
 
 const u64 limit_size = sizeof(struct direction_limit);
 const u64 state_size = sizeof(struct direction_state);
@@ -24,6 +26,8 @@ const u64 pod_size = sizeof(struct pod_state);
 const u64 max_ack_wait_ns = MAX_ACK_WAIT_NS;
 const u64 outgrown_after_ns = OUTGROWN_AFTER_NS;
 const u64 min_receive_segments = MIN_RECEIVE_SEGMENTS;
+const u64 min_held_segments = MIN_HELD_SEGMENTS;
+const u64 max_share_of_limit = MAX_SHARE_OF_LIMIT;
 const u64 max_path_extra_ns = MAX_PATH_EXTRA_NS;
 const u64 receive_slack_us = RECEIVE_SLACK_US;
 const u64 unknown_rtt_us = UNKNOWN_RTT_US;
@@ -66,6 +70,16 @@ void tick(struct direction_state *state, const struct direction_limit *limit, u6
           u64 now_ns)
 {
     controller_tick(state, limit, rtt_ns, now_ns);
+}
+
+void tick_held(struct direction_state *in, const struct direction_limit *limit, u64 now_ns)
+{
+    held_tick(in, limit, now_ns);
+}
+
+u64 share_held(const struct direction_state *in, const struct direction_limit *limit)
+{
+    return held_share(in, limit);
 }
 
 u64 rtt_us(u32 sample_us)
@@ -142,9 +156,9 @@ int outgrown(const struct flow *flow, u64 now_ns)
     return has_outgrown(flow, now_ns);
 }
 
-u64 window_wanted(u64 share_bytes_per_sec, u64 rtt_us, u32 segment_bytes)
+u64 window_wanted(u64 share_bytes_per_sec, u64 rtt_us, u32 segment_bytes, u32 least_segments)
 {
-    return receive_window_bytes(share_bytes_per_sec, rtt_us, segment_bytes);
+    return receive_window_bytes(share_bytes_per_sec, rtt_us, segment_bytes, least_segments);
 }
 
 int setting_in(const struct flow *flow, u64 received_bytes, u64 now_ns)

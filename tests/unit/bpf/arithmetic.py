@@ -1,4 +1,4 @@
-"""bpf/bucket.h, bpf/controller.h and bpf/ack.h through ctypes."""
+"""bpf/bucket.h, controller.h, ack.h and held.h through ctypes."""
 
 import ctypes
 import re
@@ -95,12 +95,16 @@ class Arithmetic:
         self.path_us = _function(c.path_us, u64, flow, u32)
         self.second_exceeded = _function(c.second_exceeded, ctypes.c_int, pod, limit, u32, u64)
         self.outgrown = _function(c.outgrown, ctypes.c_int, flow, u64)
-        self.window_wanted = _function(c.window_wanted, u64, u64, u64, u32)
+        self.window_wanted = _function(c.window_wanted, u64, u64, u64, u32, u32)
+        self.tick_held = _function(c.tick_held, None, state, limit, u64)
+        self.share_held = _function(c.share_held, u64, state, limit)
         self.sets_in = _function(c.setting_in, ctypes.c_int, flow, u64, u64)
         self.window_next = _function(c.window_next, u64, u64, u64, u64)
         self.max_ack_wait_ns = _constant(c, "max_ack_wait_ns")
         self.outgrown_after_ns = _constant(c, "outgrown_after_ns")
         self.min_receive_segments = _constant(c, "min_receive_segments")
+        self.min_held_segments = _constant(c, "min_held_segments")
+        self.max_share_of_limit = _constant(c, "max_share_of_limit")
         self.receive_slack_us = _constant(c, "receive_slack_us")
         self.max_path_extra_ns = _constant(c, "max_path_extra_ns")
         self.unknown_rtt_us = _constant(c, "unknown_rtt_us")
@@ -143,7 +147,8 @@ def limit_of(bits_per_second: int, burst_bits: int | None = None) -> DirectionLi
     return DirectionLimit.from_buffer_copy(record[-ctypes.sizeof(DirectionLimit) :])
 
 
-def ingress_limit_of(bits_per_second: int) -> DirectionLimit:
-    """An ingress limit as the daemon writes it where ACKs pace."""
-    record = abi.encode_limits(1, Limits(ingress=make_limit(bits_per_second)), ingress_ack=True)
+def ingress_limit_of(bits_per_second: int, *, ack: bool = True) -> DirectionLimit:
+    """An ingress limit as the daemon writes it: where ACKs pace, or where a queue holds it."""
+    limits = Limits(ingress=make_limit(bits_per_second))
+    record = abi.encode_limits(1, limits, ingress_shaped=not ack, ingress_ack=ack)
     return DirectionLimit.from_buffer_copy(record[-2 * ctypes.sizeof(DirectionLimit) :])

@@ -197,10 +197,11 @@ def test_a_newcomer_is_one_for_two_epochs(arithmetic: Arithmetic) -> None:
 
 def test_a_window_holds_the_path_and_twenty_milliseconds(arithmetic: Arithmetic) -> None:
     """At the flow's share, but never less than four segments nor more than TCP can tell."""
-    assert arithmetic.window_wanted(12_500_000, 50_000, 1448) == 12_500_000 * 70 // 1000
-    assert arithmetic.window_wanted(25_000, 0, 1448) == 4 * 1448
-    assert arithmetic.window_wanted(25_000, 0, 8948) == 4 * 8948
-    assert arithmetic.window_wanted(10**11, 10**6, 1448) == arithmetic.max_window_bytes
+    least = arithmetic.min_receive_segments
+    assert arithmetic.window_wanted(12_500_000, 50_000, 1448, least) == 12_500_000 * 70 // 1000
+    assert arithmetic.window_wanted(25_000, 0, 1448, least) == 4 * 1448
+    assert arithmetic.window_wanted(25_000, 0, 8948, least) == 4 * 8948
+    assert arithmetic.window_wanted(10**11, 10**6, 1448, least) == arithmetic.max_window_bytes
 
 
 def test_a_window_grows_by_what_has_arrived(arithmetic: Arithmetic) -> None:

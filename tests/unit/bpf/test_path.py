@@ -47,7 +47,7 @@ class Sender:
 
     def _window_frames(self) -> int:
         path_us = self.arithmetic.path_us(self.flow, HANDSHAKE_US)
-        window_bytes: int = self.arithmetic.window_wanted(SHARE, path_us, 1448)
+        window_bytes: int = self.arithmetic.window_wanted(SHARE, path_us, 1448, 4)
         return window_bytes // 1448
 
     def acknowledge(self) -> int:
