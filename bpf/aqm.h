@@ -17,7 +17,8 @@
 /* Frames up to this size (ACKs, DNS, keep-alives) make no flow active. */
 #define IDLE_FRAME_BYTES 300
 /* A flow that is above a target for longer than a round trip is told so, once in an interval: with
- * CE (CoDel's target, RFC 8289), or by a loss, which costs more and so may come later. */
+ * CE (CoDel's target, RFC 8289), or by a loss, which costs more and so comes where windows that
+ * hold 20 ms (held.h) do not get. */
 #define MARK_TARGET_NS     5000000ULL
 #define DROP_TARGET_NS     30000000ULL
 #define SIGNAL_INTERVAL_NS 100000000ULL

@@ -14,7 +14,7 @@
 /* In a queue without losses, two segments keep a flow going. */
 #define MIN_HELD_SEGMENTS 2
 /* In 20 ms that is 32 MiB, as large as buffers of sockets are made. */
-#define MAX_HELD_BYTES_PER_SEC (32ULL << 20) * 50
+#define MAX_HELD_BYTES_PER_SEC ((32ULL << 20) * 50)
 /* A single flow may need more than the limit: its path may be longer than it was at the handshake,
  * its reader may come late. */
 #define MAX_SHARE_OF_LIMIT 8
