@@ -18,8 +18,11 @@
 /* A single flow may need more than the limit: its path may be longer than it was at the handshake,
  * its reader may come late. */
 #define MAX_SHARE_OF_LIMIT 8
-/* How fast windows follow, a part of themselves each epoch. */
+/* How fast windows follow, a part of themselves each epoch; how fast they grow beyond the limit,
+ * which a flow does not use while it starts either, and come back from there. */
 #define FOLLOW_DIVISOR 16
+#define BEYOND_DIVISOR 128
+#define BACK_DIVISOR   32
 
 /* By how many flows the limit is divided after an epoch that brought `achieved`, in 1/256. The
  * limit is the backstop's, 1.02 of the queue's: what is above 0.96 of it is above 0.98 of that. */
@@ -31,9 +34,11 @@ static inline __attribute__((always_inline)) u64 held_flows_q8(const struct dire
     u64 seen = in->active_flows > in->window_flows ? in->active_flows : in->window_flows;
 
     if (achieved_bytes_per_sec * 25 >= limit->rate_bytes_per_sec * 24)
-        flows_q8 += flows_q8 / FOLLOW_DIVISOR + 1;
-    else
+        flows_q8 += flows_q8 / (flows_q8 < Q8 ? BACK_DIVISOR : FOLLOW_DIVISOR) + 1;
+    else if (flows_q8 > Q8)
         flows_q8 -= flows_q8 / FOLLOW_DIVISOR;
+    else if (flows_q8)
+        flows_q8 -= flows_q8 / BEYOND_DIVISOR + 1;
     /* The last epoch of a window: those that came in it count from now on. */
     if ((in->epoch + 1) % EPOCHS_PER_WINDOW == 0 && in->window_flows > in->active_flows)
         flows_q8 += (in->window_flows - in->active_flows) * Q8;

@@ -102,9 +102,17 @@ def test_one_greedy_flow_among_many_sparse_gets_what_they_leave(arithmetic: Arit
 def test_a_path_longer_than_at_the_handshake_is_filled(arithmetic: Arithmetic) -> None:
     """One flow, taken for 5 ms away and 60 ms away."""
     queue = Queue(arithmetic, 1, 0.06, path_seconds=0.005)
-    queue.run(5)
+    queue.run(10)
     last = queue.achieved[-100:]
     assert sum(last) / len(last) > 0.96
+
+
+def test_a_start_that_does_not_use_the_limit_does_not_grow_windows(arithmetic: Arithmetic) -> None:
+    """Half a second of slow start leaves the queue at 30 ms at most."""
+    queue = Queue(arithmetic, 1, 0.05, wanted_bytes_per_sec=0.0, path_seconds=0.0)
+    queue.run(0.5)
+    queue.path_seconds = 0.05
+    assert queue.queued_seconds < 0.03
 
 
 def test_flows_that_begin_together_are_counted_as_they_come(arithmetic: Arithmetic) -> None:
