@@ -46,8 +46,7 @@ static inline __attribute__((always_inline)) int windows_hold(const struct limit
            limits->mode == MODE_ENFORCE;
 }
 
-/* Payload bytes that a flow may have in flight towards us over a path, which `parts` flows share.
- */
+/* Payload bytes that each of `parts` flows, which share a share, may have in flight towards us. */
 static inline __attribute__((always_inline)) u64 window_bytes_for(const struct limits *limits,
                                                                   const struct pod_state *state,
                                                                   u64 path_us, u32 segment_bytes,

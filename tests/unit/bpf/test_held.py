@@ -16,8 +16,7 @@ from tests.unit.bpf.arithmetic import (
 
 LIMIT_BYTES_PER_SEC = 10_000_000 // 8
 LIMIT = ingress_limit_of(10_000_000, ack=False)
-SLACK_SECONDS = 0.02
-FRAME = 1514
+SEGMENT = 1448
 
 
 @dataclass
@@ -38,11 +37,13 @@ class Queue:
     achieved: list[float] = field(default_factory=list)
 
     @property
-    def window_bytes(self) -> float:
+    def window_bytes(self) -> int:
         """Of each greedy flow."""
         path = self.rtt_seconds if self.path_seconds is None else self.path_seconds
         share: int = self.arithmetic.share_held(self.record, LIMIT)
-        return max(share * (path + SLACK_SECONDS), 2 * FRAME)
+        return self.arithmetic.window_wanted(
+            share, int(path * 1e6), SEGMENT, self.arithmetic.min_held_segments
+        )
 
     @property
     def queued_seconds(self) -> float:
@@ -78,16 +79,16 @@ def test_equal_flows_queue_twenty_milliseconds(
     """Their windows are the path and 20 ms together, give or take how exactly the limit is used."""
     queue = Queue(arithmetic, flows, rtt_ms / 1000)
     queue.run(5)
-    least = flows * 2 * FRAME / LIMIT_BYTES_PER_SEC
+    least = flows * 2 * SEGMENT / LIMIT_BYTES_PER_SEC
     assert queue.queued_seconds <= max(0.022 + 0.1 * queue.rtt_seconds, least)
     assert min(queue.achieved[-20:]) > 0.9
 
 
 def test_many_flows_keep_two_segments_each(arithmetic: Arithmetic) -> None:
-    """Fifty of them are 121 ms at 10M: below what the queue holds, so none is lost."""
+    """Fifty of them are 121 ms of frames at 10M: below what the queue holds, so none is lost."""
     queue = Queue(arithmetic, 50)
     queue.run(5)
-    assert queue.window_bytes == 2 * FRAME
+    assert queue.window_bytes == 2 * SEGMENT
 
 
 def test_one_greedy_flow_among_many_sparse_gets_what_they_leave(arithmetic: Arithmetic) -> None:
@@ -109,7 +110,7 @@ def test_a_path_longer_than_at_the_handshake_is_filled(arithmetic: Arithmetic) -
 
 def test_a_start_that_does_not_use_the_limit_does_not_grow_windows(arithmetic: Arithmetic) -> None:
     """Half a second of slow start leaves the queue at 30 ms at most."""
-    queue = Queue(arithmetic, 1, 0.05, wanted_bytes_per_sec=0.0, path_seconds=0.0)
+    queue = Queue(arithmetic, 1, 0.05, path_seconds=0.0)
     queue.run(0.5)
     queue.path_seconds = 0.05
     assert queue.queued_seconds < 0.03
