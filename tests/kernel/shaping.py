@@ -1,6 +1,7 @@
 """A daemon that looks after a rig's veth, and what is on it."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.rig import running
+from bench.rig import Rig, running
 from bench.rig.topology import POD_PORT
 from tests.kernel.nodes import Node
 
 _TIMEOUT_SECONDS = 60
+_MUCH_BYTES = 100_000
 HELD = {"shaped", "paced"}
 
 
@@ -61,3 +63,13 @@ class VethNode(Node):
         """Names of the BPF filters at its egress."""
         said = json.loads(self.tc("-j", "filter", "show", "dev", port, "egress"))
         return [f["options"]["bpf_name"] for f in said if "bpf_name" in f.get("options", {})]
+
+
+def sent_windows(rig: Rig, port: int, end: str) -> list[int]:
+    """The receive windows that the peer was told on connections with that port at ``end``.
+
+    Of those that it has sent much on: an idle one keeps what it was told first.
+    """
+    said = rig.peer.run("ss", "-tinH", end, "=", f":{port}")
+    found = re.findall(r"bytes_sent:(\d+).* snd_wnd:(\d+)", said)
+    return [int(window) for sent, window in found if int(sent) > _MUCH_BYTES]

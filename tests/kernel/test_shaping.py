@@ -13,7 +13,7 @@ from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, ping, rig, terminati
 from bench.rig.topology import PEER_ADDRESS, POD_PORT
 from contract.names import Direction
 from tests.kernel.nodes import changed_copy
-from tests.kernel.shaping import HELD, VethNode
+from tests.kernel.shaping import HELD, VethNode, sent_windows
 
 pytestmark = pytest.mark.slow_emulated
 
@@ -83,17 +83,18 @@ def test_bulk_fills_the_limit_and_a_sparse_flow_passes_it(
 @pytest.mark.native
 def test_the_window_of_a_connection_older_than_its_limit_comes_down(veth: VethNode) -> None:
     """What was told, 28 MB here, cannot be taken back; once that has come, nothing is lost."""
-    limit = 100_000_000
-    with veth.daemon(), bulk(veth.rig, TcpLoad(INGRESS, _LONG_SECONDS, 1)) as running:
+    limit, load = 100_000_000, TcpLoad(INGRESS, _LONG_SECONDS, 1)
+    with veth.daemon(), bulk(veth.rig, load) as running:
         time.sleep(2)
         attach(veth, limit)
         time.sleep(6)
         dropped = veth.ingress()["dropped_packets"]
         start = int((time.monotonic() - running.started_at) * 10)
         time.sleep(3)
-        told = veth.ingress()
+        told, windows = veth.ingress(), sent_windows(veth.rig, load.port, "sport")
         rates = running.result().bits_per_sec_by_interval()
 
+    assert max(windows) < limit // 8 // 10
     assert told["dropped_packets"] == dropped
     assert told["delay_ms"] < 30
     assert rate_between(rates, start, start + 30) == pytest.approx(limit / LIMIT, rel=0.05)

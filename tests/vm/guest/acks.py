@@ -2,7 +2,6 @@
 
 import functools
 import os
-import re
 import sys
 import time
 import warnings
@@ -19,6 +18,7 @@ from enforcer.datapath.pins import SOURCE_DIR
 from enforcer.namespaces import in_namespace
 from enforcer.net import ack_queues
 from enforcer.net.rtnetlink import Netlink
+from tests.kernel.shaping import sent_windows
 
 _HOOKS: Final = {
     "podpace_ingress": AttachType.INGRESS,
@@ -53,7 +53,6 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:
         s.send(bytes(65536))
 """
 _PORT: Final = 5999
-_MUCH_BYTES: Final = 100_000
 
 Programs = dict[str, int]
 
@@ -139,16 +138,6 @@ def connection(
                 sending.stdin.flush()
 
             yield send
-
-
-def sent_windows(rig: Rig, port: int, end: str) -> list[int]:
-    """The receive windows that the peer was told on connections with that port at ``end``.
-
-    Of those that it has sent much on: an idle one keeps what it was told first.
-    """
-    said = rig.peer.run("ss", "-tinH", end, "=", f":{port}")
-    found = re.findall(r"bytes_sent:(\d+).* snd_wnd:(\d+)", said)
-    return [int(window) for sent, window in found if int(sent) > _MUCH_BYTES]
 
 
 def put_queues() -> None:

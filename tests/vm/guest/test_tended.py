@@ -20,7 +20,7 @@ from bench.rig import (
 )
 from contract.names import Direction
 from enforcer.serve import RESYNC_SECONDS
-from tests.vm.guest.acks import sent_windows
+from tests.kernel.shaping import sent_windows
 
 pytestmark = pytest.mark.slow_emulated
 
