@@ -50,15 +50,22 @@ def test_a_queue_at_the_limit_loses_nothing(flows: int, rtt_ms: int) -> None:
     assert dropped == 0
 
 
+class Trickle(TcpLoad):
+    """A load that sends segments at its rate, not iperf3's blocks of 128 KiB."""
+
+    def options(self) -> list[str]:
+        """What iperf3 is told."""
+        return [*TcpLoad.options(self), "-l", "1448"]
+
+
 @pytest.mark.slow_emulated
 def test_one_greedy_flow_beside_small_ones_fills_a_long_path() -> None:
     """Nine that want a hundredth each: a tenth of the limit is not what the tenth gets."""
-    small = TcpLoad(INGRESS, SECONDS + 4, 9, flow_bits_per_sec=LIMIT // 100, port=5301)
-    with held(50) as (r, limiter), bulk(r, small):
+    small = Trickle(INGRESS, SECONDS + 4, 9, flow_bits_per_sec=LIMIT // 100, port=5301)
+    with held(50) as (r, _), bulk(r, small):
         time.sleep(1)
         with bulk(r, TcpLoad(INGRESS, SECONDS, 1)) as running:
             result = running.result()
-        told = limiter.show(r)["ingress"]
     used = result.goodput_bits_per_sec(2) / LIMIT / TcpLoad(INGRESS).payload_of_frame
-    print(f"{used:.3f} of the limit beside 0.09, {told['dropped_packets']} dropped")
-    assert 0.83 <= used <= 0.93
+    print(f"{used:.3f} of the limit beside 0.09")
+    assert 0.85 <= used <= 0.93
