@@ -198,6 +198,16 @@ receive_window_bytes(u64 share_bytes_per_sec, u64 rtt_us, u32 segment_bytes, u32
     return window_bytes < MAX_WINDOW_BYTES ? window_bytes : MAX_WINDOW_BYTES;
 }
 
+/* Whether a window bound may be the kernel's own. Newer kernels (6.12) set one without growing the
+ * buffer, whenever they learn how much of it payload fills: its size times so many 256ths. An
+ * application that asks for exactly that, later than at the handshake, is not told from it. */
+static inline __attribute__((always_inline)) int is_part_of(u32 window_bytes, u32 buffer_bytes)
+{
+    u64 part_q8 = buffer_bytes ? (window_bytes * 256ULL + buffer_bytes - 1) / buffer_bytes : 0;
+
+    return part_q8 <= 256 && part_q8 * buffer_bytes / 256 == window_bytes;
+}
+
 /* The window that a flow is told next: it grows by what has arrived at most, as a sender's does,
  * for what was told once cannot be taken back. */
 static inline __attribute__((always_inline)) u64 next_window_bytes(u64 wanted_bytes, u64 told_bytes,

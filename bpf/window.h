@@ -90,9 +90,10 @@ static inline __attribute__((always_inline)) void bound_window(struct bpf_sock_o
                         sizeof(set_bytes)) &&
         !bpf_getsockopt(ops, SOL_SOCKET_LEVEL, OPTION_RECEIVE_BUFFER, &buffer_bytes,
                         sizeof(buffer_bytes))) {
-        /* Changed, and not by us nor with the buffer: the application's own choice. Just after the
+        /* Changed, and not by us nor by the kernel: the application's own choice. Just after the
          * handshake the kernel lowers it to what the buffer takes, a quarter of it at least. */
-        kernels_own = flow->receive_buffer_bytes ? buffer_bytes != flow->receive_buffer_bytes
+        kernels_own = flow->receive_buffer_bytes ? buffer_bytes != flow->receive_buffer_bytes ||
+                                                       is_part_of(set_bytes, buffer_bytes)
                                                  : set_bytes >= buffer_bytes / 4;
         if (has_bytes && set_bytes != has_bytes && !kernels_own) {
             flow->app_window_bytes = set_bytes;

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, ping, rig, terminating
+from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, ping, rig, running, terminating
 from bench.rig.topology import PEER_ADDRESS, POD_PORT
 from contract.names import Direction
 from tests.kernel.nodes import changed_copy
@@ -22,6 +23,26 @@ INGRESS = Direction.INGRESS
 LARGEST_PACKET_BYTES = 65_549
 _LONG_SECONDS = 30
 """A client takes seconds to start on a busy machine."""
+_PORT = 5999
+_PYTHON = (sys.executable, "-I", "-S", "-c")
+_RECEIVER = """
+import socket, sys
+with socket.create_server((sys.argv[1], int(sys.argv[2]))) as listening:
+    print("ready", flush=True)
+    connection, _ = listening.accept()
+    while connection.recv(65536):
+        pass
+"""
+_MESSAGES_THEN_BULK = """
+import socket, sys, time
+with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for _ in range(8):
+        s.send(bytes(700))
+        time.sleep(0.05)
+    while True:
+        s.send(bytes(65536))
+"""
 
 
 @pytest.fixture
@@ -98,6 +119,23 @@ def test_the_window_of_a_connection_older_than_its_limit_comes_down(veth: VethNo
     assert told["dropped_packets"] == dropped
     assert told["delay_ms"] < 30
     assert rate_between(rates, start, start + 30) == pytest.approx(limit / LIMIT, rel=0.05)
+
+
+def test_a_window_that_the_kernel_bounds_anew_is_not_taken_for_an_applications(
+    veth: VethNode,
+) -> None:
+    """Newer kernels do, to the first buffer, where large segments follow upon small ones."""
+    address = (veth.rig.address(veth.rig.pod, 4), str(_PORT))
+    with veth.daemon():
+        attach(veth, 1_000_000_000)
+        with running(veth.rig.pod.command(*_PYTHON, _RECEIVER, *address), stdout=-1) as receiver:
+            assert receiver.stdout is not None
+            assert receiver.stdout.readline() == "ready\n"
+            with running(veth.rig.peer.command(*_PYTHON, _MESSAGES_THEN_BULK, *address)):
+                end = time.monotonic() + _LONG_SECONDS
+                while max(sent_windows(veth.rig, _PORT, "dport"), default=0) < 1_000_000:
+                    assert time.monotonic() < end, "its window stays small"
+                    time.sleep(0.1)
 
 
 def test_udp_at_twice_the_limit_is_cut_to_it_and_a_sparse_flow_loses_nothing(

@@ -170,3 +170,8 @@ u64 window_next(u64 wanted_bytes, u64 told_bytes, u64 arrived_bytes)
 {
     return next_window_bytes(wanted_bytes, told_bytes, arrived_bytes);
 }
+
+int part_of(u32 window_bytes, u32 buffer_bytes)
+{
+    return is_part_of(window_bytes, buffer_bytes);
+}

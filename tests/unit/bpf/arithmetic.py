@@ -100,6 +100,7 @@ class Arithmetic:
         self.share_held = _function(c.share_held, u64, state, limit)
         self.sets_in = _function(c.setting_in, ctypes.c_int, flow, u64, u64)
         self.window_next = _function(c.window_next, u64, u64, u64, u64)
+        self.part_of = _function(c.part_of, ctypes.c_int, u32, u32)
         self.max_ack_wait_ns = _constant(c, "max_ack_wait_ns")
         self.outgrown_after_ns = _constant(c, "outgrown_after_ns")
         self.min_receive_segments = _constant(c, "min_receive_segments")

@@ -211,6 +211,17 @@ def test_a_window_grows_by_what_has_arrived(arithmetic: Arithmetic) -> None:
     assert arithmetic.window_next(5_792, 25_000, 2_896) == 5_792
 
 
+@given(part=st.integers(1, 255), buffer_bytes=st.integers(4096, 64 << 20))
+def test_a_bound_that_the_kernel_sets_is_told_from_an_applications(
+    arithmetic: Arithmetic, part: int, buffer_bytes: int
+) -> None:
+    """The kernel's is so many 256ths of the buffer, rounded down; no other is taken for one."""
+    kernels = part * buffer_bytes // 256
+    assert arithmetic.part_of(kernels, buffer_bytes)
+    assert not arithmetic.part_of(kernels + 1, buffer_bytes)
+    assert not arithmetic.part_of(buffer_bytes + 1, buffer_bytes)
+
+
 def test_a_window_waits_until_those_who_begin_together_are_seen(arithmetic: Arithmetic) -> None:
     """A tenth of a second; where its ACKs are never seen, as on loopback, two windows' worth."""
     flow = Flow(joined_ns=START_NS, window_bytes=5_792)
