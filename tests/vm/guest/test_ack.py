@@ -245,7 +245,8 @@ def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn
     """By a mark, or by a few lost packets where it knows no marks; its debt stays within bounds.
 
     Nobody bounds the window of a connection that is older than its limit while no daemon tends it.
-    Of 8 Mbit/s, ACKs can hold back 162 kB; the receiver's buffer of 213 kB lets in a third more.
+    Of 8 Mbit/s, ACKs can hold back 162 kB; the receiver's buffer of 213 kB lets in a third more, and
+    yet more on 6.12, which fills a buffer better.
     What the first second brings is bounded by itself, so it is not counted here.
     """
     with rig() as r:
@@ -268,12 +269,12 @@ def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn
         f"told: marked {marked}, dropped {early.dropped_packets} + {dropped}, {min(tokens_bytes)}"
     )
     debt = abi.debt_bytes(Direction.INGRESS, make_limit(8 * MBIT), ingress_ack=True)
+    # A packet of many segments, the last that is let in, may go beyond it.
+    assert min(tokens_bytes) > -debt * 9 // 8
     if ecn:
         # Half of the debt marks every packet: that answer may come first.
-        assert min(tokens_bytes) > -debt
         assert early.marked_packets + marked >= 1
         assert dropped == 0
     else:
-        assert min(tokens_bytes) > -debt * 9 // 8
         assert 1 <= dropped <= 20
         assert state.marked_packets == 0
