@@ -22,6 +22,7 @@ from bench.cells import MATRIX, VM_MATRIX, Cell, select
 from bench.figures import draw
 from bench.limiters import (
     CniBandwidth,
+    EmptyProgram,
     Limiter,
     PlainEdt,
     Policer,
@@ -47,6 +48,7 @@ SHORT_NAMES = {
     "bucket": Policer.name,
     "edt": PlainEdt.name,
     "none": Unlimited.name,
+    "empty": EmptyProgram.name,
 }
 
 Task = tuple[Cell, str]
@@ -59,7 +61,7 @@ def tasks(cells: Sequence[Cell], only: set[str], vm: bool = False) -> list[Task]
     """
     last = PlainEdt.name if vm else Policer.name
     everywhere = (Podpace.name, CniBandwidth.name, Tbf.name, last)
-    free = (Unlimited.name, Podpace.name)
+    free = (Unlimited.name, EmptyProgram.name, Podpace.name)
     return [
         (cell, name)
         for cell in cells
@@ -73,7 +75,15 @@ def run(console: Console, todo: Sequence[Task], seconds: float | None, path: Pat
     with ExitStack() as stack:
         r = stack.enter_context(rig())
         limiters: dict[str, Limiter] = {
-            made.name: made for made in (CniBandwidth(), Tbf(), Policer(), PlainEdt(), Unlimited())
+            made.name: made
+            for made in (
+                CniBandwidth(),
+                Tbf(),
+                Policer(),
+                PlainEdt(),
+                Unlimited(),
+                EmptyProgram(),
+            )
         }
         idle = idle_pings(r, sorted({cell.rtt_ms for cell, _ in todo}))
         results.append(path, {"machine": {**results.machine(), **idle}})

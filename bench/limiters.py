@@ -180,6 +180,18 @@ class Policer:
                     process.wait()
 
 
+class EmptyProgram(Policer):
+    """A program in cgroup_skb that does nothing: what the kernel needs to run and to time one."""
+
+    name = "empty program"
+
+    @contextmanager
+    def applied(self, rig: Rig, direction: Direction, _bits_per_sec: int) -> Iterator[Change]:
+        """On the pod's cgroup."""
+        with super().applied(rig, direction, 0):
+            yield lambda _bits_per_sec: None
+
+
 class PlainEdt:
     """Departure times alone, on the pod's host-side veth, in front of fq."""
 

@@ -3,6 +3,7 @@
     policer.py CGROUP ingress|egress RATE_BYTES_PER_SEC
 
 Attaches, prints ``ready``, takes a new rate per line on standard input, and detaches at its end.
+With rate 0 a program that does nothing is attached instead: what one costs at least.
 A process, because bcc and LLVM stay in memory.
 """
 
@@ -64,6 +65,8 @@ int ingress(struct __sk_buff *skb) { return passes(skb); }
 
 /* 2 is a drop that TCP sees as congestion and UDP does not see as EPERM. */
 int egress(struct __sk_buff *skb) { return passes(skb) ? 1 : 2; }
+
+int nothing(struct __sk_buff *skb) { return 1; }
 """
 ATTACH_TYPE = {"ingress": 0, "egress": 1}
 ALLOW_MULTI = 2
@@ -76,7 +79,8 @@ def main(cgroup: str, direction: str, rate: int) -> None:
     with tempfile.TemporaryDirectory() as directory_name:
         os.environ["BCC_KERNEL_SOURCE"] = directory_name
         bpf = BPF(text=PROGRAM, cflags=list(write_tree(Path(directory_name))))
-    program = bpf.load_func(direction, BPF.CGROUP_SKB, attach_type=attach_type)
+    function = direction if rate else "nothing"
+    program = bpf.load_func(function, BPF.CGROUP_SKB, attach_type=attach_type)
     buckets = bpf["buckets"]
 
     def set_rate(rate_bytes_per_sec: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.cells import NO_LIMIT, Cell, parse_cell
-from bench.limiters import CniBandwidth, PlainEdt, Policer, Tbf, Unlimited
+from bench.limiters import CniBandwidth, EmptyProgram, PlainEdt, Policer, Tbf, Unlimited
 from bench.measurement import Measurement
 from bench.ours import Podpace
 from bench.results import GOALS, Results, missed_goals
@@ -17,6 +17,7 @@ ORDER = (
     PlainEdt.name,
     Policer.name,
     Unlimited.name,
+    EmptyProgram.name,
 )
 _INTRODUCTION = """\
 # Side by side
@@ -75,6 +76,11 @@ def render(results: Results, plots: Sequence[Path], vm: Results | None = None) -
     parts.append(_everything(cells, by_cell))
     return "\n\n".join(parts) + "\n"
 
+
+_FREE_INTRODUCTION = """\
+An *empty program* in the same place does nothing: its time per packet is what the kernel needs to
+take it, and is in every other program's figure too.
+"""
 
 _VM_INTRODUCTION = """\
 ## In a virtual machine
@@ -157,18 +163,19 @@ def _overview(
 
 
 def _free(cells: Sequence[Cell], by_cell: dict[Cell, dict[str, Measurement]]) -> str:
+    shown = (Unlimited.name, EmptyProgram.name, Podpace.name)
     rows = []
     for cell in cells:
-        free = by_cell[cell].get(Unlimited.name)
-        ours = by_cell[cell].get(Podpace.name)
-        part, cost = "", ""
+        free, empty, ours = (by_cell[cell].get(name) for name in shown)
+        part = ""
         if free and ours and free.goodput_bits_per_sec:
             part = f"{ours.goodput_bits_per_sec / free.goodput_bits_per_sec:.3f}"
-            cost = f"{ours.program_ns_per_packet or 0:.0f}"
-        goodputs = [rate_text(m.goodput_bits_per_sec) if m else "" for m in (free, ours)]
-        rows.append([f"{cell.direction} {_name(cell)}", *goodputs, part, cost])
-    header = ["direction, traffic", "no limit", "podpace at 1 Tbit/s", "part", "program ns/packet"]
-    return "## What being attached costs\n\n" + _table(header, rows)
+        rates = [rate_text(m.goodput_bits_per_sec) if m else "" for m in (free, empty, ours)]
+        costs = [_number(m.program_ns_per_packet, 0) if m else "" for m in (empty, ours)]
+        rows.append([f"{cell.direction} {_name(cell)}", *rates, part, *costs])
+    header = ["direction, traffic", "no limit", "empty program", "podpace at 1 Tbit/s"]
+    header += ["podpace of no limit", "ns/packet, empty", "ns/packet, podpace"]
+    return f"## What being attached costs\n\n{_FREE_INTRODUCTION}\n" + _table(header, rows)
 
 
 def _goals(missed: Sequence[str]) -> str:

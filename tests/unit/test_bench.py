@@ -175,7 +175,18 @@ def test_the_page_shows_every_measurement_and_what_failed() -> None:
         measured("egress,10M,cubic,1,v4", "TBF, 2 ms burst", error="control connection starved"),
         measured("ingress,1G,udp,1,v6", retransmits=None, lost_part=0.5),
         measured("egress,none,cubic,1,v4", "no limit", utilisation=None, goodput_bits_per_sec=4e9),
-        measured("egress,none,cubic,1,v4", utilisation=None, goodput_bits_per_sec=3e9),
+        measured(
+            "egress,none,cubic,1,v4",
+            "empty program",
+            goodput_bits_per_sec=3.9e9,
+            program_ns_per_packet=95.0,
+        ),
+        measured(
+            "egress,none,cubic,1,v4",
+            utilisation=None,
+            goodput_bits_per_sec=3e9,
+            program_ns_per_packet=150.0,
+        ),
     ]
     found = results.Results({"kernel": "6.1"}, {(m.cell, m.limiter): m for m in rows})
 
@@ -184,5 +195,5 @@ def test_the_page_shows_every_measurement_and_what_failed() -> None:
     assert "| 10M cubic 1 | 0.987 / 0 / 0.3 | failed |" in page
     assert "control connection starved" in page
     assert "| 1G udp 1 v6 | 1.000 / 50% lost / 0.3 |" in page
-    assert "| 4 Gbit/s | 3 Gbit/s | 0.750 |" in page
+    assert "| 4 Gbit/s | 3.9 Gbit/s | 3 Gbit/s | 0.750 | 95 | 150 |" in page
     assert "(plots/egress.png)" in page

@@ -245,8 +245,8 @@ def test_a_sender_that_outgrows_the_longest_wait_is_told(programs: Programs, ecn
     """By a mark, or by a few lost packets where it knows no marks; its debt stays within bounds.
 
     Nobody bounds the window of a connection that is older than its limit while no daemon tends it.
-    Of 8 Mbit/s, ACKs can hold back 162 kB; the receiver's buffer of 213 kB lets in a third more, and
-    yet more on 6.12, which fills a buffer better.
+    Of 8 Mbit/s, ACKs can hold back 162 kB; the receiver's buffer of 213 kB lets in a third more,
+    and yet more on 6.12, which fills a buffer better.
     What the first second brings is bounded by itself, so it is not counted here.
     """
     with rig() as r:
