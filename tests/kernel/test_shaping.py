@@ -121,6 +121,7 @@ def test_the_window_of_a_connection_older_than_its_limit_comes_down(veth: VethNo
     assert rate_between(rates, start, start + 30) == pytest.approx(limit / LIMIT, rel=0.05)
 
 
+@pytest.mark.native
 def test_a_window_that_the_kernel_bounds_anew_is_not_taken_for_an_applications(
     veth: VethNode,
 ) -> None:
