@@ -105,14 +105,19 @@ class Paced:
         names, values = (line.split() for line in lines if line.startswith("Tcp:"))
         return int(values[names.index("RetransSegs")])
 
-    def largest_window_of(self, *, clamp_bytes: int, seconds: float) -> int:
+    def largest_window_of(
+        self, *, clamp_bytes: int, seconds: float, after_seconds: float = 0
+    ) -> int:
         """The largest window that a receiver in the pod told a greedy sender."""
         largest = 0
         with connection(self.rig, clamp_bytes=clamp_bytes) as send:
             send()
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                largest = max(largest, *sent_windows(self.rig, _PORT, "dport"), 0)
+            start = now = time.monotonic()
+            while now < start + seconds:
+                told = sent_windows(self.rig, _PORT, "dport")
+                if now >= start + after_seconds:
+                    largest = max(largest, *told, 0)
+                now = time.monotonic()
         return largest
 
 
