@@ -13,7 +13,7 @@ import pytest
 from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, ping, rig, running, terminating
 from bench.rig.topology import PEER_ADDRESS, POD_PORT
 from contract.names import Direction
-from tests.kernel.nodes import changed_copy
+from tests.kernel.nodes import SLOWER, changed_copy
 from tests.kernel.shaping import HELD, VethNode, sent_windows
 
 pytestmark = pytest.mark.slow_emulated
@@ -77,13 +77,14 @@ def test_bulk_fills_the_limit_and_a_sparse_flow_passes_it(
     """Frames stay within the limit, little of it is wasted, nothing is lost, and no ping waits."""
     for place in (veth.rig.pod, veth.rig.peer):
         place.run("sh", "-c", f"echo {ecn or 2} >/proc/sys/net/ipv4/tcp_ecn")
-    load = TcpLoad(INGRESS, 7, flows, congestion_control)
+    seconds = 7 * SLOWER
+    load = TcpLoad(INGRESS, seconds, flows, congestion_control)
     with veth.daemon():
         attach(veth)
-        with ping(veth.rig, 7) as pings, bulk(veth.rig, load) as running:
+        with ping(veth.rig, seconds) as pings, bulk(veth.rig, load) as running:
             time.sleep(1.5)
-            counter = FrameCounter(veth.rig, INGRESS)
-            start, dropped = counter.read(), veth.ingress()["dropped_packets"]
+            counter, dropped = FrameCounter(veth.rig, INGRESS), veth.ingress()["dropped_packets"]
+            start = counter.read()
             time.sleep(4)
             steady = counter.read() - start
             delay_ms = veth.ingress()["delay_ms"]
