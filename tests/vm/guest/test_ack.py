@@ -54,6 +54,15 @@ class Cell:
         """How long it is measured: as the bench's cells, and for the same reason."""
         return 20 if self.mbit <= 10 else 6
 
+    @property
+    def probes(self) -> int:
+        """Segments that newer kernels may send once more.
+
+        Every 10 s BBR has four segments in flight to learn its least round trip; then ACKs wait ten
+        times as long, and a probe for a lost tail is due after two round trips and 2 ms.
+        """
+        return 2 if self.congestion_control == "bbr" else 0
+
     def load(self, seconds: float) -> TcpLoad:
         """What the peer sends."""
         return TcpLoad(
@@ -166,7 +175,7 @@ def test_plain_senders_use_the_limit_and_nothing_queues(programs: Programs, cell
     print(f"figures {json.dumps(asdict(figures))}")
     assert LEAST_USED <= figures.utilisation <= MOST_USED
     assert figures.dropped_after == 0
-    assert figures.sent_again == 0
+    assert figures.sent_again <= cell.probes
     assert figures.first_second_of_bound <= 1
     assert figures.jain >= 0.95
     assert figures.lost_pings == 0
