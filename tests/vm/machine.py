@@ -77,7 +77,7 @@ def call(machine: Machine, command: Sequence[str]) -> int:
             return int((control / "exit-code").read_text())
         except (FileNotFoundError, ValueError) as e:
             log = (control / "console").read_text(errors="replace")
-            raise VmError(f"the machine ended without a result:\n{log[-3000:]}") from e
+            raise VmError(f"the machine ended without a result:\n{log[-12_000:]}") from e
 
 
 def _copy_checkout(copy: Path) -> None:
@@ -95,7 +95,8 @@ def _copy_checkout(copy: Path) -> None:
 def _write_control(
     control: Path, machine: Machine, command: Sequence[str], shares: dict[str, Path]
 ) -> None:
-    shutil.copy(HERE / "start", control)
+    for script in ("start", "hold.py"):
+        shutil.copy(HERE / script, control)
     (control / "checkout").write_text(f"{CHECKOUT}\n")
     (control / "kernel").write_text(f"{machine.kernel.folder}\n")
     lines = [f"{tag} {path}\n" for tag, path in shares.items()]
