@@ -11,7 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-PATIENCE = 20 if "PODPACE_VM" in os.environ else 1
+EMULATED = "PODPACE_VM" in os.environ
+"""Whether this is a machine that tests/vm has booted."""
+PATIENCE = 20 if EMULATED else 1
 """How much longer things may take. In a machine whose time is counted, a wait for the disk lasts
 until the kernel's next timer, which may be a second away (docs/kernels.md)."""
 HANGS_SECONDS = 180.0 * PATIENCE

@@ -16,12 +16,11 @@ from pathlib import Path
 
 from bench.ours import answers
 from bench.rig import Rig
-from bench.rig.process import sh
+from bench.rig.process import EMULATED, sh
 from enforcer.datapath import headers, libbpf
 
 ROOT = Path(__file__).parents[2]
 HOOKS = list(libbpf.AttachType)
-EMULATED = "PODPACE_VM" in os.environ
 LET_GO = 2 if EMULATED else 10
 """What passes when a limit has been taken off, in limits, at least: by emulated processors less."""
 SLOWER = 4 if EMULATED else 1

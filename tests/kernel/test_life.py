@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from bench.rig import TcpLoad, bulk
+from bench.rig.process import EMULATED
 from contract.names import Direction
 from enforcer.datapath import libbpf
-from tests.kernel.nodes import EMULATED, HOOKS, Node, changed_copy, neighbour
+from tests.kernel.nodes import HOOKS, Node, changed_copy, neighbour
 from tests.processes import HANGS_SECONDS
 
 LIMIT = 50_000_000

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, ping, rig, running, terminating
+from bench.rig.process import EMULATED
 from bench.rig.topology import PEER_ADDRESS, POD_PORT
 from contract.names import Direction
-from tests.kernel.nodes import EMULATED, SLOWER, changed_copy
+from tests.kernel.nodes import SLOWER, changed_copy
 from tests.kernel.shaping import HELD, VethNode, sent_windows
 
 pytestmark = pytest.mark.slow_emulated
