@@ -44,6 +44,16 @@ def largest_window(r: Rig, load: TcpLoad) -> int:
     return max(sent_windows(r, load.port, "sport"))
 
 
+def bounded_window(r: Rig, load: TcpLoad) -> int:
+    """The largest window, once what was told earlier has come: nobody can take that back."""
+    told = largest_window(r, load)
+    end = time.monotonic() + 2 + 1.5 * told / (LIMIT / 8 / load.flows)
+    while told > SMALL_BYTES and time.monotonic() < end:
+        time.sleep(0.2)
+        told = largest_window(r, load)
+    return told
+
+
 def received_of_limit(r: Rig, family: int, seconds: float) -> float:
     """What the pod's sockets receive from now on, as a part of LIMIT."""
     first = socket_counters(r.pod)
@@ -67,9 +77,8 @@ def test_older_connections_have_their_windows_bounded_and_get_them_back(
         before = largest_window(r, load)
         with limiter.applied(r, INGRESS, LIMIT):
             side = limiter.show(r)["ingress"]
-            time.sleep(2)
+            bounded = bounded_window(r, load)
             used = received_of_limit(r, family, 2)
-            bounded = largest_window(r, load)
         time.sleep(1)
         after = received_of_limit(r, family, 1)
     print(f"windows {before} -> {bounded}, {used:.3f} of the limit, then {after:.1f}")
