@@ -1,11 +1,13 @@
 """One cell under one limiter, measured."""
 
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.cells import Cell
-from bench.limiters import Limiter, Policer
+from bench.limiters import Limiter, Policer, Unlimited
 from bench.ours import Podpace
 from bench.rig import (
     CpuMeter,
@@ -21,6 +23,7 @@ from bench.rig import (
 )
 from bench.rig.counters import BpfStats
 from bench.rig.iperf import RunningBulk
+from bench.turns import throughput_left
 from contract.names import Direction
 
 HIGH_LIMIT_BITS_PER_SEC = 10**12
@@ -62,6 +65,8 @@ class Measurement:
     cpu_seconds_per_gigabit: float = 0.0
     program_ns_per_packet: float | None = None
     """Of the direction's skb program, per run: a GSO packet is one."""
+    throughput_left: Sequence[float] = ()
+    """No limit: quartiles of what being attached leaves, in turns on the same connections."""
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in results.jsonl."""
@@ -79,7 +84,11 @@ def measure(rig: Rig, limiter: Limiter, cell: Cell, seconds: float) -> Measureme
             limiter.applied(rig, cell.direction, limit),
             bpf_stats() as stats,
         ):
-            return _measure(rig, limiter, cell, stats, seconds=seconds, at=at)
+            measured = _measure(rig, limiter, cell, stats, seconds=seconds, at=at)
+        if cell.limit_bits_per_sec or isinstance(limiter, Unlimited):
+            return measured
+        parts = throughput_left(rig, limiter, cell, limit)
+        return replace(measured, throughput_left=statistics.quantiles(parts, n=4))
     except RigError as e:
         return Measurement(cell.key, limiter.name, seconds, at, error=str(e))
 

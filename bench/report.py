@@ -79,7 +79,10 @@ def render(results: Results, plots: Sequence[Path], vm: Results | None = None) -
 
 _FREE_INTRODUCTION = """\
 An *empty program* in the same place does nothing: its time per packet is what the kernel needs to
-take it, and is in every other program's figure too.
+take it, and is in every other program's figure too. *Left* is the throughput with a program or
+podpace as a part of that without, in turns of a second on the same connections: median (quartiles)
+of fifteen. Rates of whole runs do not compare: one load may run at several speeds, by where the
+scheduler has put its ends.
 """
 
 _VM_INTRODUCTION = """\
@@ -167,15 +170,20 @@ def _free(cells: Sequence[Cell], by_cell: dict[Cell, dict[str, Measurement]]) ->
     rows = []
     for cell in cells:
         free, empty, ours = (by_cell[cell].get(name) for name in shown)
-        part = ""
-        if free and ours and free.goodput_bits_per_sec:
-            part = f"{ours.goodput_bits_per_sec / free.goodput_bits_per_sec:.3f}"
         rates = [rate_text(m.goodput_bits_per_sec) if m else "" for m in (free, empty, ours)]
+        left = [_left(m) if m else "" for m in (empty, ours)]
         costs = [_number(m.program_ns_per_packet, 0) if m else "" for m in (empty, ours)]
-        rows.append([f"{cell.direction} {_name(cell)}", *rates, part, *costs])
+        rows.append([f"{cell.direction} {_name(cell)}", *rates, *left, *costs])
     header = ["direction, traffic", "no limit", "empty program", "podpace at 1 Tbit/s"]
-    header += ["podpace of no limit", "ns/packet, empty", "ns/packet, podpace"]
+    header += ["left, empty", "left, podpace", "ns/packet, empty", "ns/packet, podpace"]
     return f"## What being attached costs\n\n{_FREE_INTRODUCTION}\n" + _table(header, rows)
+
+
+def _left(m: Measurement) -> str:
+    if not m.throughput_left:
+        return ""
+    low, median, high = m.throughput_left
+    return f"{median:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _goals(missed: Sequence[str]) -> str:

@@ -143,6 +143,8 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
         ("ingress,10M,cubic,1,v4", {"ping_p99_ms": 10.1}, "ping p99 10.1"),
         ("ingress,100M,cubic,1,v4", {"ping_p99_ms": 3.1}, "ping p99 3.1"),
         ("egress,10M,cubic,1,v4", {"error": "no end"}, "no end"),
+        ("egress,none,cubic,1,v4", {"throughput_left": [0.9, 0.969, 1.1]}, "0.969 of the"),
+        ("ingress,none,cubic,1,v4", {"program_ns_per_packet": 151.0}, "151 ns"),
     ],
 )
 def test_a_missed_goal_is_named(cell: str, values: dict[str, object], words: str) -> None:
@@ -161,6 +163,8 @@ def test_a_missed_goal_is_named(cell: str, values: dict[str, object], words: str
         ("egress,1M,cubic,1,v4", {"utilisation": 0.93, "retransmits": 5, "ping_p99_ms": 9}),
         ("ingress,10M,cubic,1,v4", {"utilisation": 0.96, "retransmits": 5, "ping_p99_ms": 10}),
         ("ingress,1M,cubic,1,v4", {"utilisation": 0.5, "ping_p99_ms": 99}),
+        ("egress,none,cubic,1,v4", {"throughput_left": [0.9, 0.97, 1], "ping_p99_ms": 9}),
+        ("ingress,none,cubic,1,v4", {"program_ns_per_packet": 150.0, "utilisation": None}),
     ],
 )
 def test_a_goal_that_is_met_is_not_named(cell: str, values: dict[str, object]) -> None:
@@ -185,6 +189,7 @@ def test_the_page_shows_every_measurement_and_what_failed() -> None:
             "egress,none,cubic,1,v4",
             utilisation=None,
             goodput_bits_per_sec=3e9,
+            throughput_left=[0.98, 0.991, 1.002],
             program_ns_per_packet=150.0,
         ),
     ]
@@ -195,5 +200,5 @@ def test_the_page_shows_every_measurement_and_what_failed() -> None:
     assert "| 10M cubic 1 | 0.987 / 0 / 0.3 | failed |" in page
     assert "control connection starved" in page
     assert "| 1G udp 1 v6 | 1.000 / 50% lost / 0.3 |" in page
-    assert "| 4 Gbit/s | 3.9 Gbit/s | 3 Gbit/s | 0.750 | 95 | 150 |" in page
+    assert "| 3.9 Gbit/s | 3 Gbit/s |  | 0.991 (0.980 to 1.002) | 95 | 150 |" in page
     assert "(plots/egress.png)" in page
