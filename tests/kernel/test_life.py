@@ -128,7 +128,7 @@ def test_a_thousand_rounds_leave_nothing(node: Node) -> None:
                 assert http.delete(url).status_code == 204
 
         process = psutil.Process(daemon.pid)
-        rounds(300)  # the allocator's pools have their size
+        rounds(600)  # all threads have been started, the allocator's pools have their size
         before = kernel_objects(), process.num_fds()
         memory = process.memory_info().rss
         rounds(1000)
