@@ -80,9 +80,9 @@ def render(results: Results, plots: Sequence[Path], vm: Results | None = None) -
 _FREE_INTRODUCTION = """\
 An *empty program* in the same place does nothing: its time per packet is what the kernel needs to
 take it, and is in every other program's figure too. *Left* is the throughput with a program or
-podpace as a part of that without, in turns of a second on the same connections: median (quartiles)
-of fifteen. Rates of whole runs do not compare: one load may run at several speeds, by where the
-scheduler has put its ends.
+podpace as a part of that without, in turns of a second on the same connections: median (quartiles).
+Rates of whole runs do not compare: one load may run at several speeds, by where the scheduler has
+put its ends.
 """
 
 _VM_INTRODUCTION = """\
