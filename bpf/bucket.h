@@ -96,12 +96,12 @@ static inline __attribute__((always_inline)) int bucket_settle(struct direction_
 }
 
 /* All that there is to do for a packet far below the limit, without the lock. Who holds it
- * meanwhile may lose the packet from credit and epoch: 7.6 us of the rate at most. */
+ * meanwhile may lose the packet from the credit: 7.6 us of the rate at most. It is not in the
+ * epoch, whose bytes tell how the limit is shared: far below it, it is not. */
 static inline __attribute__((always_inline)) void bucket_take_far(struct direction_state *state,
                                                                   u32 frame_bytes)
 {
     __sync_fetch_and_add(&state->tokens_bytes, -(s64)frame_bytes);
-    __sync_fetch_and_add(&state->epoch_bytes, frame_bytes);
     count_passed(state, frame_bytes);
 }
 
