@@ -18,6 +18,10 @@ _BEHIND_PACED_BURST_NS: Final = 300_000_000
 ACKs did not wait at all, and 1700 packets were lost there. So it stands behind, and lets the first
 windows of many flows through (docs/design/0005-ack-pacing.md)."""
 
+UNQUEUED_BITS_PER_SEC: Final = 100 * 10**9
+"""HTB's one lock passes less, and a burst that the bound drops instead lasts microseconds
+(docs/design/0004-shaper.md)."""
+
 _UNDER_WAY_BYTES: Final = 1_000_000
 
 
@@ -34,10 +38,12 @@ class Way:
 
 def ingress_way(target: Target, observation: Observation) -> Way:
     """Shaped where every way in can be; else policed by the programs on the cgroup."""
-    around = observation.surroundings
-    if target.limits.ingress is None or target.limits.mode is Mode.OBSERVE:
+    around, limit = observation.surroundings, target.limits.ingress
+    if limit is None or target.limits.mode is Mode.OBSERVE:
         return Way(False)
-    obstacles = (around.obstacle, *(link.obstacle for link in around.links))
+    is_fast = limit.bits_per_second >= UNQUEUED_BITS_PER_SEC
+    needless = "at 100G and more a queue costs more than it keeps" if is_fast else ""
+    obstacles = (needless, around.obstacle, *(link.obstacle for link in around.links))
     for obstacle in filter(None, obstacles):
         return Way(False, obstacle)
     if not around.links:

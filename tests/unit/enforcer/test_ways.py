@@ -76,6 +76,26 @@ def test_one_interface_that_cannot_pace_keeps_all_of_them_shaped():
     assert ingress_way(TARGET, observed(*links)) == Way(True, NO_FQ)
 
 
+@pytest.mark.parametrize(
+    ("bits_per_second", "way"),
+    [
+        (10**11 - 1, Way(True, is_paced=True)),
+        (10**11, Way(False, "at 100G and more a queue costs more than it keeps")),
+    ],
+)
+def test_a_limit_that_no_veth_reaches_gets_no_queue(bits_per_second: int, way: Way):
+    """The programs on the cgroup hold it."""
+    target = replace(TARGET, limits=Limits(ingress=make_limit(bits_per_second)))
+    assert ingress_way(target, observed(replace(BARE, pace_obstacle=""))) == way
+
+
+def test_a_limit_raised_out_of_reach_takes_its_queue_away():
+    """As a detach does."""
+    target = replace(TARGET, limits=Limits(ingress=make_limit(10**12)))
+    actions = planned(observed(HELD, attachment=TOLD), target)
+    assert [type(action) for action in actions] == [SetLimits, Unshape]
+
+
 def test_a_new_interface_is_shaped_too():
     """And those that are right stay as they are."""
     links = (HELD, replace(BARE, ifindex=5))
