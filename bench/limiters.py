@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from bench.rig import Place, Rig, RigError, running, shielded
+from bench.rig import Place, Rig, RigError, running, shielded, uncounted
 from bench.rig.process import sh
 from bench.rig.topology import PEER_PORT, POD_ADDRESS, POD_PORT, count_frames
 from contract.names import Direction
@@ -89,20 +89,18 @@ class CniBandwidth:
         if not CNI_PLUGIN.exists():
             raise RigError(f"{CNI_PLUGIN} is missing: apt-get install containernetworking-plugins")
         # The plugin adds its qdisc where ours counts frames.
-        rig.node.run("tc", "qdisc", "del", "dev", POD_PORT, "root")
-        try:
-            self._call("ADD", rig, direction, bits_per_sec)
+        with uncounted(rig.node, POD_PORT):
             try:
-                yield self._unchangeable
+                self._call("ADD", rig, direction, bits_per_sec)
+                try:
+                    yield self._unchangeable
+                finally:
+                    with shielded():
+                        self._call("DEL", rig, direction, bits_per_sec)
             finally:
-                with shielded():
-                    self._call("DEL", rig, direction, bits_per_sec)
-        finally:
-            with shielded():
                 # DEL leaves the ingress qdisc to whoever removes the veth.
-                with suppress(RigError):
+                with shielded(), suppress(RigError):
                     rig.node.run("tc", "qdisc", "del", "dev", POD_PORT, "ingress")
-                count_frames(rig.node, POD_PORT)
 
     @staticmethod
     def _unchangeable(_bits_per_sec: int) -> None:

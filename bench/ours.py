@@ -6,17 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from bench.limiters import Change
-from bench.rig import Rig, RigError, running, shielded
+from bench.rig import Rig, RigError, running, shielded, uncounted
 from bench.rig.process import PATIENCE, sh
-from bench.rig.topology import POD_PORT, count_frames
+from bench.rig.topology import POD_PORT
 from contract.names import Direction
+from enforcer.ways import UNQUEUED_BITS_PER_SEC
 
 COMMANDS = Path(sys.executable).parent
 """Where podpace and podpace-enforcer are: the virtual environment that runs us."""
@@ -50,17 +51,16 @@ class Podpace:
             self.client("attach", rig.cgroup, f"--{direction}", str(bits))
 
         # A pod has a process from its beginning; the shaper goes where the rig counts frames.
-        with running(rig.pod.command("sleep", "infinity")):
+        with ExitStack() as stack:
+            stack.enter_context(running(rig.pod.command("sleep", "infinity")))
             if direction is Direction.INGRESS:
-                rig.node.run("tc", "qdisc", "del", "dev", POD_PORT, "root")
+                stack.enter_context(uncounted(rig.node, POD_PORT))
             try:
                 self._attach_whole(rig, direction, attach, bits_per_sec)
                 yield attach
             finally:
                 with shielded():
                     self.client("detach", rig.cgroup)
-                    if direction is Direction.INGRESS:
-                        count_frames(rig.node, POD_PORT)
 
     def _attach_whole(
         self, rig: Rig, direction: Direction, attach: Change, bits_per_sec: int
@@ -68,7 +68,7 @@ class Podpace:
         """Attaches, and waits until incoming traffic is held where it comes in."""
         end = time.monotonic() + _SHAPED_TIMEOUT_SECONDS
         attach(bits_per_sec)
-        while direction is Direction.INGRESS:
+        while direction is Direction.INGRESS and bits_per_sec < UNQUEUED_BITS_PER_SEC:
             side = self.show(rig)["ingress"]
             if side["enforcement"] != "policed":
                 return

@@ -33,6 +33,7 @@ from bench.rig.topology import (
     private_bpffs,
     rig,
     set_path_delay,
+    uncounted,
 )
 
 __all__ = [
@@ -65,4 +66,5 @@ __all__ = [
     "shielded",
     "socket_counters",
     "terminating",
+    "uncounted",
 ]

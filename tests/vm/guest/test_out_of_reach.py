@@ -6,8 +6,8 @@ Where time is counted in instructions this is exact; natively two runs of the sa
 import pytest
 
 from bench.ours import podpace
-from bench.rig import Rig, TcpLoad, bulk, rig
-from bench.rig.topology import POD_PORT, count_frames
+from bench.rig import Rig, TcpLoad, bulk, rig, uncounted
+from bench.rig.topology import PEER_PORT, POD_PORT
 from contract.names import Direction
 
 pytestmark = pytest.mark.counted
@@ -27,12 +27,8 @@ def throughput(r: Rig, direction: Direction, flows: int) -> float:
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_limit_out_of_reach_costs_three_percent_at_most(direction: Direction, flows: int) -> None:
     """Of the throughput of the same pod without Podpace."""
-    with rig() as r:
-        # The rig's own counting queue, which Podpace takes the place of.
-        if direction is Direction.INGRESS:
-            r.node.run("tc", "qdisc", "del", "dev", POD_PORT, "root")
+    with rig() as r, uncounted(r.node, POD_PORT), uncounted(r.node, PEER_PORT):
         free = throughput(r, direction, flows)
-        count_frames(r.node, POD_PORT)
         with podpace(r) as limiter, limiter.applied(r, direction, OUT_OF_REACH):
             limited = throughput(r, direction, flows)
     print(f"{direction}, {flows} flows: {limited / 1e6:.0f} of {free / 1e6:.0f} Mbit/s")
