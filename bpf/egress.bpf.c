@@ -15,6 +15,8 @@
 #define SAMPLED_PACKETS   8
 /* A departure time further away than this is a drop instead. */
 #define DEPARTURE_HORIZON_NS 200000000ULL
+/* The daemon looks for sockets at another pace ten times a second. */
+#define DAEMON_FOLLOWS_NS 100000000ULL
 
 /* Whether to look at the packet's flow. sock_ops sees the flows that it paces at every round trip;
  * the others need to be found, but not by every packet of a busy epoch. */
@@ -27,8 +29,10 @@ static inline __attribute__((always_inline)) int flow_matters(const struct direc
            !(state->passed_packets % SAMPLED_PACKETS);
 }
 
-/* A socket older than its limit, sending at another pace than its share: tell the daemon. */
-static inline __attribute__((always_inline)) void note_earlier_socket(struct flow *flow, u64 share)
+/* A socket older than its limit, sending at another pace than its share: tell the daemon. It has to
+ * come by for each new share, and one that was raised can not be judged before. */
+static inline __attribute__((always_inline)) void note_earlier_socket(struct pod_state *state,
+                                                                      struct flow *flow, u64 share)
 {
     u64 known = flow->share_bytes_per_sec, *count;
     int zero = 0;
@@ -36,6 +40,8 @@ static inline __attribute__((always_inline)) void note_earlier_socket(struct flo
     if (known && share < known + known / 8 && share > known - known / 8)
         return;
     flow->share_bytes_per_sec = share;
+    if (known && share > known && state->rtt_ns < DAEMON_FOLLOWS_NS)
+        state->rtt_ns = DAEMON_FOLLOWS_NS;
     count = earlier_sockets.lookup(&zero);
     if (count)
         __sync_fetch_and_add(count, 1);
@@ -105,7 +111,7 @@ int podpace_egress(struct __sk_buff *skb)
     bpf_spin_unlock(&state->lock);
 
     if (flow && packet.is_tcp && !flow->paced && limits->mode == MODE_ENFORCE)
-        note_earlier_socket(flow, out->share_bytes_per_sec);
+        note_earlier_socket(state, flow, out->share_bytes_per_sec);
     if (wait_ns && verdict == PASS && limits->mode == MODE_ENFORCE)
         skb->tstamp = now_ns + wait_ns;
     return verdict;

@@ -266,6 +266,19 @@ def test_an_earlier_socket_asks_once_to_be_paced(
     assert programs.earlier_sockets() - before == asked
 
 
+@pytest.mark.parametrize(
+    ("known", "least_ns"), [(0, 0), (RATE * 2, 0), (RATE, 0), (RATE // 2, 100_000_000)]
+)
+def test_a_share_raised_for_an_earlier_socket_is_judged_when_it_arrived(
+    programs: Programs, known: int, least_ns: int
+) -> None:
+    """The daemon brings it within a tenth of a second; a lower one is not waited for."""
+    state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
+    flow = abi.Flow(share_bytes_per_sec=known)
+    outcome = programs.run(EGRESS, ipv4(tcp(1), TCP), LIMITS, state, flow=flow)
+    assert outcome.after.rtt_ns == least_ns
+
+
 def test_only_tcp_data_asks_to_be_paced(programs: Programs) -> None:
     """An ACK or a datagram asks for nothing; only data of a TCP socket can be paced."""
     state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
