@@ -17,7 +17,7 @@ from bench.rig import Rig, RigError, running, shielded, uncounted
 from bench.rig.process import PATIENCE, sh
 from bench.rig.topology import POD_PORT
 from contract.names import Direction
-from enforcer.ways import UNQUEUED_BITS_PER_SEC
+from enforcer.reconcile.ways import UNQUEUED_BITS_PER_SEC
 
 COMMANDS = Path(sys.executable).parent
 """Where podpace and podpace-enforcer are: the virtual environment that runs us."""

@@ -31,7 +31,7 @@ from enforcer.pods.condition import Condition
 from enforcer.pods.events import EventBook
 from enforcer.pods.news import News, PodChanged, PodsListed
 from enforcer.pods.pod import Pod
-from enforcer.reports import Reports
+from enforcer.pods.reports import Reports
 from tests.cluster.client import Client
 from tests.cluster.install import RELEASE_NAMESPACE, pod, render
 from tests.cluster.nodes.relay import Relay

@@ -13,27 +13,27 @@ from prometheus_client import CollectorRegistry
 
 from contract.api import Health
 from contract.names import DEFAULT_SOCKET_PATH
-from enforcer import control, metrics
+from enforcer.api import control, metrics
+from enforcer.api.metrics import ErrorCounter
+from enforcer.api.requests import Requests
+from enforcer.api.serve import serve
+from enforcer.api.sockets import listen_tcp, listen_unix, refuse_second_daemon, remove_own
 from enforcer.cleanup import clean_up
-from enforcer.complaints import Complaints
-from enforcer.daemon import Daemon, ignore
 from enforcer.datapath import build as build_datapath
 from enforcer.datapath.abi import ABI_VERSION
 from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.errors import EnforcerError, UnsupportedError
-from enforcer.holder import Holder
-from enforcer.link_loop import LinkLoop
 from enforcer.logs import LEVELS, make_log
 from enforcer.loops import start_loop
-from enforcer.metrics import ErrorCounter
 from enforcer.net.qdiscs import keeps_departure_times
 from enforcer.net.shaping import LinkShaper
-from enforcer.node import Node
+from enforcer.pods.node import Node
 from enforcer.ports import Datapath, Log, Network
-from enforcer.requests import Requests
-from enforcer.serve import serve
-from enforcer.sockets import listen_tcp, listen_unix, refuse_second_daemon, remove_own
-from enforcer.store import TargetStore
+from enforcer.reconcile.complaints import Complaints
+from enforcer.reconcile.daemon import Daemon, ignore
+from enforcer.reconcile.holder import Holder
+from enforcer.reconcile.link_loop import LinkLoop
+from enforcer.reconcile.store import TargetStore
 from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
 from enforcer.unsupported import UnsupportedDatapath, UnsupportedNetwork
 

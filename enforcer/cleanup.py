@@ -5,7 +5,7 @@ from pathlib import Path
 
 from enforcer.errors import DatapathError
 from enforcer.ports import Datapath, Network
-from enforcer.store import remove_files
+from enforcer.reconcile.store import remove_files
 from enforcer.targets import CgroupTree
 
 RUN_FOLDER = "podpace"

@@ -11,7 +11,7 @@ from typing import Final
 from contract.names import Direction, Mode
 from enforcer.datapath import abi, libbpf, records, sockets
 from enforcer.datapath.pins import Generation
-from enforcer.namespaces import in_namespace, network_namespaces
+from enforcer.net.namespaces import in_namespace, network_namespaces
 from enforcer.state import Target
 
 BY_ITERATOR: Final = "paced by a tcp iterator"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from enforcer.datapath import abi, libbpf
-from enforcer.namespaces import processes
+from enforcer.net.namespaces import processes
 
 SO_MAX_PACING_RATE: Final = 47
 NOT_PACED: Final = 0xFFFFFFFF

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from enforcer.namespaces import processes
 from enforcer.net.links import (
     NO_ID,
     Inside,
@@ -17,6 +16,7 @@ from enforcer.net.links import (
     interfaces_inside,
     namespace_id,
 )
+from enforcer.net.namespaces import processes
 from enforcer.net.queues import POD_HANDLE
 from enforcer.net.rtnetlink import Netlink
 

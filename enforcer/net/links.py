@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from enforcer.namespaces import in_namespace
+from enforcer.net.namespaces import in_namespace
 from enforcer.net.queues import root_of
 from enforcer.net.rtnetlink import (
     NLM_F_DUMP,

@@ -1,7 +1,7 @@
 """Whether a target's interfaces send packets at their departure times."""
 
-from enforcer.namespaces import network_namespaces
 from enforcer.net.links import interfaces_inside
+from enforcer.net.namespaces import network_namespaces
 from enforcer.net.queues import POD_HANDLE
 
 

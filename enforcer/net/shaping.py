@@ -17,10 +17,10 @@ from enforcer.datapath.shaper_abi import (
     LinkRecord,
 )
 from enforcer.errors import DatapathError
-from enforcer.namespaces import in_namespace, network_namespaces
 from enforcer.net import ack_queues, queues
 from enforcer.net.discovery import Discovery
 from enforcer.net.links import Inside, Interface, LinkTable, LinkWatch
+from enforcer.net.namespaces import in_namespace, network_namespaces
 from enforcer.net.probes import probe_queues
 from enforcer.net.rtnetlink import Netlink
 from enforcer.state import Link, ShaperCounters, Shaping, Surroundings

@@ -1,4 +1,4 @@
-"""enforcer.cgroup_watch on real cgroups: what the kernel tells by inotify, and when."""
+"""enforcer.pods.cgroup_watch on real cgroups: what the kernel tells by inotify, and when."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from queue import SimpleQueue
 import pytest
 
 from bench.rig.topology import cgroup2_mount, own_cgroup
-from enforcer.cgroup_watch import CgroupWatch
+from enforcer.pods.cgroup_watch import CgroupWatch
 from enforcer.pods.news import CgroupAppeared, CgroupVanished, News
 from tests.fakes import FakeLog
 from tests.needs import missing

@@ -9,10 +9,10 @@ import pytest
 
 from bench.rig import Place, Rig, rig, running, terminating
 from bench.rig.topology import POD_PORT
-from enforcer.namespaces import network_namespaces
 from enforcer.net import discovery
 from enforcer.net.discovery import Discovery, Ways
 from enforcer.net.links import LinkTable
+from enforcer.net.namespaces import network_namespaces
 from enforcer.net.rtnetlink import Netlink
 from tests.cluster.nodes.network import inside
 

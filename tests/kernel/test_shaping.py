@@ -14,7 +14,7 @@ from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, ping, rig, running, 
 from bench.rig.process import EMULATED
 from bench.rig.topology import PEER_ADDRESS, POD_PORT
 from contract.names import Direction
-from enforcer.ways import UNQUEUED_BITS_PER_SEC
+from enforcer.reconcile.ways import UNQUEUED_BITS_PER_SEC
 from tests.kernel.nodes import SLOWER, changed_copy
 from tests.kernel.shaping import HELD, VethNode, sent_windows
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from enforcer.complaints import Complaints
-from enforcer.daemon import Daemon
-from enforcer.holder import Holder
-from enforcer.requests import Requests
-from enforcer.store import TargetStore
+from enforcer.api.requests import Requests
+from enforcer.reconcile.complaints import Complaints
+from enforcer.reconcile.daemon import Daemon
+from enforcer.reconcile.holder import Holder
+from enforcer.reconcile.store import TargetStore
 from enforcer.targets import CgroupTree
 from tests.fakes import FakeDatapath, FakeLog, FakeNetwork
 from tests.processes import Daemon as DaemonProcess

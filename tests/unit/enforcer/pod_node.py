@@ -1,12 +1,12 @@
 """A node that is played: its pod loop with a fake kernel below and a reporter that keeps."""
 
-from enforcer.news_queue import NewsQueue
-from enforcer.pod_loop import PodLoop
 from enforcer.pods.news import (
     CgroupAppeared,
     CgroupVanished,
     Looked,
 )
+from enforcer.pods.news_queue import NewsQueue
+from enforcer.pods.pod_loop import PodLoop
 from tests.unit.enforcer.pod_json import UID, labels
 
 ONE = labels("1000000")

@@ -1,4 +1,4 @@
-"""enforcer.cgroup_watch on ordinary folders, which inotify treats as it does cgroups."""
+"""enforcer.pods.cgroup_watch on ordinary folders, which inotify treats as it does cgroups."""
 
 import shutil
 import threading
@@ -7,8 +7,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from enforcer import cgroup_watch
-from enforcer.cgroup_watch import CgroupWatch
+from enforcer.pods import cgroup_watch
+from enforcer.pods.cgroup_watch import CgroupWatch
 from enforcer.pods.news import CgroupAppeared, CgroupVanished
 from tests.fakes import FakeLog
 from tests.unit.enforcer.pod_json import UID

@@ -1,4 +1,4 @@
-"""enforcer.daemon with a fake kernel: requests, restarts, drift, failures."""
+"""enforcer.reconcile.daemon with a fake kernel: requests, restarts, drift, failures."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""enforcer.holder: several threads at once."""
+"""enforcer.reconcile.holder: several threads at once."""
 
 from threading import Event, Thread
 

@@ -1,9 +1,9 @@
-"""enforcer.metrics: what a scrape says."""
+"""enforcer.api.metrics: what a scrape says."""
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from contract.api import Health, TargetRequest
-from enforcer.metrics import ErrorCounter, NodeCollector, TargetCollector
+from enforcer.api.metrics import ErrorCounter, NodeCollector, TargetCollector
 
 HEALTH = Health("0.1.0", 1, "0123abcd", "/sys/fs/cgroup")
 

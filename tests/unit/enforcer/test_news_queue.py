@@ -1,7 +1,7 @@
-"""enforcer.news_queue: what comes first."""
+"""enforcer.pods.news_queue: what comes first."""
 
-from enforcer.news_queue import NewsQueue
 from enforcer.pods.news import CgroupAppeared, CgroupVanished, Looked, PodGone, Resynced
+from enforcer.pods.news_queue import NewsQueue
 from tests.unit.enforcer.pod_json import make_pod
 
 

@@ -1,11 +1,11 @@
-"""enforcer.plan: what should be, against what is."""
+"""enforcer.reconcile.plan: what should be, against what is."""
 
 from dataclasses import replace
 
 from contract.limits import Limit, Limits
 from contract.names import Mode
-from enforcer.actions import Attach, Detach, Forget, Replace, SetLimits
-from enforcer.plan import plan
+from enforcer.reconcile.actions import Attach, Detach, Forget, Replace, SetLimits
+from enforcer.reconcile.plan import plan
 from enforcer.state import Attachment, Observation, Target
 
 LIMITS = Limits(ingress=Limit(10_000_000, 80_000), exempt_cidrs=("10.0.0.0/8", "fd00::/8"))

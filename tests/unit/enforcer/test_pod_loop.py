@@ -1,4 +1,4 @@
-"""enforcer.pod_loop with a fake kernel: pods and cgroups in any order, restarts."""
+"""enforcer.pods.pod_loop with a fake kernel: pods and cgroups in any order, restarts."""
 
 import pytest
 

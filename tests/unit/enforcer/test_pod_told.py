@@ -1,4 +1,4 @@
-"""enforcer.pod_loop with a fake kernel: what pods are told, by condition and Event."""
+"""enforcer.pods.pod_loop with a fake kernel: what pods are told, by condition and Event."""
 
 from pathlib import Path
 
@@ -162,7 +162,7 @@ def test_a_condition_does_not_wait_for_ever(node, monkeypatch):
     """A pod without a process, or whose first process inotify did not tell of."""
     node.cgroup()
     node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
-    monkeypatch.setattr("enforcer.pod_loop.PENDING_SECONDS", -1.0)
+    monkeypatch.setattr("enforcer.pods.pod_loop.PENDING_SECONDS", -1.0)
     node.loop.take(Resynced())
 
     assert node.reporter.wanted == ["p1"]
@@ -172,7 +172,7 @@ def test_a_running_pod_without_a_cgroup_is_pending_only_when_that_lasts(node, mo
     """Every pod is without one for a moment."""
     node.loop.take(PodChanged(make_pod()))
     early = list(node.reporter.wanted)
-    monkeypatch.setattr("enforcer.pod_loop.PENDING_SECONDS", -1.0)
+    monkeypatch.setattr("enforcer.pods.pod_loop.PENDING_SECONDS", -1.0)
     node.loop.take(Resynced())
 
     assert early == []

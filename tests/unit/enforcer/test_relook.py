@@ -1,8 +1,8 @@
-"""enforcer.relook: targets that are still coming up."""
+"""enforcer.reconcile.relook: targets that are still coming up."""
 
 from pathlib import Path
 
-from enforcer.relook import Relook
+from enforcer.reconcile.relook import Relook
 
 
 def cgroup(folder: Path, *, populated: bool) -> str:

@@ -1,4 +1,4 @@
-"""enforcer.reports with an API server in memory: what is written, and what is not."""
+"""enforcer.pods.reports with an API server in memory: what is written, and what is not."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from contract.names import EventReason
 from enforcer.errors import ApiError
 from enforcer.pods.events import EventBook
 from enforcer.pods.pod import Condition
-from enforcer.reports import Reports
+from enforcer.pods.reports import Reports
 from tests.fakes import FakeLog
 from tests.unit.enforcer.pod_json import UID, condition_json, make_pod
 
@@ -97,7 +97,7 @@ def test_what_somebody_else_wrote_over_ours_is_corrected(desk, monkeypatch):
     forged = make_pod(conditions=condition_json("True", "Enforced", "1 Tbit/s"))
     desk.reports.want(forged, IN_FORCE)
     echo = len(desk.reports._wanted)
-    monkeypatch.setattr("enforcer.reports._SETTLE_SECONDS", -1.0)
+    monkeypatch.setattr("enforcer.pods.reports._SETTLE_SECONDS", -1.0)
     desk.reports.want(forged, IN_FORCE)
     desk.write()
 
@@ -146,7 +146,7 @@ def test_a_pod_that_is_gone_leaves_nothing_to_write(desk):
 def test_many_changes_are_written_at_a_bounded_rate(desk, monkeypatch):
     """A burst, and then at the pace that one node may have."""
     slept = []
-    monkeypatch.setattr("enforcer.reports.time.sleep", slept.append)
+    monkeypatch.setattr("enforcer.pods.reports.time.sleep", slept.append)
     for number in range(9):
         desk.reports.want(make_pod(number), IN_FORCE)
     desk.reports._budget._left = 3

@@ -1,4 +1,4 @@
-"""enforcer.ways, and plan with interfaces: shaped, paced or policed, and why."""
+"""enforcer.reconcile.ways, and plan with interfaces: shaped, paced or policed, and why."""
 
 from dataclasses import replace
 
@@ -6,8 +6,9 @@ import pytest
 
 from contract.limits import Limit, Limits, make_limit
 from contract.names import Mode
-from enforcer.actions import Attach, Detach, SetLimits, Shape, Unshape
-from enforcer.plan import plan
+from enforcer.reconcile.actions import Attach, Detach, SetLimits, Shape, Unshape
+from enforcer.reconcile.plan import plan
+from enforcer.reconcile.ways import Bypass, Way, ingress_way, shaped_burst_ns, shaping_of, with_way
 from enforcer.state import (
     Attachment,
     Counters,
@@ -19,7 +20,6 @@ from enforcer.state import (
     Target,
     TargetCounters,
 )
-from enforcer.ways import Bypass, Way, ingress_way, shaped_burst_ns, shaping_of, with_way
 
 MBIT = 10**6
 LIMITS = Limits(ingress=make_limit(10 * MBIT))

@@ -15,8 +15,8 @@ from contract.limits import Limits, make_limit
 from enforcer.datapath import abi, compiler, libbpf
 from enforcer.datapath.libbpf import AttachType
 from enforcer.datapath.pins import SOURCE_DIR
-from enforcer.namespaces import in_namespace
 from enforcer.net import ack_queues
+from enforcer.net.namespaces import in_namespace
 from enforcer.net.rtnetlink import Netlink
 from tests.kernel.shaping import sent_windows
 

@@ -19,7 +19,7 @@ from bench.rig import (
     socket_counters,
 )
 from contract.names import Direction
-from enforcer.serve import RESYNC_SECONDS
+from enforcer.api.serve import RESYNC_SECONDS
 from tests.kernel.shaping import sent_windows
 
 pytestmark = pytest.mark.slow_emulated

@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from enforcer.cgroup_watch import CgroupWatch
-from enforcer.daemon import Daemon
 from enforcer.kube.reflector import PodReflector, pods_query
 from enforcer.loops import start_loop
-from enforcer.news_queue import NewsQueue
-from enforcer.pod_loop import PodLoop
+from enforcer.pods.cgroup_watch import CgroupWatch
 from enforcer.pods.events import EventBook
 from enforcer.pods.news import Looked, Resynced
+from enforcer.pods.news_queue import NewsQueue
+from enforcer.pods.pod_loop import PodLoop
+from enforcer.pods.reports import Reports
 from enforcer.ports import Api, Log
-from enforcer.reports import Reports
+from enforcer.reconcile.daemon import Daemon
 from enforcer.state import Target
 
 

@@ -10,10 +10,7 @@ from typing import Final
 
 from contract.limits import Limits
 from contract.names import EventReason, Reason
-from enforcer.daemon import Daemon
 from enforcer.errors import DatapathError, UnsupportedError
-from enforcer.news_queue import NewsQueue
-from enforcer.pod_entry import Entry, adopted_pod, in_force, is_policed
 from enforcer.pods.cgroups import pod_uid
 from enforcer.pods.condition import (
     Held,
@@ -33,8 +30,11 @@ from enforcer.pods.news import (
     PodsListed,
     Resynced,
 )
+from enforcer.pods.news_queue import NewsQueue
 from enforcer.pods.pod import Pod
+from enforcer.pods.pod_entry import Entry, adopted_pod, in_force, is_policed
 from enforcer.ports import Log, Reporter
+from enforcer.reconcile.daemon import Daemon
 from enforcer.state import Target
 from enforcer.targets import cgroup_id, is_pod
 

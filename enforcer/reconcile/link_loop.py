@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from enforcer.daemon import Daemon
 from enforcer.ports import Network
+from enforcer.reconcile.daemon import Daemon
 
 _WAIT_SECONDS: Final = 1.0
 """How long a daemon that is asked to stop waits for an event first."""

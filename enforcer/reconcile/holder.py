@@ -3,17 +3,17 @@
 import threading
 from typing import Final
 
-from enforcer.actions import Action, Forget, Shape
-from enforcer.complaints import Complaints
 from enforcer.errors import DatapathError
-from enforcer.execute import execute
-from enforcer.observe import observe
-from enforcer.plan import plan
 from enforcer.ports import Datapath, Log, Network
-from enforcer.relook import Relook
+from enforcer.reconcile.actions import Action, Forget, Shape
+from enforcer.reconcile.complaints import Complaints
+from enforcer.reconcile.execute import execute
+from enforcer.reconcile.observe import observe
+from enforcer.reconcile.plan import plan
+from enforcer.reconcile.relook import Relook
+from enforcer.reconcile.store import TargetStore
+from enforcer.reconcile.ways import Bypass, Way, ingress_way, with_way
 from enforcer.state import Observation, Target, TargetCounters
-from enforcer.store import TargetStore
-from enforcer.ways import Bypass, Way, ingress_way, with_way
 
 _NO_WAY: Final = Way(False)
 _LOCKS: Final = 64

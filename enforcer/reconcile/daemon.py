@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from enforcer.actions import Action, Attach, Replace, SetLimits, Shape
-from enforcer.complaints import Complaints
 from enforcer.errors import DatapathError
-from enforcer.execute import describe
-from enforcer.holder import Holder
 from enforcer.ports import Datapath, Log
+from enforcer.reconcile.actions import Action, Attach, Replace, SetLimits, Shape
+from enforcer.reconcile.complaints import Complaints
+from enforcer.reconcile.execute import describe
+from enforcer.reconcile.holder import Holder
+from enforcer.reconcile.store import TargetStore
 from enforcer.state import Target, TargetCounters
-from enforcer.store import TargetStore
 from enforcer.targets import is_alive
 
 _BREATH_SECONDS: Final = 0.002

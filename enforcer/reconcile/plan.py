@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from contract.limits import Limit, Limits
-from enforcer.actions import (
+from enforcer.reconcile.actions import (
     Action,
     Attach,
     Detach,
@@ -13,8 +13,8 @@ from enforcer.actions import (
     Shape,
     Unshape,
 )
+from enforcer.reconcile.ways import Way, ingress_way, shaping_of
 from enforcer.state import Attachment, Observation, Shaping, Surroundings, Target
-from enforcer.ways import Way, ingress_way, shaping_of
 
 
 def plan(desired: Mapping[str, Target], observed: Mapping[str, Observation]) -> tuple[Action, ...]:

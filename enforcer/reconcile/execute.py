@@ -13,7 +13,8 @@ Failure contract:
 from typing import Any
 
 from contract.limits import Limit, Limits
-from enforcer.actions import (
+from enforcer.ports import Datapath, Log, Network
+from enforcer.reconcile.actions import (
     Action,
     Attach,
     Detach,
@@ -23,8 +24,7 @@ from enforcer.actions import (
     Shape,
     Unshape,
 )
-from enforcer.ports import Datapath, Log, Network
-from enforcer.store import TargetStore
+from enforcer.reconcile.store import TargetStore
 
 
 def execute(

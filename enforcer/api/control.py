@@ -12,11 +12,11 @@ from starlette.requests import ClientDisconnect
 
 from contract.api import Health, Refusal, TargetList, TargetRequest
 from contract.problems import Problem
-from enforcer.daemon import Daemon
+from enforcer.api.requests import Requests
+from enforcer.api.status import to_status
 from enforcer.errors import RefusedError
 from enforcer.ports import Log
-from enforcer.requests import Requests
-from enforcer.status import to_status
+from enforcer.reconcile.daemon import Daemon
 
 _MAX_BODY_BYTES: Final = 65536
 _FIELDS: Final = frozenset(field.name for field in fields(TargetRequest))

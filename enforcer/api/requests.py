@@ -3,12 +3,12 @@
 from contract.api import TargetRequest
 from contract.problems import Problem
 from contract.requests import parse_limits
-from enforcer.complaints import Complaints
 from enforcer.errors import DatapathError, RefusedError
-from enforcer.holder import Holder
 from enforcer.ports import Log
+from enforcer.reconcile.complaints import Complaints
+from enforcer.reconcile.holder import Holder
+from enforcer.reconcile.store import TargetStore
 from enforcer.state import Target, TargetCounters
-from enforcer.store import TargetStore
 from enforcer.targets import KEY, CgroupTree, Resolved, is_alive, is_pod
 
 

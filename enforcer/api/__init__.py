@@ -1,0 +1,1 @@
+"""What others reach the daemon by: the control socket and /metrics."""
