@@ -27,6 +27,9 @@ LABEL_EGRESS_BURST_BITS: Final = f"{DOMAIN}/egress-burst-bits"
 LABEL_SOURCE: Final = f"{DOMAIN}/source"
 LABEL_MODE: Final = f"{DOMAIN}/mode"
 
+# The API's image of a static pod, which only the kubelet may write.
+ANNOTATION_MIRROR: Final = "kubernetes.io/config.mirror"
+
 # The pod condition, written by the enforcer.
 CONDITION_BANDWIDTH_ENFORCED: Final = f"{DOMAIN}/BandwidthEnforced"
 
@@ -50,6 +53,8 @@ ANNOTATION_ROTATE: Final = f"{DOMAIN}/rotate"
 # The label that takes a namespace out of admission altogether; who may set it decides who may
 # be unlimited.
 LABEL_NAMESPACE_IGNORE: Final = f"{DOMAIN}/ignore"
+# Namespaces that are out of it whatever their labels say; the release namespace is another.
+ALWAYS_EXEMPT_NAMESPACES: Final = frozenset({"kube-system", "kube-node-lease"})
 
 
 class Direction(StrEnum):
@@ -57,6 +62,30 @@ class Direction(StrEnum):
 
     INGRESS = "ingress"
     EGRESS = "egress"
+
+
+DIRECTIONS: Final = tuple(Direction)
+"""Walking an enum makes a generator each time; this is on the path of every review."""
+RATE_KEYS: Final = {
+    Direction.INGRESS: ANNOTATION_INGRESS_BANDWIDTH,
+    Direction.EGRESS: ANNOTATION_EGRESS_BANDWIDTH,
+}
+STANDARD_RATE_KEYS: Final = {
+    Direction.INGRESS: ANNOTATION_KUBERNETES_INGRESS_BANDWIDTH,
+    Direction.EGRESS: ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH,
+}
+BURST_KEYS: Final = {
+    Direction.INGRESS: ANNOTATION_INGRESS_BURST,
+    Direction.EGRESS: ANNOTATION_EGRESS_BURST,
+}
+RATE_LABELS: Final = {
+    Direction.INGRESS: LABEL_INGRESS_BITS_PER_SECOND,
+    Direction.EGRESS: LABEL_EGRESS_BITS_PER_SECOND,
+}
+BURST_LABELS: Final = {
+    Direction.INGRESS: LABEL_INGRESS_BURST_BITS,
+    Direction.EGRESS: LABEL_EGRESS_BURST_BITS,
+}
 
 
 class Mode(StrEnum):

@@ -7,14 +7,13 @@ from typing import Protocol, TypeVar
 import structlog
 
 from contract import names
-from contract.names import Direction, Mode
+from contract.names import DIRECTIONS, Mode
 from contract.policy import EffectivePolicy, Policy, merge, parse_policy
 from contract.problems import Problem
 from contract.quantity import format_bits_per_second
 from webhook import reviews
 from webhook.metrics import Metrics
 from webhook.mutation import Decision, decide, denial_message
-from webhook.reading import DIRECTIONS
 from webhook.reviews import Answer, ConfigMap, Pod, Request, Review
 
 log = structlog.stdlib.get_logger()
@@ -121,7 +120,7 @@ def policy_warnings(config_map: ConfigMap, cluster: Policy) -> tuple[str, ...]:
     policy, _ = parse_policy(config_map.data or {})
     merged = merge(policy, cluster)
     found = []
-    for direction in Direction:
+    for direction in DIRECTIONS:
         ours, theirs = policy.of(direction).max, cluster.of(direction).max
         if ours is not None and theirs is not None and ours > theirs:
             most = format_bits_per_second(theirs)

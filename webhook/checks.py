@@ -10,11 +10,11 @@ from typing import Final
 
 from contract import names
 from contract.limits import cap_burst_bits
-from contract.names import Direction, GateRule, OnViolation, Require
+from contract.names import DIRECTIONS, RATE_KEYS, Direction, GateRule, OnViolation, Require
 from contract.policy import EffectivePolicy
 from contract.problems import Problem
 from contract.quantity import format_bits_per_second
-from webhook.reading import DIRECTIONS, INPUT_KEYS, OUR_RATE_KEYS, Reading
+from contract.reading import INPUT_KEYS, Reading
 
 Check = Callable[[Reading, EffectivePolicy], Iterable[Problem]]
 Advice = Callable[[Reading, EffectivePolicy], Iterable[str]]
@@ -55,7 +55,7 @@ def bursts_without_limit(reading: Reading, policy: EffectivePolicy) -> Iterator[
     for direction in DIRECTIONS:
         asked = reading.of(direction)
         if asked.burst and asked.rate is None and policy.of(direction).default is None:
-            key = OUR_RATE_KEYS[direction]
+            key = RATE_KEYS[direction]
             yield Problem(
                 asked.burst.key, asked.burst.text, f"has no effect without {key}", f"set {key} too"
             )
@@ -73,14 +73,14 @@ def missing_limits(reading: Reading, policy: EffectivePolicy) -> Iterator[Proble
     if policy.require is Require.BOTH:
         for direction in missing:
             yield Problem(
-                OUR_RATE_KEYS[direction],
+                RATE_KEYS[direction],
                 "",
                 "is not set, and the policy requires both limits",
                 "set it, for example to 10M for 10 Mbit/s",
             )
     elif policy.require is Require.ANY and len(missing) == len(DIRECTIONS):
         yield Problem(
-            OUR_RATE_KEYS[Direction.EGRESS],
+            RATE_KEYS[Direction.EGRESS],
             "",
             "is not set and neither is the ingress one, and the policy requires a limit",
             "set one of them, for example to 10M for 10 Mbit/s",

@@ -5,19 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract import names
+from contract.names import DIRECTIONS, RATE_KEYS, STANDARD_RATE_KEYS
 from contract.policy import EffectivePolicy
 from contract.problems import Problem
+from contract.reading import Reading, read
+from contract.resolution import Resolution, resolve
 from webhook.checks import ADVICE, CHECKS
 from webhook.jsonpatch import Operation, change_map
-from webhook.reading import (
-    DIRECTIONS,
-    MIRROR_ANNOTATION,
-    OUR_RATE_KEYS,
-    STANDARD_RATE_KEYS,
-    Reading,
-    read,
-)
-from webhook.resolution import Resolution, resolve
 from webhook.reviews import Pod, clip
 
 OUR_LABELS: Final = frozenset(
@@ -61,7 +55,7 @@ def decide(pod: Pod, policy: EffectivePolicy, old: Pod | None = None) -> Decisio
     policy or while the webhook was away, are told as warnings.
     """
     annotations = pod.metadata.annotations or {}
-    if MIRROR_ANNOTATION in annotations:
+    if names.ANNOTATION_MIRROR in annotations:
         return _NOT_OURS
     old_annotations = None if old is None else old.metadata.annotations or {}
     reading = read(annotations, old_annotations, policy.take_over)
@@ -94,7 +88,7 @@ def make_patch(
         for direction in DIRECTIONS:
             rate = reading.of(direction).rate
             if rate is not None:
-                put[OUR_RATE_KEYS[direction]] = rate.text
+                put[RATE_KEYS[direction]] = rate.text
         drop.update(STANDARD_RATE_KEYS.values())
     metadata = pod.metadata
     patch = change_map("/metadata/annotations", metadata.annotations, put, frozenset(drop))

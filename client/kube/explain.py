@@ -1,14 +1,22 @@
 """Pure: where a pod's limits came from. Compares its labels with its annotations and the policies;
 decides nothing itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from client.kube.pods import RATE_KEYS, PodLimits
-from contract.names import POLICY_CONFIG_MAP, Direction, Source
+from client.kube.pods import PodLimits
+from contract.names import (
+    DIRECTIONS,
+    POLICY_CONFIG_MAP,
+    RATE_KEYS,
+    STANDARD_RATE_KEYS,
+    Direction,
+    Source,
+)
 from contract.policy import Bounds, EffectiveBounds, Policy, Sourced, merge, parse_policy
-from contract.problems import Problem
-from contract.quantity import format_bits_per_second, parse_bits_per_second
+from contract.quantity import format_bits_per_second
+from contract.reading import read
+from contract.resolution import Cause, Resolved, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ def explain(
     namespace, problems = parse_policy(namespace_data or {})
     cluster, more_problems = parse_policy(cluster_data or {})
     effective = merge(namespace, cluster)
+    resolution = resolve(read(pod.annotations), effective)
     places = (
         f"{POLICY_CONFIG_MAP} in {pod.namespace}",
         f"{POLICY_CONFIG_MAP} in {release_namespace}",
@@ -54,12 +63,12 @@ def explain(
         Explained(
             direction,
             None if (limit := pod.of(direction)) is None else limit.bits_per_second,
-            _because(pod, direction, effective.of(direction), places),
+            _because(pod, resolution.of(direction), direction, effective.of(direction), places),
             _asked(pod, direction),
             _says(namespace_data, namespace, direction),
             _says(cluster_data, cluster, direction),
         )
-        for direction in Direction
+        for direction in DIRECTIONS
     )
     found = [
         f"{place}: {problem}"
@@ -70,17 +79,9 @@ def explain(
 
 
 def _asked(pod: PodLimits, direction: Direction) -> str:
-    written = [f'{k}: "{pod.annotations[k]}"' for k in RATE_KEYS[direction] if k in pod.annotations]
+    keys = (RATE_KEYS[direction], STANDARD_RATE_KEYS[direction])
+    written = [f'{k}: "{pod.annotations[k]}"' for k in keys if k in pod.annotations]
     return ", ".join(written) or "nothing"
-
-
-def _winner(pod: PodLimits, direction: Direction) -> tuple[str, int | None] | None:
-    """The annotation that counts and what it says; None: none is written."""
-    for key in RATE_KEYS[direction]:
-        if key in pod.annotations:
-            bits = parse_bits_per_second(key, pod.annotations[key])
-            return key, None if isinstance(bits, Problem) else bits
-    return None
 
 
 def _says(data: Mapping[str, str] | None, policy: Policy, direction: Direction) -> str:
@@ -96,44 +97,40 @@ def _says(data: Mapping[str, str] | None, policy: Policy, direction: Direction) 
 
 
 def _because(
-    pod: PodLimits, direction: Direction, bounds: EffectiveBounds, places: tuple[str, str]
+    pod: PodLimits,
+    resolved: Resolved | None,
+    direction: Direction,
+    bounds: EffectiveBounds,
+    places: tuple[str, str],
 ) -> str:
-    limit, winner = pod.of(direction), _winner(pod, direction)
+    limit = pod.of(direction)
     bits = None if limit is None else limit.bits_per_second
-
-    def whose(sourced: Sourced, what: str) -> str:
-        place = places[0] if sourced.source is Source.NAMESPACE else places[1]
-        return f"the {sourced.source}'s {what} ({place})"
-
-    expected = None
-    if winner is not None and winner[1] is not None:
-        key, expected = winner
-        reason = f"the pod asks for it ({key})"
-        if (
-            bounds.max is not None
-            and expected is not None
-            and expected > bounds.max.bits_per_second
-        ):
-            expected = bounds.max.bits_per_second
-            reason = f"{key} is above {whose(bounds.max, 'maximum')}, and was brought down to it"
-        if (
-            bounds.min is not None
-            and expected is not None
-            and expected < bounds.min.bits_per_second
-        ):
-            expected = bounds.min.bits_per_second
-            reason = f"{key} is below {whose(bounds.min, 'minimum')}, and was raised to it"
-    elif bounds.default is not None:
-        expected = bounds.default.bits_per_second
-        at_max = bounds.max is not None and bounds.max.bits_per_second == expected
-        what = "maximum, which holds for pods that ask for nothing" if at_max else "default"
-        reason = f"it is {whose(bounds.default, what)}"
-    else:
-        reason = "neither the pod nor a policy sets a limit"
+    expected = None if resolved is None else resolved.limit.bits_per_second
     if bits == expected:
-        return reason
+        return _reason(resolved, bounds, places)
     now = "no limit" if expected is None else format_bits_per_second(expected)
     return (
         f"annotations and policies now say {now}: they changed while no webhook looked; the audit "
         "corrects the labels within a minute, and so does any edit of a bandwidth annotation"
     )
+
+
+def _reason(resolved: Resolved | None, bounds: EffectiveBounds, places: tuple[str, str]) -> str:
+    if resolved is None:
+        return "neither the pod nor a policy sets a limit"
+    if resolved.bound is None:
+        return f"the pod asks for it ({resolved.origin})"
+    whose, key = _whose(resolved.bound, places), resolved.origin
+    if resolved.cause is Cause.LOWERED:
+        return f"{key} is above {whose('maximum')}, and was brought down to it"
+    if resolved.cause is Cause.RAISED:
+        return f"{key} is below {whose('minimum')}, and was raised to it"
+    most = bounds.max.bits_per_second if bounds.max is not None else None
+    at_max = most == resolved.bound.bits_per_second
+    what = "maximum, which holds for pods that ask for nothing" if at_max else "default"
+    return f"it is {whose(what)}"
+
+
+def _whose(sourced: Sourced, places: tuple[str, str]) -> Callable[[str], str]:
+    place = places[0] if sourced.source is Source.NAMESPACE else places[1]
+    return lambda what: f"the {sourced.source}'s {what} ({place})"

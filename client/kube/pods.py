@@ -6,24 +6,10 @@ from typing import Any, Final
 
 from contract import names
 from contract.limits import Limit
-from contract.names import Direction, Mode, Source
+from contract.names import BURST_LABELS, RATE_LABELS, Direction, Mode, Source
+from contract.reading import INPUT_KEYS
 
 LIMITED_SELECTOR: Final = f"{names.LABEL_LIMITED}=true"
-RATE_KEYS: Final = {
-    Direction.INGRESS: (
-        names.ANNOTATION_INGRESS_BANDWIDTH,
-        names.ANNOTATION_KUBERNETES_INGRESS_BANDWIDTH,
-    ),
-    Direction.EGRESS: (
-        names.ANNOTATION_EGRESS_BANDWIDTH,
-        names.ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH,
-    ),
-}
-"""The keys people write, the winning one first."""
-_LABELS: Final = {
-    Direction.INGRESS: (names.LABEL_INGRESS_BITS_PER_SECOND, names.LABEL_INGRESS_BURST_BITS),
-    Direction.EGRESS: (names.LABEL_EGRESS_BITS_PER_SECOND, names.LABEL_EGRESS_BURST_BITS),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +60,6 @@ def read_pod(pod: Mapping[str, Any]) -> PodLimits:
     metadata, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
-    asking = (
-        *(key for keys in RATE_KEYS.values() for key in keys),
-        names.ANNOTATION_INGRESS_BURST,
-        names.ANNOTATION_EGRESS_BURST,
-        names.ANNOTATION_READINESS_GATE,
-    )
     return PodLimits(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -98,7 +78,7 @@ def read_pod(pod: Mapping[str, Any]) -> PodLimits:
             for gate in spec.get("readinessGates") or ()
         ),
         condition=_condition(conditions.get(names.CONDITION_BANDWIDTH_ENFORCED)),
-        annotations={key: annotations[key] for key in asking if key in annotations},
+        annotations={key: annotations[key] for key in INPUT_KEYS if key in annotations},
     )
 
 
@@ -108,7 +88,7 @@ def sort_pods(pods: Iterable[PodLimits]) -> tuple[PodLimits, ...]:
 
 
 def _limit(labels: Mapping[str, str], direction: Direction) -> Limit | None:
-    rate, burst = (labels.get(key, "") for key in _LABELS[direction])
+    rate, burst = (labels.get(keys[direction], "") for keys in (RATE_LABELS, BURST_LABELS))
     if labels.get(names.LABEL_LIMITED) != "true" or not _is_number(rate):
         return None
     return Limit(int(rate), int(burst) if _is_number(burst) else 0)

@@ -7,19 +7,11 @@ from typing import Final
 
 from contract import names
 from contract.limits import Limit, Limits, make_limit
-from contract.names import Direction, Mode, Source
+from contract.names import BURST_LABELS, RATE_LABELS, Direction, Mode, Source
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second, parse_burst_bits
 from contract.requests import parse_cidr
 
-_RATE: Final = {
-    Direction.INGRESS: names.LABEL_INGRESS_BITS_PER_SECOND,
-    Direction.EGRESS: names.LABEL_EGRESS_BITS_PER_SECOND,
-}
-_BURST: Final = {
-    Direction.INGRESS: names.LABEL_INGRESS_BURST_BITS,
-    Direction.EGRESS: names.LABEL_EGRESS_BURST_BITS,
-}
 _DECIMAL: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _FIX: Final = "write the bandwidth annotation again; the webhook then corrects its labels"
 
@@ -71,14 +63,14 @@ def read_asked(labels: Mapping[str, str], annotations: Mapping[str, str], namesp
 
 
 def _read_limit(direction: Direction, labels: Mapping[str, str]) -> Limit | Problem | None:
-    rate_text, burst_text = labels.get(_RATE[direction]), labels.get(_BURST[direction])
+    rate_text, burst_text = labels.get(RATE_LABELS[direction]), labels.get(BURST_LABELS[direction])
     if rate_text is None:
         return None
-    for key, text in ((_RATE[direction], rate_text), (_BURST[direction], burst_text)):
+    for key, text in ((RATE_LABELS[direction], rate_text), (BURST_LABELS[direction], burst_text)):
         if text is not None and not _DECIMAL.fullmatch(text):
             return Problem(key, text, "is not a plain decimal number", _FIX)
-    rate = parse_bits_per_second(_RATE[direction], rate_text)
-    burst = None if burst_text is None else parse_burst_bits(_BURST[direction], burst_text)
+    rate = parse_bits_per_second(RATE_LABELS[direction], rate_text)
+    burst = None if burst_text is None else parse_burst_bits(BURST_LABELS[direction], burst_text)
     if isinstance(rate, Problem):
         return rate
     # A burst below one frame is what one second of a very low rate holds: make_limit caps there.

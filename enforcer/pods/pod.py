@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from contract.names import CONDITION_BANDWIDTH_ENFORCED, DOMAIN
+from contract.names import ANNOTATION_MIRROR, CONDITION_BANDWIDTH_ENFORCED, DOMAIN
 from enforcer.pods.asked import Asked, read_asked
 
-_MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 _CONFIG_HASH: Final = re.compile(r"[0-9a-f]{32}")
 _ENDED_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
@@ -108,7 +107,7 @@ def read_pod(data: bytes | msgspec.Raw) -> Pod:
     """One pod from its JSON. Raises msgspec.MsgspecError where that is not a pod's."""
     found = _decoder.decode(data)
     metadata, annotations = found.metadata, found.metadata.annotations or {}
-    mirrored = annotations.get(_MIRROR_ANNOTATION, "")
+    mirrored = annotations.get(ANNOTATION_MIRROR, "")
     return Pod(
         uid=metadata.uid,
         namespace=metadata.namespace,

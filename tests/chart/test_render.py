@@ -9,6 +9,7 @@ import pytest
 import typer
 import yaml
 
+from contract import names
 from contract.policy import POLICY_KEYS, parse_policy
 from enforcer.__main__ import _parser
 from tests.chart.helm import CHART, NAMESPACE, Json, find, helm, objects, template
@@ -194,7 +195,7 @@ def test_namespaces_that_are_left_out_are_left_out_of_admission_and_audit() -> N
     deployment = find(rendered, "Deployment", "podpace-webhook")
 
     selector = configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"][0]
-    assert selector["values"] == ["kube-system", "kube-node-lease", NAMESPACE, "gitlab"]
+    assert set(selector["values"]) == names.ALWAYS_EXEMPT_NAMESPACES | {NAMESPACE, "gitlab"}
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert "--exempt-namespace=gitlab" in arguments
 

@@ -12,20 +12,18 @@ from typing import Final
 import structlog
 
 from contract import names
+from contract.reading import read
+from contract.resolution import resolve
 from webhook.errors import ApiError
 from webhook.kube.election import RENEW_SECONDS, Election
 from webhook.kube.ports import METADATA_ONLY, Api, Json
 from webhook.metrics import Metrics
 from webhook.mutation import make_patch
 from webhook.policies import PolicyStore
-from webhook.reading import MIRROR_ANNOTATION, read
-from webhook.resolution import resolve
 from webhook.reviews import Metadata, Pod, encode_patch
 
 log = structlog.stdlib.get_logger()
 
-ALWAYS_EXEMPT: Final = frozenset({"kube-system", "kube-node-lease"})
-"""Namespaces that the webhook configurations leave out; the release namespace is another."""
 _PATCHES_PER_SECOND: Final = 20
 
 
@@ -36,7 +34,7 @@ def correction(pod: Json, store: PolicyStore) -> list[Json]:
     """
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
-    if MIRROR_ANNOTATION in annotations or metadata.get("deletionTimestamp"):
+    if names.ANNOTATION_MIRROR in annotations or metadata.get("deletionTimestamp"):
         return []
     seen = Pod(Metadata(labels=metadata.get("labels"), annotations=metadata.get("annotations")))
     policy = store.effective(metadata["namespace"])
@@ -112,7 +110,11 @@ class Audit:
             for n in namespaces
             if names.LABEL_NAMESPACE_IGNORE in (n["metadata"].get("labels") or {})
         }
-        return ALWAYS_EXEMPT | ignored | {self.release_namespace, *self.exempt_namespaces}
+        return (
+            names.ALWAYS_EXEMPT_NAMESPACES
+            | ignored
+            | {self.release_namespace, *self.exempt_namespaces}
+        )
 
     def _correct(self, metadata: Json, patch: list[Json]) -> int:
         namespace, name = metadata["namespace"], metadata["name"]

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from contract.policy import NO_POLICY, EffectivePolicy, merge, parse_policy
+from contract.reading import read
 from webhook.admission import policy_denial_message, policy_problems
 from webhook.checks import CHECKS
 from webhook.mutation import decide, denial_message
-from webhook.reading import read
 from webhook.reviews import ConfigMap, Pod
 
 DOCS = Path(__file__).parents[3] / "docs"

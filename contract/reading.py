@@ -6,36 +6,19 @@ from functools import lru_cache
 from typing import Final
 
 from contract import names
-from contract.names import Direction
+from contract.names import BURST_KEYS, RATE_KEYS, STANDARD_RATE_KEYS, Direction
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second, parse_burst_bits
 
-MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
-"""Marks the API's image of a static pod, which only the kubelet may write."""
-
-DIRECTIONS: Final = tuple(Direction)
-"""Walking an enum makes a generator each time; this is on the path of every review."""
-OUR_RATE_KEYS: Final = {
-    Direction.INGRESS: names.ANNOTATION_INGRESS_BANDWIDTH,
-    Direction.EGRESS: names.ANNOTATION_EGRESS_BANDWIDTH,
-}
-STANDARD_RATE_KEYS: Final = {
-    Direction.INGRESS: names.ANNOTATION_KUBERNETES_INGRESS_BANDWIDTH,
-    Direction.EGRESS: names.ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH,
-}
-BURST_KEYS: Final = {
-    Direction.INGRESS: names.ANNOTATION_INGRESS_BURST,
-    Direction.EGRESS: names.ANNOTATION_EGRESS_BURST,
-}
 INPUT_KEYS: Final = (
-    *OUR_RATE_KEYS.values(),
+    *RATE_KEYS.values(),
     *STANDARD_RATE_KEYS.values(),
     *BURST_KEYS.values(),
     names.ANNOTATION_READINESS_GATE,
 )
 OUR_ANNOTATIONS: Final = frozenset(
     (
-        *OUR_RATE_KEYS.values(),
+        *RATE_KEYS.values(),
         *BURST_KEYS.values(),
         names.ANNOTATION_READINESS_GATE,
         names.ANNOTATION_EXEMPT_CIDRS,
@@ -95,7 +78,7 @@ def read(
     """
 
     def asked(direction: Direction) -> Asked:
-        ours = _written(annotations, OUR_RATE_KEYS[direction], rate=True)
+        ours = _written(annotations, RATE_KEYS[direction], rate=True)
         standard = _written(annotations, STANDARD_RATE_KEYS[direction], rate=True)
         burst = _written(annotations, BURST_KEYS[direction], rate=False)
         if ours is None or standard is None:

@@ -1,19 +1,31 @@
 """From what is asked and what the policy says to the limits in force. Total: never fails.
 
 What cannot be read counts as not asked and what is out of bounds is brought within them, so the
-result always obeys the policy. Whether the pod is refused instead is the checks' business.
+result always obeys the policy. Whether the pod is refused instead is the webhook's business.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from contract import names
 from contract.limits import Limit, make_limit
 from contract.names import Direction, GateRule, Mode, Source
-from contract.policy import EffectiveBounds, EffectivePolicy
-from webhook.reading import Asked, Reading
+from contract.policy import EffectiveBounds, EffectivePolicy, Sourced
+from contract.reading import Asked, Reading
 
 _NEARNESS: Final = tuple(Source)
+
+
+class Cause(StrEnum):
+    """Why a limit is what it is."""
+
+    ASKED = "asked"
+    LOWERED = "lowered"
+    """Asked for more than the policy's max."""
+    RAISED = "raised"
+    """Asked for less than the policy's min."""
+    DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,9 @@ class Resolved:
     source: Source
     origin: str
     """For people: the annotation's key, or whose policy."""
+    cause: Cause
+    bound: Sourced | None
+    """The policy's word that decided; None where the pod got what it asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +106,24 @@ def resolve(reading: Reading, policy: EffectivePolicy) -> Resolution:
 
 
 def _resolve_direction(asked: Asked, bounds: EffectiveBounds) -> Resolved | None:
-    bits = asked.rate.bits if asked.rate is not None else None
-    if asked.rate is not None and bits is not None:
+    wanted = asked.rate.bits if asked.rate is not None else None
+    if asked.rate is not None and wanted is not None:
         source, origin = Source.POD, asked.rate.key
-        if bounds.max is not None:
-            bits = min(bits, bounds.max.bits_per_second)
-        if bounds.min is not None:
-            bits = max(bits, bounds.min.bits_per_second)
+        bits, cause, bound = _within(wanted, bounds)
     elif bounds.default is not None:
-        bits, source = bounds.default.bits_per_second, bounds.default.source
-        origin = f"{source} policy"
+        source, origin = bounds.default.source, f"{bounds.default.source} policy"
+        bits, cause, bound = bounds.default.bits_per_second, Cause.DEFAULT, bounds.default
     else:
         return None
     limit = make_limit(bits, asked.burst.bits if asked.burst is not None else None)
     if bounds.burst_max is not None and limit.burst_bits > bounds.burst_max:
         limit = make_limit(bits, bounds.burst_max)
-    return Resolved(limit, source, origin)
+    return Resolved(limit, source, origin, cause, bound)
+
+
+def _within(bits: int, bounds: EffectiveBounds) -> tuple[int, Cause, Sourced | None]:
+    if bounds.max is not None and bits > bounds.max.bits_per_second:
+        return bounds.max.bits_per_second, Cause.LOWERED, bounds.max
+    if bounds.min is not None and bits < bounds.min.bits_per_second:
+        return bounds.min.bits_per_second, Cause.RAISED, bounds.min
+    return bits, Cause.ASKED, None
