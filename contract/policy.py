@@ -15,13 +15,13 @@ from typing import Final, TypeVar
 
 from contract import names
 from contract.names import Direction, GateRule, Mode, OnViolation, Require, Source
+from contract.networks import parse_cidrs
 from contract.problems import Problem
 from contract.quantity import (
     format_bits_per_second,
     parse_bits_per_second,
     parse_burst_bits,
 )
-from contract.requests import parse_cidr
 
 _Parsed = TypeVar("_Parsed")
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -191,13 +191,10 @@ def _cidrs(data: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...] 
     text = data.get(names.POLICY_EXEMPT_CIDRS)
     if text is None:
         return None
-    parsed = [
-        parse_cidr(names.POLICY_EXEMPT_CIDRS, part.strip())
-        for part in text.split(",")
-        if part.strip()
-    ]
-    problems.extend(p for p in parsed if isinstance(p, Problem))
-    return tuple(sorted({p for p in parsed if isinstance(p, str)}))
+    parts = filter(None, map(str.strip, text.split(",")))
+    networks, found = parse_cidrs(names.POLICY_EXEMPT_CIDRS, parts)
+    problems.extend(found)
+    return networks
 
 
 def _out_of_order(direction: Direction, bounds: Bounds, data: Mapping[str, str]) -> list[Problem]:

@@ -1,9 +1,8 @@
 """A request as the user wrote it, made into limits; client and daemon read it the same way."""
 
-import ipaddress
-
 from contract.api import TargetRequest
 from contract.limits import Limit, Limits, make_limit
+from contract.networks import parse_cidrs
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second, parse_burst_bits
 
@@ -30,33 +29,8 @@ def parse_limits(request: TargetRequest, key_prefix: str = "") -> Limits | tuple
 
     ingress = limit(f"{key_prefix}ingress", request.ingress, request.ingress_burst)
     egress = limit(f"{key_prefix}egress", request.egress, request.egress_burst)
-    networks: set[str] = set()
-    for text in request.exempt_cidrs:
-        network = parse_cidr(f"{key_prefix}exempt", text)
-        if isinstance(network, Problem):
-            problems.append(network)
-        else:
-            networks.add(network)
+    networks, bad_networks = parse_cidrs(f"{key_prefix}exempt", request.exempt_cidrs)
+    problems.extend(bad_networks)
     if problems:
         return tuple(problems)
-    return Limits(ingress, egress, request.mode, tuple(sorted(networks)))
-
-
-def parse_cidr(key: str, text: str) -> str | Problem:
-    """The network in its canonical spelling (``10.0.0.0/8``), or what is wrong with ``text``."""
-    try:
-        interface = ipaddress.ip_interface(text)
-    except ValueError:
-        return Problem(
-            key, text, "is not a network", "write one such as 10.0.0.0/8 or 2001:db8::/32"
-        )
-    if "%" in text:
-        return Problem(key, text, "names an interface", "leave out the % and what follows")
-    if interface.ip != interface.network.network_address:
-        return Problem(
-            key,
-            text,
-            f"has bits set behind its /{interface.network.prefixlen}",
-            f"write {interface.network}, or {interface.ip} for that one address",
-        )
-    return str(interface.network)
+    return Limits(ingress, egress, request.mode, networks)

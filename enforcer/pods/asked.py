@@ -8,9 +8,9 @@ from typing import Final
 from contract import names
 from contract.limits import Limit, Limits, make_limit
 from contract.names import BURST_LABELS, RATE_LABELS, Direction, Mode, Source
+from contract.networks import parse_cidrs
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second, parse_burst_bits
-from contract.requests import parse_cidr
 
 _DECIMAL: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _FIX: Final = "write the bandwidth annotation again; the webhook then corrects its labels"
@@ -87,14 +87,10 @@ def _read_mode(labels: Mapping[str, str], problems: list[Problem]) -> Mode:
 
 
 def _read_exempt(annotations: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...]:
-    networks: set[str] = set()
-    for text in filter(None, annotations.get(names.ANNOTATION_EXEMPT_CIDRS, "").split(",")):
-        network = parse_cidr(names.ANNOTATION_EXEMPT_CIDRS, text)
-        if isinstance(network, Problem):
-            problems.append(network)
-        else:
-            networks.add(network)
-    return tuple(sorted(networks))
+    key = names.ANNOTATION_EXEMPT_CIDRS
+    networks, found = parse_cidrs(key, filter(None, annotations.get(key, "").split(",")))
+    problems.extend(found)
+    return networks
 
 
 def _origin(source: str | None, namespace: str) -> str:

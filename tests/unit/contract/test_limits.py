@@ -5,8 +5,7 @@ import pytest
 from contract.api import TargetRequest
 from contract.limits import Limit, Limits, default_burst_bits, make_limit
 from contract.names import Direction, Mode
-from contract.problems import Problem
-from contract.requests import parse_cidr, parse_limits
+from contract.requests import parse_limits
 
 KIB64_BITS = 65536 * 8
 
@@ -85,21 +84,3 @@ def test_a_request_tells_every_mistake_at_once():
 def test_no_limits_are_limits_too():
     """A target can be attached only to be counted."""
     assert parse_limits(TargetRequest()) == Limits()
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("10.0.0.0/33", "is not a network"),
-        ("example.org", "is not a network"),
-        ("", "is not a network"),
-        ("10.0.0.1/8", "has bits set behind its /8"),
-        ("fe80::1%eth0", "names an interface"),
-    ],
-)
-def test_a_bad_network_is_a_problem(text, reason):
-    """With what to write instead."""
-    problem = parse_cidr("exempt", text)
-
-    assert isinstance(problem, Problem)
-    assert problem.reason == reason
