@@ -96,7 +96,6 @@ controller_plan(struct direction_state *state, const struct direction_limit *lim
     state->epoch_enough_bytes = 2 * (limit->rate_bytes_per_sec * (epoch_ns / 1000) / 1000000);
     state->epoch_rate_bytes_per_sec = limit->rate_bytes_per_sec;
     state->epoch_bytes = 0;
-    state->epoch_unpaced_bytes = 0;
 }
 
 static inline __attribute__((always_inline)) int
@@ -160,7 +159,6 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
 {
     u64 elapsed_ns = now_ns > state->epoch_started_at_ns ? now_ns - state->epoch_started_at_ns : 0;
     u64 epoch_ns = state->epoch_length_ns, slowest = state->share_bytes_per_sec, achieved;
-    u64 unpaced = 0, wanted;
     int refused;
 
     if (!epoch_is_over(state, limit, elapsed_ns))
@@ -174,9 +172,7 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
         state->greedy_flows_q8 = Q8;
     } else {
         achieved = state->epoch_bytes * 1000000 / (elapsed_ns / 1000 + 1);
-        unpaced = state->epoch_unpaced_bytes * 1000000 / (elapsed_ns / 1000 + 1);
-        state->greedy_flows_q8 =
-            greedy_flows_q8(state, achieved > unpaced ? achieved - unpaced : 0, refused);
+        state->greedy_flows_q8 = greedy_flows_q8(state, achieved, refused);
         if (8 * achieved >= 7 * limit->rate_bytes_per_sec)
             state->limited_ns += elapsed_ns;
     }
@@ -184,10 +180,8 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
      */
     epoch_ns =
         epoch_length_ns(limit, share_of(limit->rate_bytes_per_sec, state->greedy_flows_q8), rtt_ns);
-    wanted = wanted_bytes_per_sec(limit, state->tokens_bytes, epoch_ns);
-    /* What cannot be paced goes first, up to half. */
-    wanted -= unpaced < wanted / 2 ? unpaced : wanted / 2;
-    state->share_bytes_per_sec = share_of(wanted, state->greedy_flows_q8);
+    state->share_bytes_per_sec = share_of(
+        wanted_bytes_per_sec(limit, state->tokens_bytes, epoch_ns), state->greedy_flows_q8);
     if (!slowest || slowest > state->share_bytes_per_sec)
         slowest = state->share_bytes_per_sec;
     controller_plan(state, limit, slowest, rtt_ns, now_ns);

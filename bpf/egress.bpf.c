@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
  * podpace_egress counts what leaves, computes the share, drops (with congestion notice) only beyond
- * the debt, and lets ACKs wait.
+ * the debt.
  */
 #include "bucket.h"
 #include "controller.h"
@@ -15,8 +15,6 @@
 #define SAMPLED_PACKETS   8
 /* A departure time further away than this is a drop instead. */
 #define DEPARTURE_HORIZON_NS 200000000ULL
-/* The daemon looks for sockets at another pace ten times a second. */
-#define DAEMON_FOLLOWS_NS 100000000ULL
 
 /* Whether to look at the packet's flow. sock_ops sees the flows that it paces at every round trip;
  * the others need to be found, but not by every packet of a busy epoch. */
@@ -27,24 +25,6 @@ static inline __attribute__((always_inline)) int flow_matters(const struct direc
         return 0;
     return !packet->is_tcp || state->epoch_bytes < QUIET_EPOCH_BYTES ||
            !(state->passed_packets % SAMPLED_PACKETS);
-}
-
-/* A socket older than its limit, sending at another pace than its share: tell the daemon. It has to
- * come by for each new share, and one that was raised can not be judged before. */
-static inline __attribute__((always_inline)) void note_earlier_socket(struct pod_state *state,
-                                                                      struct flow *flow, u64 share)
-{
-    u64 known = flow->share_bytes_per_sec, *count;
-    int zero = 0;
-
-    if (known && share < known + known / 8 && share > known - known / 8)
-        return;
-    flow->share_bytes_per_sec = share;
-    if (known && share > known && state->rtt_ns < DAEMON_FOLLOWS_NS)
-        state->rtt_ns = DAEMON_FOLLOWS_NS;
-    count = earlier_sockets.lookup(&zero);
-    if (count)
-        __sync_fetch_and_add(count, 1);
 }
 
 int podpace_egress(struct __sk_buff *skb)
@@ -66,17 +46,13 @@ int podpace_egress(struct __sk_buff *skb)
         return PASS;
     limit = &limits->egress;
     held = windows_hold(limits);
-    if (!limit->rate_bytes_per_sec && !held && !acks_pace(limits))
+    if (!limit->rate_bytes_per_sec && !held)
         return PASS;
     packet_read(skb, &packet);
     if (is_exempt(skb, limits, packet.version, 1))
         return PASS;
-    if (packet.is_tcp && !packet.payload_bytes) {
-        if (acks_pace(limits))
-            pace_ack(skb, &packet, limits, state);
-        else if (held)
-            hold_earlier(skb, limits, state);
-    }
+    if (held && packet.is_tcp && !packet.payload_bytes)
+        note_earlier_receiver(skb, limits, state);
     if (!limit->rate_bytes_per_sec)
         return PASS;
     out = &state->egress;

@@ -13,6 +13,13 @@
 
 /* In a queue without losses, two segments keep a flow going. */
 #define MIN_HELD_SEGMENTS 2
+/* What can be queued beyond the path; room for jitter. */
+#define RECEIVE_SLACK_US 20000ULL
+/* Where the handshake gave no sample. */
+#define UNKNOWN_RTT_US   50000ULL
+#define MAX_RTT_US       1000000ULL
+#define NO_RTT_SAMPLE    0xffffffffU
+#define MAX_WINDOW_BYTES (1U << 30)
 /* In 20 ms that is 32 MiB, as large as buffers of sockets are made. */
 #define MAX_HELD_BYTES_PER_SEC ((32ULL << 20) * 50)
 /* A single flow may need more than the limit: its path may be longer than it was at the handshake,
@@ -60,6 +67,45 @@ static inline __attribute__((always_inline)) u64 held_share(const struct directi
     if (seen && flows_q8 > seen * Q8)
         flows_q8 = seen * Q8;
     return limit->rate_bytes_per_sec * Q8 / flows_q8;
+}
+
+/* How long a path is taken to be: the least round trip that TCP has seen, for a receiver its
+ * handshake's. */
+static inline __attribute__((always_inline)) u64 path_rtt_us(u32 sample_us)
+{
+    if (sample_us == NO_RTT_SAMPLE)
+        return UNKNOWN_RTT_US;
+    return sample_us < MAX_RTT_US ? sample_us : MAX_RTT_US;
+}
+
+/* Payload bytes that a flow may have in flight towards us. */
+static inline __attribute__((always_inline)) u64 held_window_bytes(u64 share_bytes_per_sec,
+                                                                   u64 rtt_us, u32 segment_bytes)
+{
+    u64 window_bytes = share_bytes_per_sec * (rtt_us + RECEIVE_SLACK_US) / 1000000;
+    u64 least_bytes = (u64)MIN_HELD_SEGMENTS * segment_bytes;
+
+    if (window_bytes < least_bytes)
+        window_bytes = least_bytes;
+    return window_bytes < MAX_WINDOW_BYTES ? window_bytes : MAX_WINDOW_BYTES;
+}
+
+/* Whether a window bound may be the kernel's own. Newer kernels (6.12) set one without growing the
+ * buffer, whenever they learn how much of it payload fills: its size times so many 256ths. An
+ * application that asks for exactly that, later than at the handshake, is not told from it. */
+static inline __attribute__((always_inline)) int is_part_of(u32 window_bytes, u32 buffer_bytes)
+{
+    u64 part_q8 = buffer_bytes ? (window_bytes * 256ULL + buffer_bytes - 1) / buffer_bytes : 0;
+
+    return part_q8 <= 256 && part_q8 * buffer_bytes / 256 == window_bytes;
+}
+
+/* The window that a flow is told next: it grows by what has arrived at most, as a sender's does,
+ * for what was told once cannot be taken back. */
+static inline __attribute__((always_inline)) u64 next_window_bytes(u64 wanted_bytes, u64 told_bytes,
+                                                                   u64 arrived_bytes)
+{
+    return wanted_bytes < told_bytes + arrived_bytes ? wanted_bytes : told_bytes + arrived_bytes;
 }
 
 /* Called for every packet, in place of controller_tick. */

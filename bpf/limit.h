@@ -17,11 +17,6 @@
 #define FLAG_EXEMPT_CIDRS   1 /* look destinations and sources up in exempt_cidrs */
 #define FLAG_EGRESS_FQ      2 /* the target's own interface carries fq: departure times are honoured */
 #define FLAG_INGRESS_SHAPED 4 /* a queue holds what comes in; ingress bounds what passes it by */
-#define FLAG_INGRESS_ACK    8 /* ACKs wait at ACK_CLASS, and so pace what comes in */
-
-/* Where ACKs wait: the second band of a prio qdisc (handle 7bd1:) on the target's interface. In one
- * fq with the rest, data and urgent ACKs of a socket would wait behind its held ACKs. */
-#define ACK_CLASS 0x7bd10002
 
 /* One direction's limit, with what follows from it, so that no packet pays for a division.
  * rate 0: not limited. */
@@ -68,8 +63,7 @@ struct direction_state {
     u64 dropped_bytes;
     u64 dropped_packets;
     u64 marked_packets;
-    u64 limited_ns;          /* time in epochs that used the limit up */
-    u64 epoch_unpaced_bytes; /* of epoch_bytes: not TCP, so no share slows it down */
+    u64 limited_ns; /* time in epochs that used the limit up */
 };
 
 /* One per target, in cgroup storage shared by its programs. */
@@ -78,19 +72,6 @@ struct pod_state {
     u32 reserved;
     u64 rtt_ns; /* a slow maximum over the target's connections: how long a new share takes to
                    arrive */
-    /* Of ingress, where ACKs pace it. */
-    u64 ack_lag_ns;       /* the same for a new share of ingress: path and waiting ACKs */
-    u64 ack_wait_ns;      /* a slow maximum of how long ACKs wait */
-    u64 waiting_acks;     /* ACKs that were given a time */
-    u64 waiting_flows;    /* flows whose ACKs waited in the running epoch: limited by their share */
-    u64 waited_flows;     /* the same in the epoch before */
-    u64 newcomers;        /* flows that set in lately and wait, in the running epoch */
-    u64 newcomers_due_ns; /* when all that they have acknowledged is paid for */
-    u64 second_started_at_ns; /* these two: what a second has brought */
-    u64 second_bytes;
-    u64 outgrown_until_ns; /* some flow's window has outgrown us: look for it among the data */
-    u64 account;           /* of what ACKs acknowledge: a new one where some were not looked at */
-    u64 passed_acks;       /* whether some were not, since it began */
     struct direction_state ingress;
     struct direction_state egress;
 };
@@ -106,27 +87,12 @@ struct flow {
     u32 cwnd_clamp;
     u32 paced; /* by sock_ops; 0 for sockets older than the limit */
 
-    /* What it receives, where ACKs pace it. */
-    u64 ack_due_ns;        /* when all that it has acknowledged is paid for at its share */
-    u64 ack_left_ns;       /* departure of its last ACK */
-    u64 ack_wait_ns;       /* how long its ACKs wait, smoothed as a sender smooths round trips */
-    u64 ack_late_since_ns; /* since when its ACKs wait as long as they may; 0: they do not */
-    u64 joined_epoch;      /* in which it began to receive, + 1 */
-    u64 joined_ns;         /* the time of that; 0: not seen yet */
-    u64 waited_epoch;      /* last epoch of ingress in which its ACKs waited, + 1 */
-    u64 received_window;   /* last window in which it received data, + 1 */
-    u64 window_received;   /* bytes received when its receive window was last bounded */
-    u64 bytes_received;    /* these two: when it was last judged a sender or a receiver */
+    /* What it receives, where windows keep the queue short that holds it. */
+    u64 received_window; /* last window in which it received data, + 1 */
+    u64 window_received; /* bytes received when its receive window was last bounded */
+    u64 bytes_received;  /* these two: when it was last judged a sender or a receiver */
     u64 bytes_acked;
-    u64 path_extra_ns;  /* how much longer its path is taken for than it was at the handshake */
-    u64 run_ns;         /* what its share takes for all it received since it last was late */
-    u64 least_wait_ns;  /* of its ACKs ... */
-    u64 waits_since_ns; /* ... since then */
-    u32 acked_sequence; /* these three: of its last ACK */
-    u32 acked_segments;
-    u32 acked_window;
-    u32 account;              /* in which the three were noted, + 1; 0: not of this connection */
-    u32 outgrown;             /* its next data packet is marked or dropped */
+    u32 acked_sequence;       /* where sock_ops does not know it: what its last ACK acknowledged */
     u32 window_looked;        /* when its receive window was last bounded, in 2^23 ns */
     u32 window_bytes;         /* ... to this; 0: never */
     u32 app_window_bytes;     /* what the application had asked for itself; 0: nothing known */

@@ -9,7 +9,6 @@
 
 #include "target.bpf.c"
 
-#include "acks.bpf.c"
 #include "earlier.bpf.c"
 #include "egress.bpf.c"
 #include "ingress.bpf.c"

@@ -55,7 +55,7 @@ int podpace_sockops(struct bpf_sock_ops *ops)
     if (!limits || !state)
         return PASS;
     if (ops->op == BPF_SOCK_OPS_RWND_INIT) {
-        if ((acks_pace(limits) || windows_hold(limits)) && !is_free(ops, limits))
+        if (windows_hold(limits) && !is_free(ops, limits))
             ops->reply = first_window_segments(limits, state);
         return PASS;
     }

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * The receive window of a socket whose ACKs pace what it receives, or for which a queue holds that:
- * set from sock_ops, which is called for each packet that leaves while the socket mostly receives.
- * No map.
+ * The receive window of a socket for which a queue holds what it receives: set from sock_ops, which
+ * is called for each packet that leaves while the socket mostly receives. No map.
  */
 #ifndef PODPACE_WINDOW_H
 #define PODPACE_WINDOW_H
 
-#include "ack.h"
 #include "held.h"
 #include "limit.h"
 #include "socket.h"
@@ -25,23 +23,11 @@
 /* Traffic after which a socket is judged a sender or a receiver. */
 #define JUDGED_BYTES 65536
 
-static inline __attribute__((always_inline)) int acks_pace(const struct limits *limits)
-{
-    return limits->flags & FLAG_INGRESS_ACK && limits->ingress.rate_bytes_per_sec &&
-           limits->mode == MODE_ENFORCE;
-}
-
-static inline __attribute__((always_inline)) u64 waiting_flows(const struct pod_state *state)
-{
-    return state->waiting_flows > state->waited_flows ? state->waiting_flows : state->waited_flows;
-}
-
 /* Whether windows keep a queue short that holds what comes in. Where they would be larger than any
  * socket's buffer, its packets need not call us. */
 static inline __attribute__((always_inline)) int windows_hold(const struct limits *limits)
 {
-    return (limits->flags & (FLAG_INGRESS_SHAPED | FLAG_INGRESS_ACK)) == FLAG_INGRESS_SHAPED &&
-           limits->ingress.rate_bytes_per_sec &&
+    return limits->flags & FLAG_INGRESS_SHAPED && limits->ingress.rate_bytes_per_sec &&
            limits->ingress.rate_bytes_per_sec < MAX_HELD_BYTES_PER_SEC &&
            limits->mode == MODE_ENFORCE;
 }
@@ -49,15 +35,11 @@ static inline __attribute__((always_inline)) int windows_hold(const struct limit
 /* Payload bytes that each of `parts` flows, which share a share, may have in flight towards us. */
 static inline __attribute__((always_inline)) u64 window_bytes_for(const struct limits *limits,
                                                                   const struct pod_state *state,
-                                                                  u64 path_us, u32 segment_bytes,
+                                                                  u32 rtt_us, u32 segment_bytes,
                                                                   u32 parts)
 {
-    if (acks_pace(limits))
-        return receive_window_bytes(
-            receive_share(&state->ingress, &limits->ingress, waiting_flows(state)) / parts, path_us,
-            segment_bytes, MIN_RECEIVE_SEGMENTS);
-    return receive_window_bytes(held_share(&state->ingress, &limits->ingress) / parts, path_us,
-                                segment_bytes, MIN_HELD_SEGMENTS);
+    return held_window_bytes(held_share(&state->ingress, &limits->ingress) / parts,
+                             path_rtt_us(rtt_us), segment_bytes);
 }
 
 /* A new connection's first window, in segments, as if it opened with seven others; 0: the kernel's
@@ -134,14 +116,12 @@ static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *o
 {
     u32 segment_bytes = ops->mss_cache ? ops->mss_cache : 1448, callbacks = 0, own = 0, flags;
     int established = ops->op != BPF_SOCK_OPS_RTT_CB && ops->op != BPF_SOCK_OPS_HDR_OPT_LEN_CB;
-    int held = windows_hold(limits);
     u64 window;
 
-    if ((acks_pace(limits) || held) && !free) {
-        if (held && ops->bytes_received != flow->window_received)
+    if (windows_hold(limits) && !free) {
+        if (ops->bytes_received != flow->window_received)
             count_flow(&state->ingress, &flow->received_window);
-        window =
-            window_bytes_for(limits, state, flow_path_us(flow, ops->rtt_min), segment_bytes, 1);
+        window = window_bytes_for(limits, state, ops->rtt_min, segment_bytes, 1);
         if (established) {
             flow->window_bytes = 0;
             flow->window_received = ops->bytes_received;
@@ -153,9 +133,6 @@ static inline __attribute__((always_inline)) void receive(struct bpf_sock_ops *o
         } else if (flow->window_bytes) {
             window = next_window_bytes(window, flow->window_bytes,
                                        ops->bytes_received - flow->window_received);
-            if (!held && window > flow->window_bytes &&
-                sets_in(flow, ops->bytes_received, bpf_ktime_get_ns()))
-                window = flow->window_bytes;
         }
         bound_window(ops, flow, window);
         callbacks = ops->op != BPF_SOCK_OPS_RTT_CB || !mostly_sends(ops, flow);

@@ -8,7 +8,7 @@ from typing import Any, Final
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 
-ABI_VERSION: Final = 5
+ABI_VERSION: Final = 6
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
@@ -29,6 +29,7 @@ FLAG_EGRESS_FQ: Final = 2
 FLAG_INGRESS_SHAPED: Final = 4
 """For user space to read back: the record's ingress bounds only what passes the shaper by."""
 FLAG_INGRESS_ACK: Final = 8
+"""Nothing to the programs: user space reads back that the target's interface has queues of ours."""
 _MODES: Final = {Mode.ENFORCE: 0, Mode.OBSERVE: 1}
 
 _MIN_EPOCH_NS: Final = 10_000_000
@@ -48,9 +49,6 @@ _INGRESS_SWING_PERCENT: Final = 18
 """Burst and debt together, in percent of a second: a quarter of a second lets TCP sit a
 retransmission timeout out without losing credit, 20 % is what 1.01 x limit over 20 s allows."""
 _INGRESS_DEBT_FLOOR_BYTES: Final = 65536
-_ACK_DEBT_DIVISOR: Final = 4
-_ACK_DEBT_BYTES: Final = 200_000
-"""Where ACKs pace: fifty first windows at once; the programs bound each second besides."""
 
 _SHAPED_RATE_PERCENT: Final = 102
 _SHAPED_BURST_DIVISOR: Final = 4
@@ -65,9 +63,9 @@ _DIRECTION_WORDS: Final = 8
 
 _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII8Q8Q")
-_DIRECTION: Final = struct.Struct("=q19Q")
-_STATE: Final = struct.Struct(f"=II13Q{_DIRECTION.size}s{_DIRECTION.size}s")
-_FLOW: Final = struct.Struct("=3Q4I15Q10I")
+_DIRECTION: Final = struct.Struct("=q18Q")
+_STATE: Final = struct.Struct(f"=IIQ{_DIRECTION.size}s{_DIRECTION.size}s")
+_FLOW: Final = struct.Struct("=3Q4I4Q6I")
 _COUNT: Final = struct.Struct("=Q")
 STATE_BYTES: Final = _STATE.size
 FLOW_BYTES: Final = _FLOW.size
@@ -104,11 +102,9 @@ def credit_factor(rate_bytes_per_sec: int) -> tuple[int, int]:
     return scaled >> surplus_bits, 63 - surplus_bits
 
 
-def debt_bytes(direction: Direction, limit: Limit, *, ingress_ack: bool = False) -> int:
+def debt_bytes(direction: Direction, limit: Limit) -> int:
     """How far a direction may overrun before packets are dropped."""
     rate = limit.rate_bytes_per_sec
-    if direction is Direction.INGRESS and ingress_ack:
-        return rate // _ACK_DEBT_DIVISOR + _ACK_DEBT_BYTES
     if direction is Direction.EGRESS:
         slow = max(rate // _SLOW_DEBT_DIVISOR, rate // _EGRESS_DEBT_DIVISOR - _SLOW_DEBT_BYTES)
         return min(
@@ -136,7 +132,7 @@ def encode_limits(
 ) -> bytes:
     """One CPU's struct limits."""
     flags = (FLAG_EXEMPT_CIDRS if limits.exempt_cidrs else 0) | (FLAG_EGRESS_FQ if egress_fq else 0)
-    flags |= FLAG_INGRESS_SHAPED if ingress_shaped else 0
+    flags |= FLAG_INGRESS_SHAPED if ingress_shaped or ingress_ack else 0
     flags |= FLAG_INGRESS_ACK if ingress_ack else 0
     words: list[int] = []
     for direction in Direction:
@@ -145,9 +141,8 @@ def encode_limits(
             words += [0] * _DIRECTION_WORDS
         else:
             rate, burst = limit.rate_bytes_per_sec, limit.burst_bytes
-            debt = debt_bytes(direction, limit, ingress_ack=ingress_ack)
-            # Where ACKs pace too, they pace at the limit itself.
-            if ingress_shaped and not ingress_ack and direction is Direction.INGRESS:
+            debt = debt_bytes(direction, limit)
+            if flags & FLAG_INGRESS_SHAPED and direction is Direction.INGRESS:
                 rate, burst, debt = _backstop(limit)
             rate = min(rate, MAX_RATE_BYTES_PER_SEC)
             words += [rate, burst, debt, *credit_factor(rate)]
@@ -197,7 +192,6 @@ class DirectionState:
     dropped_packets: int
     marked_packets: int
     limited_ns: int
-    epoch_unpaced_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,18 +199,6 @@ class PodState:
     """struct pod_state."""
 
     rtt_ns: int
-    ack_lag_ns: int
-    ack_wait_ns: int
-    waiting_acks: int
-    waiting_flows: int
-    waited_flows: int
-    newcomers: int
-    newcomers_due_ns: int
-    second_started_at_ns: int
-    second_bytes: int
-    outgrown_until_ns: int
-    account: int
-    passed_acks: int
     ingress: DirectionState
     egress: DirectionState
 
@@ -263,26 +245,11 @@ class Flow:
     app_pacing_bytes_per_sec: int = 0
     cwnd_clamp: int = 0
     paced: int = 0
-    ack_due_ns: int = 0
-    ack_left_ns: int = 0
-    ack_wait_ns: int = 0
-    ack_late_since_ns: int = 0
-    joined_epoch: int = 0
-    joined_ns: int = 0
-    waited_epoch: int = 0
     received_window: int = 0
     window_received: int = 0
     bytes_received: int = 0
     bytes_acked: int = 0
-    path_extra_ns: int = 0
-    run_ns: int = 0
-    least_wait_ns: int = 0
-    waits_since_ns: int = 0
     acked_sequence: int = 0
-    acked_segments: int = 0
-    acked_window: int = 0
-    account: int = 0
-    outgrown: int = 0
     window_looked: int = 0
     window_bytes: int = 0
     app_window_bytes: int = 0

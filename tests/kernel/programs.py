@@ -34,8 +34,7 @@ _ETHER_TYPE_EXPERIMENTAL: Final = 0x88B5
 _CONTEXT_BYTES: Final = 192
 """sizeof(struct __sk_buff) up to hwtstamp."""
 _IFINDEX: Final = struct.Struct("=40xI")
-_PRIORITY: Final = struct.Struct("=32xI")
-_RECEIPT: Final = struct.Struct("=III")
+_RECEIPT: Final = struct.Struct("=II")
 _TSTAMP: Final = struct.Struct("=152xQ")
 _SEGMENTS: Final = struct.Struct("=164xI")
 _HOUR_NS: Final = 3600 * abi.NSEC_PER_SEC
@@ -64,8 +63,8 @@ class _Options(ctypes.Structure):
     ]
 
 
-Receipt = tuple[int, int, int]
-"""What TCP has received: the next byte it expects, segments, the path's round trip in us."""
+Receipt = tuple[int, int]
+"""What TCP has received: the next byte it expects; and its path's round trip in us."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,6 @@ class Outcome:
     """0: at once."""
     before: abi.PodState
     after: abi.PodState
-    priority: int
     flow: abi.Flow
 
     def changed(self, direction: Direction) -> dict[str, int]:
@@ -112,7 +110,7 @@ class Programs:
         state: abi.PodState,
         *,
         egress_fq: bool = False,
-        ingress_ack: bool = False,
+        ingress_shaped: bool = False,
         flow: abi.Flow | None = None,
         receipt: Receipt | None = None,
         segments: int = 0,
@@ -125,11 +123,13 @@ class Programs:
         ``at_once`` threads do so side by side, on a processor each as far as there are; what is
         told of the packet is the last one's.
         """
-        record = abi.encode_limits(CGROUP_ID, limits, egress_fq=egress_fq, ingress_ack=ingress_ack)
+        record = abi.encode_limits(
+            CGROUP_ID, limits, egress_fq=egress_fq, ingress_shaped=ingress_shaped
+        )
         libbpf.map_update(self._limits_fd, _FIRST, record)
         libbpf.map_update(self._state_fd, _FIRST, abi.encode_state(state))
         libbpf.map_update(self._flow_fd, _FIRST, abi.encode_flow(flow or abi.Flow()))
-        libbpf.map_update(self._receipt_fd, _FIRST, _RECEIPT.pack(*(receipt or (0, 0, 0))))
+        libbpf.map_update(self._receipt_fd, _FIRST, _RECEIPT.pack(*(receipt or (0, 0))))
         frame = bytes(ETHERNET_BYTES - 2) + ether_type(packet).to_bytes(2, "big") + packet
         context = bytearray(_CONTEXT_BYTES)
         context[: _IFINDEX.size] = _IFINDEX.pack(self._ifindex if ifindex is None else ifindex)
@@ -159,7 +159,6 @@ class Programs:
             _TSTAMP.unpack_from(context_after)[0],
             state,
             abi.decode_state(value),
-            _PRIORITY.unpack_from(context_after)[0],
             abi.decode_flow(flow_after),
         )
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.limits import Limit, Limits, make_limit
-from contract.names import Direction, Mode
+from contract.names import Direction
 from enforcer.datapath import abi
 from tests.kernel import packets
 from tests.kernel.cases import (
@@ -252,37 +252,3 @@ def test_a_socket_is_one_flow_however_much_it_sends(programs: Programs) -> None:
     assert changes["window_flows"] == 1
     assert changes["passed_packets"] == 1000
     assert changes["passed_bytes"] == 1000 * (IPV4_TCP_BYTES + 1)
-
-
-@pytest.mark.parametrize(("mode", "asked"), [(Mode.ENFORCE, 1), (Mode.OBSERVE, 0)])
-def test_an_earlier_socket_asks_once_to_be_paced(
-    programs: Programs, mode: Mode, asked: int
-) -> None:
-    """A socket that sock_ops never saw moves earlier_sockets once; when observing it does not."""
-    limits = Limits(LIMIT, LIMIT, mode)
-    state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
-    before = programs.earlier_sockets()
-    programs.run(EGRESS, ipv4(tcp(1), TCP), limits, state, repeat=100)
-    assert programs.earlier_sockets() - before == asked
-
-
-@pytest.mark.parametrize(
-    ("known", "least_ns"), [(0, 0), (RATE * 2, 0), (RATE, 0), (RATE // 2, 100_000_000)]
-)
-def test_a_share_raised_for_an_earlier_socket_is_judged_when_it_arrived(
-    programs: Programs, known: int, least_ns: int
-) -> None:
-    """The daemon brings it within a tenth of a second; a lower one is not waited for."""
-    state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
-    flow = abi.Flow(share_bytes_per_sec=known)
-    outcome = programs.run(EGRESS, ipv4(tcp(1), TCP), LIMITS, state, flow=flow)
-    assert outcome.after.rtt_ns == least_ns
-
-
-def test_only_tcp_data_asks_to_be_paced(programs: Programs) -> None:
-    """An ACK or a datagram asks for nothing; only data of a TCP socket can be paced."""
-    state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
-    before = programs.earlier_sockets()
-    for packet in (ipv4(tcp(), TCP), udp_frame(LARGE)):
-        programs.run(EGRESS, packet, LIMITS, state)
-    assert programs.earlier_sockets() == before

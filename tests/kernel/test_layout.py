@@ -192,7 +192,6 @@ def test_constants_agree() -> None:
     assert constant("FLAG_EXEMPT_CIDRS") == abi.FLAG_EXEMPT_CIDRS
     assert constant("FLAG_EGRESS_FQ") == abi.FLAG_EGRESS_FQ
     assert constant("FLAG_INGRESS_SHAPED") == abi.FLAG_INGRESS_SHAPED
-    assert constant("FLAG_INGRESS_ACK") == abi.FLAG_INGRESS_ACK
 
 
 def map_sizes(fd: int) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * bpf/bucket.h, controller.h, ack.h, path.h and held.h as ordinary functions; arithmetic.py calls
- * them.
+ * bpf/bucket.h, controller.h and held.h as ordinary functions; arithmetic.py calls them.
  */
 #include <stdint.h>
 
@@ -14,26 +13,18 @@ struct bpf_spin_lock {
     u32 value;
 };
 
-#include "ack.h"
 #include "bucket.h"
 #include "controller.h"
 #include "held.h"
 
 const u64 limit_size = sizeof(struct direction_limit);
 const u64 state_size = sizeof(struct direction_state);
-const u64 flow_size = sizeof(struct flow);
-const u64 pod_size = sizeof(struct pod_state);
-const u64 max_ack_wait_ns = MAX_ACK_WAIT_NS;
-const u64 outgrown_after_ns = OUTGROWN_AFTER_NS;
-const u64 min_receive_segments = MIN_RECEIVE_SEGMENTS;
 const u64 min_held_segments = MIN_HELD_SEGMENTS;
 const u64 max_share_of_limit = MAX_SHARE_OF_LIMIT;
-const u64 max_path_extra_ns = MAX_PATH_EXTRA_NS;
 const u64 receive_slack_us = RECEIVE_SLACK_US;
 const u64 unknown_rtt_us = UNKNOWN_RTT_US;
 const u64 max_rtt_us = MAX_RTT_US;
 const u64 max_window_bytes = MAX_WINDOW_BYTES;
-const u64 newcomer_epochs = NEWCOMER_EPOCHS;
 const u64 max_refill_ns = MAX_REFILL_NS;
 const u64 min_share_bytes_per_sec = MIN_SHARE_BYTES_PER_SEC;
 const u64 epochs_per_window = EPOCHS_PER_WINDOW;
@@ -87,83 +78,9 @@ u64 rtt_us(u32 sample_us)
     return path_rtt_us(sample_us);
 }
 
-u64 received(struct flow *flow, u32 sequence, u32 segments, u32 header_bytes)
+u64 window_wanted(u64 share_bytes_per_sec, u64 rtt_us, u32 segment_bytes)
 {
-    const struct receipt receipt = {.sequence = sequence, .segments = segments};
-
-    return take_received_bytes(flow, &receipt, header_bytes);
-}
-
-u64 share_received(const struct direction_state *in, const struct direction_limit *limit,
-                   u64 waiting_flows)
-{
-    return receive_share(in, limit, waiting_flows);
-}
-
-void learn(struct direction_state *in, const struct direction_limit *limit, u64 waiting_flows)
-{
-    learn_flows(in, limit, waiting_flows);
-}
-
-u64 longest_wait_ns(u64 share_bytes_per_sec)
-{
-    return longest_ack_wait_ns(share_bytes_per_sec);
-}
-
-void charge(struct flow *flow, u64 frame_bytes, u64 share_bytes_per_sec, u64 now_ns)
-{
-    charge_ack(flow, frame_bytes, share_bytes_per_sec, now_ns);
-}
-
-int newcomer(const struct flow *flow, u64 epoch)
-{
-    return is_newcomer(flow, epoch);
-}
-
-u64 turn(struct pod_state *state, u64 frame_bytes, u64 share_bytes_per_sec, u64 now_ns)
-{
-    return newcomer_turn_ns(state, frame_bytes, share_bytes_per_sec, now_ns);
-}
-
-u64 departure(struct flow *flow, u64 frame_bytes, u64 share_bytes_per_sec, u64 turn_ns, u64 now_ns)
-{
-    return ack_departure_ns(flow, frame_bytes, share_bytes_per_sec, turn_ns, now_ns);
-}
-
-void lengthen(struct flow *flow, int is_unused, u64 now_ns)
-{
-    lengthen_path(flow, is_unused, now_ns);
-}
-
-void shorten(struct flow *flow, u64 departs_at_ns, u64 now_ns)
-{
-    shorten_path(flow, departs_at_ns, now_ns);
-}
-
-u64 path_us(const struct flow *flow, u32 sample_us)
-{
-    return flow_path_us(flow, sample_us);
-}
-
-int second_exceeded(struct pod_state *state, const struct direction_limit *limit, u32 frame_bytes,
-                    u64 now_ns)
-{
-    return exceeds_second(state, limit, frame_bytes, now_ns);
-}
-
-int outgrown(const struct flow *flow, u64 now_ns)
-{
-    return has_outgrown(flow, now_ns);
-}
-
-u64 window_wanted(u64 share_bytes_per_sec, u64 rtt_us, u32 segment_bytes, u32 least_segments)
-{
-    return receive_window_bytes(share_bytes_per_sec, rtt_us, segment_bytes, least_segments);
-}
-
-int setting_in(const struct flow *flow, u64 received_bytes, u64 now_ns)
-{
-    return sets_in(flow, received_bytes, now_ns);
+    return held_window_bytes(share_bytes_per_sec, rtt_us, segment_bytes);
 }
 
 u64 window_next(u64 wanted_bytes, u64 told_bytes, u64 arrived_bytes)

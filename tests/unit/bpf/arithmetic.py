@@ -1,4 +1,4 @@
-"""bpf/bucket.h, controller.h, ack.h and held.h through ctypes."""
+"""bpf/bucket.h, controller.h and held.h through ctypes."""
 
 import ctypes
 import re
@@ -39,34 +39,6 @@ class DirectionState(ctypes.Structure):
     ]
 
 
-_KINDS = {"u32": ctypes.c_uint32, "u64": ctypes.c_uint64}
-
-
-def members(structure: str) -> list[tuple[str, type]]:
-    """Names and types of all members of a structure of bpf/limit.h."""
-    body = (HEADERS / "limit.h").read_text().split(f"struct {structure} {{")[1].split("};")[0]
-    found = re.findall(
-        r"^    (struct bpf_spin_lock|struct direction_state|u\d\d) (\w+);", body, re.M
-    )
-    kinds = _KINDS | {
-        "struct bpf_spin_lock": ctypes.c_uint32,
-        "struct direction_state": DirectionState,
-    }
-    return [(name, kinds[kind]) for kind, name in found]
-
-
-class Flow(ctypes.Structure):
-    """struct flow."""
-
-    _fields_ = members("flow")
-
-
-class PodState(ctypes.Structure):
-    """struct pod_state."""
-
-    _fields_ = members("pod_state")
-
-
 class Arithmetic:
     """The functions and constants of the headers."""
 
@@ -80,46 +52,25 @@ class Arithmetic:
         self.wanted = _function(c.wanted, u64, limit, ctypes.c_int64, u64)
         self.share = _function(c.share, u64, u64, u64)
         self.epoch_length = _function(c.epoch_length, u64, limit, u64, u64)
-        u32, flow, pod = ctypes.c_uint32, ctypes.POINTER(Flow), ctypes.POINTER(PodState)
+        u32 = ctypes.c_uint32
         self.rtt_us = _function(c.rtt_us, u64, u32)
-        self.received = _function(c.received, u64, flow, u32, u32, u32)
-        self.share_received = _function(c.share_received, u64, state, limit, u64)
-        self.learn = _function(c.learn, None, state, limit, u64)
-        self.longest_wait_ns = _function(c.longest_wait_ns, u64, u64)
-        self.charge = _function(c.charge, None, flow, u64, u64, u64)
-        self.newcomer = _function(c.newcomer, ctypes.c_int, flow, u64)
-        self.turn = _function(c.turn, u64, pod, u64, u64, u64)
-        self.departure = _function(c.departure, u64, flow, u64, u64, u64, u64)
-        self.lengthen = _function(c.lengthen, None, flow, ctypes.c_int, u64)
-        self.shorten = _function(c.shorten, None, flow, u64, u64)
-        self.path_us = _function(c.path_us, u64, flow, u32)
-        self.second_exceeded = _function(c.second_exceeded, ctypes.c_int, pod, limit, u32, u64)
-        self.outgrown = _function(c.outgrown, ctypes.c_int, flow, u64)
-        self.window_wanted = _function(c.window_wanted, u64, u64, u64, u32, u32)
+        self.window_wanted = _function(c.window_wanted, u64, u64, u64, u32)
         self.tick_held = _function(c.tick_held, None, state, limit, u64)
         self.share_held = _function(c.share_held, u64, state, limit)
-        self.sets_in = _function(c.setting_in, ctypes.c_int, flow, u64, u64)
         self.window_next = _function(c.window_next, u64, u64, u64, u64)
         self.part_of = _function(c.part_of, ctypes.c_int, u32, u32)
-        self.max_ack_wait_ns = _constant(c, "max_ack_wait_ns")
-        self.outgrown_after_ns = _constant(c, "outgrown_after_ns")
-        self.min_receive_segments = _constant(c, "min_receive_segments")
         self.min_held_segments = _constant(c, "min_held_segments")
         self.max_share_of_limit = _constant(c, "max_share_of_limit")
         self.receive_slack_us = _constant(c, "receive_slack_us")
-        self.max_path_extra_ns = _constant(c, "max_path_extra_ns")
         self.unknown_rtt_us = _constant(c, "unknown_rtt_us")
         self.max_rtt_us = _constant(c, "max_rtt_us")
         self.max_window_bytes = _constant(c, "max_window_bytes")
-        self.newcomer_epochs = _constant(c, "newcomer_epochs")
         self.max_refill_ns = _constant(c, "max_refill_ns")
         self.min_share_bytes_per_sec = _constant(c, "min_share_bytes_per_sec")
         self.epochs_per_window = _constant(c, "epochs_per_window")
         self.q8 = _constant(c, "q8")
         self.silent_after_drop_ns = _constant(c, "silent_after_drop_ns")
         assert _constant(c, "limit_size") == ctypes.sizeof(DirectionLimit)
-        assert _constant(c, "flow_size") == ctypes.sizeof(Flow)
-        assert _constant(c, "pod_size") == ctypes.sizeof(PodState)
         assert _constant(c, "state_size") == ctypes.sizeof(DirectionState)
 
 
@@ -148,8 +99,8 @@ def limit_of(bits_per_second: int, burst_bits: int | None = None) -> DirectionLi
     return DirectionLimit.from_buffer_copy(record[-ctypes.sizeof(DirectionLimit) :])
 
 
-def ingress_limit_of(bits_per_second: int, *, ack: bool = True) -> DirectionLimit:
-    """An ingress limit as the daemon writes it: where ACKs pace, or where a queue holds it."""
+def held_limit_of(bits_per_second: int) -> DirectionLimit:
+    """An ingress limit as the daemon writes it where a queue holds it."""
     limits = Limits(ingress=make_limit(bits_per_second))
-    record = abi.encode_limits(1, limits, ingress_shaped=not ack, ingress_ack=ack)
+    record = abi.encode_limits(1, limits, ingress_shaped=True)
     return DirectionLimit.from_buffer_copy(record[-2 * ctypes.sizeof(DirectionLimit) :])

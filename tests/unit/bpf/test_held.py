@@ -11,11 +11,11 @@ from tests.unit.bpf.arithmetic import (
     START_NS,
     Arithmetic,
     DirectionState,
-    ingress_limit_of,
+    held_limit_of,
 )
 
 LIMIT_BYTES_PER_SEC = 10_000_000 // 8
-LIMIT = ingress_limit_of(10_000_000, ack=False)
+LIMIT = held_limit_of(10_000_000)
 SEGMENT = 1448
 
 
@@ -41,9 +41,8 @@ class Queue:
         """Of each greedy flow."""
         path = self.rtt_seconds if self.path_seconds is None else self.path_seconds
         share: int = self.arithmetic.share_held(self.record, LIMIT)
-        return self.arithmetic.window_wanted(
-            share, int(path * 1e6), SEGMENT, self.arithmetic.min_held_segments
-        )
+        window: int = self.arithmetic.window_wanted(share, int(path * 1e6), SEGMENT)
+        return window
 
     @property
     def queued_seconds(self) -> float:
@@ -152,6 +151,43 @@ def test_a_pause_forgets(arithmetic: Arithmetic) -> None:
     assert queue.record.greedy_flows_q8 == arithmetic.q8
 
 
+def test_a_window_holds_the_path_and_twenty_milliseconds(arithmetic: Arithmetic) -> None:
+    """At the flow's share, but never less than two segments nor more than TCP can tell."""
+    assert arithmetic.min_held_segments == 2
+    assert arithmetic.window_wanted(12_500_000, 50_000, 1448) == 12_500_000 * 70 // 1000
+    assert arithmetic.window_wanted(25_000, 0, 1448) == 2 * 1448
+    assert arithmetic.window_wanted(25_000, 0, 8948) == 2 * 8948
+    assert arithmetic.window_wanted(10**11, 10**6, 1448) == arithmetic.max_window_bytes
+
+
+def test_a_window_grows_by_what_has_arrived(arithmetic: Arithmetic) -> None:
+    """No faster than the data comes, and down at once."""
+    assert arithmetic.window_next(25_000, 5_792, 2_896) == 8_688
+    assert arithmetic.window_next(25_000, 24_000, 2_896) == 25_000
+    assert arithmetic.window_next(5_792, 25_000, 2_896) == 5_792
+
+
+@given(part=st.integers(1, 255), buffer_bytes=st.integers(4096, 64 << 20))
+def test_a_bound_that_the_kernel_sets_is_told_from_an_applications(
+    arithmetic: Arithmetic, part: int, buffer_bytes: int
+) -> None:
+    """The kernel's is so many 256ths of the buffer, rounded down; no other is taken for one."""
+    kernels = part * buffer_bytes // 256
+    assert arithmetic.part_of(kernels, buffer_bytes)
+    assert not arithmetic.part_of(kernels + 1, buffer_bytes)
+    assert not arithmetic.part_of(buffer_bytes + 1, buffer_bytes)
+
+
+@pytest.mark.parametrize(
+    ("sample_us", "rtt_us"), [(0, 0), (40_000, 40_000), (2**31, 10**6), (2**32 - 1, 50_000)]
+)
+def test_a_path_without_a_sample_counts_as_a_middling_one(
+    arithmetic: Arithmetic, sample_us: int, rtt_us: int
+) -> None:
+    """The least round trip seen, a second at most; the kernel's ~0 is no sample."""
+    assert arithmetic.rtt_us(sample_us) == rtt_us
+
+
 any_number = st.integers(0, 2**40)
 
 
@@ -173,7 +209,7 @@ def test_no_record_breaks_the_share(
     rate: int,
 ) -> None:
     """Whatever was there before, nobody counts on more than eight times the limit."""
-    limit = ingress_limit_of(rate, ack=False)
+    limit = held_limit_of(rate)
     record = DirectionState(
         greedy_flows_q8=flows_q8,
         active_flows=active,

@@ -1,0 +1,156 @@
+"""The programs on single packets: sockets older than their limit, and what the daemon is told."""
+
+from dataclasses import replace
+
+import pytest
+
+from contract.limits import Limits
+from contract.names import Direction, Mode
+from enforcer.datapath import abi
+from tests.kernel.cases import LARGE, LIMIT, LIMITS, RATE, udp_frame
+from tests.kernel.packets import TCP, ipv4, ipv6, tcp
+from tests.kernel.programs import (
+    CGROUP_ID,
+    LOOPBACK_IFINDEX,
+    Outcome,
+    Programs,
+    constant,
+    load,
+    still_state,
+    with_fields,
+)
+
+EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
+
+
+@pytest.fixture(scope="module")
+def programs() -> Programs:
+    """The programs, ready for test runs."""
+    return load()
+
+
+@pytest.mark.parametrize(("mode", "asked"), [(Mode.ENFORCE, 1), (Mode.OBSERVE, 0)])
+def test_an_earlier_socket_asks_once_to_be_paced(
+    programs: Programs, mode: Mode, asked: int
+) -> None:
+    """A socket that sock_ops never saw moves earlier_sockets once; when observing it does not."""
+    limits = Limits(LIMIT, LIMIT, mode)
+    state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
+    before = programs.earlier_sockets()
+    programs.run(EGRESS, ipv4(tcp(1), TCP), limits, state, repeat=100)
+    assert programs.earlier_sockets() - before == asked
+
+
+@pytest.mark.parametrize(
+    ("known", "least_ns"), [(0, 0), (RATE * 2, 0), (RATE, 0), (RATE // 2, 100_000_000)]
+)
+def test_a_share_raised_for_an_earlier_socket_is_judged_when_it_arrived(
+    programs: Programs, known: int, least_ns: int
+) -> None:
+    """The daemon brings it within a tenth of a second; a lower one is not waited for."""
+    state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
+    flow = abi.Flow(share_bytes_per_sec=known)
+    outcome = programs.run(EGRESS, ipv4(tcp(1), TCP), LIMITS, state, flow=flow)
+    assert outcome.after.rtt_ns == least_ns
+
+
+def test_only_tcp_data_asks_to_be_paced(programs: Programs) -> None:
+    """An ACK or a datagram asks for nothing; only data of a TCP socket can be paced."""
+    state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
+    before = programs.earlier_sockets()
+    for packet in (ipv4(tcp(), TCP), udp_frame(LARGE)):
+        programs.run(EGRESS, packet, LIMITS, state)
+    assert programs.earlier_sockets() == before
+
+
+BACKSTOP = RATE * 102 // 100 + 1
+"""The rate in the record of a target that is shaped at RATE."""
+SEQUENCE, RTT_US = 2**32 - 2000, 300
+INGRESS_ONLY = Limits(ingress=LIMIT)
+ACK = ipv4(tcp(), TCP)
+
+
+def answer(
+    programs: Programs,
+    packet: bytes,
+    *,
+    limits: Limits = INGRESS_ONLY,
+    flow: abi.Flow | None = None,
+    shaped: bool = True,
+    ifindex: int | None = None,
+    fresh_bytes: int = 2896,
+) -> Outcome:
+    """A packet leaves a socket that has received so much since its last ACK."""
+    state = with_fields(still_state(INGRESS, 0), INGRESS, greedy_flows_q8=256, epoch=1)
+    return programs.run(
+        EGRESS,
+        packet,
+        limits,
+        state,
+        ingress_shaped=shaped,
+        flow=flow or abi.Flow(acked_sequence=SEQUENCE),
+        receipt=((SEQUENCE + fresh_bytes) % 2**32, RTT_US),
+        ifindex=ifindex,
+    )
+
+
+@pytest.mark.parametrize("packet", [ACK, ipv6(tcp(), TCP)], ids=["IPv4", "IPv6"])
+def test_an_earlier_receiver_asks_once_for_its_window(programs: Programs, packet: bytes) -> None:
+    """sock_ops is not called for it: the daemon is told, and finds the window in the flow."""
+    before = programs.earlier_sockets()
+    outcome = answer(programs, packet)
+    assert programs.earlier_sockets() == before + 1
+    slack_us = constant("RECEIVE_SLACK_US")
+    assert outcome.flow.window_bytes == BACKSTOP * (RTT_US + slack_us) // 1_000_000
+    assert outcome.flow.cgroup_id == CGROUP_ID
+    answer(programs, packet, flow=replace(outcome.flow, acked_sequence=SEQUENCE))
+    assert programs.earlier_sockets() == before + 1
+
+
+def test_an_earlier_receiver_counts_once_per_window(programs: Programs) -> None:
+    """Those who share the limit are counted by their ACKs, where sock_ops does not know them."""
+    outcome = answer(programs, ACK)
+    assert outcome.after.ingress.window_flows == 1
+    assert answer(programs, ACK, flow=outcome.flow).after.ingress.window_flows == 0
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"packet": ipv4(tcp(1), TCP)},
+        {"packet": udp_frame(60)},
+        {"packet": ACK, "fresh_bytes": 0},
+        {"packet": ACK, "flow": abi.Flow(window_callbacks=1)},
+        {"packet": ACK, "shaped": False},
+        {"packet": ACK, "limits": Limits(egress=LIMIT)},
+        {"packet": ACK, "limits": Limits(LIMIT, None, Mode.OBSERVE)},
+        {"packet": ACK, "ifindex": LOOPBACK_IFINDEX},
+    ],
+    ids=[
+        "data",
+        "UDP",
+        "nothing received",
+        "sock_ops looks after it",
+        "no queue holds what comes",
+        "no ingress limit",
+        "observing",
+        "loopback",
+    ],
+)
+def test_nothing_else_asks_for_a_window(programs: Programs, case: dict[str, object]) -> None:
+    """Neither is the daemon told, nor a flow counted."""
+    before = programs.earlier_sockets()
+    outcome = answer(programs, **case)
+    assert programs.earlier_sockets() == before
+    assert outcome.after.ingress.window_flows == 0
+
+
+def test_exempt_peers_ask_for_no_window(programs: Programs) -> None:
+    """Their traffic is not counted."""
+    limits = Limits(LIMIT, None, Mode.ENFORCE, ("198.51.100.0/24",))
+    programs.set_exempt((CGROUP_ID, "198.51.100.0/24"))
+    try:
+        outcome = answer(programs, ACK, limits=limits)
+    finally:
+        programs.set_exempt()
+    assert outcome.flow.acked_sequence == SEQUENCE
