@@ -83,7 +83,7 @@ class Enforcers:
 
     def _start(self, name: str, kubeconfig: str, splay_seconds: float) -> None:
         api = KubeApi(lambda: load_configuration(kubeconfig))
-        reports = Reports(api, EventBook(name), self.log, lambda _: None)
+        reports = Reports(api, EventBook(name), self.log, lambda _: None, lambda _: None)
 
         def tell(news: News) -> None:
             match news:

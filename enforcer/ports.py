@@ -167,6 +167,10 @@ class Reporter(Protocol):
         """The pod is gone, or not limited any more."""
         ...
 
+    def ask(self, pod: Pod) -> None:
+        """Find out whether there is still a pod of this name; the answer comes as news."""
+        ...
+
 
 class Log(Protocol):
     """One line per decision, with its facts as fields; structlog's loggers fit."""

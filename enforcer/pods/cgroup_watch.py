@@ -1,4 +1,4 @@
-"""Tells when pods' cgroups appear and vanish: inotify on the tree.
+"""Tells when pods' cgroups appear, fill, empty and vanish: inotify on the tree.
 
 Every folder is watched that is no pod's and not inside one, since nobody can say where the pods'
 own folder will be made. The tree is read again now and then, in case the kernel dropped events or
@@ -17,7 +17,7 @@ from typing import Final
 from inotify_simple import INotify, flags
 
 from enforcer.pods.cgroups import pod_uid
-from enforcer.pods.news import CgroupAppeared, CgroupVanished
+from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished
 from enforcer.ports import Log
 
 RESCAN_SECONDS: Final = 30.0
@@ -26,13 +26,18 @@ _RESCAN_UNWATCHED_SECONDS: Final = 1.0
 _POLL_MILLISECONDS: Final = 500
 _FOLDER_EVENTS: Final = flags.CREATE | flags.DELETE | flags.ONLYDIR
 
-Tell = Callable[[CgroupAppeared | CgroupVanished], None]
+_EVENTS_FILE: Final = "cgroup.events"
+
+Tell = Callable[[CgroupAppeared | CgroupPopulated | CgroupVanished], None]
 
 
 @dataclass(slots=True)
 class _PodCgroup:
     uid: str
     inode: int
+    watch: int | None = None
+    """On its ``cgroup.events``."""
+    populated: bool = False
 
 
 class CgroupWatch:
@@ -44,6 +49,7 @@ class CgroupWatch:
         self._log = log
         self._folders: dict[int, str] = {}
         self._pods: dict[str, _PodCgroup] = {}
+        self._events: dict[int, str] = {}
         self._refused = False
         self._inotify: INotify | None = None
         try:
@@ -79,6 +85,9 @@ class CgroupWatch:
     def _take(self, watch: int, mask: int, name: str) -> None:
         if mask & flags.IGNORED:
             self._folders.pop(watch, None)
+            self._events.pop(watch, None)
+        elif watch in self._events:
+            self._look_inside(self._events[watch])
         elif watch in self._folders and mask & flags.ISDIR:
             path = f"{self._folders[watch]}/{name}"
             if mask & flags.CREATE:
@@ -92,6 +101,8 @@ class CgroupWatch:
         self._scan(self._root, seen)
         for path in self._pods.keys() - seen:
             self._vanished(path)
+        for path in self._pods:
+            self._look_inside(path)
 
     def _scan(self, folder: str, seen: set[str]) -> None:
         # Watched before it is read: what is made in between is seen twice rather than never.
@@ -112,22 +123,40 @@ class CgroupWatch:
             self._scan(path, set() if seen is None else seen)
             return
         try:
-            inode = Path(path).stat().st_ino
+            status = Path(path).stat()
         except OSError:
             return
+        if status.st_uid != os.geteuid():
+            return  # somebody's own part of the tree: kubelets are root, as this daemon is
         if seen is not None:
             seen.add(path)
         known = self._pods.get(path)
-        if known is not None and known.inode == inode:
+        if known is not None and known.inode == status.st_ino:
             return
         if known is not None:
             self._vanished(path)
         # Told first: the limit is to be in force before the containers start.
         self._tell(CgroupAppeared(uid, path))
-        self._pods[path] = _PodCgroup(uid, inode)
+        self._pods[path] = pod = _PodCgroup(uid, status.st_ino)
+        pod.watch = self._watch(f"{path}/{_EVENTS_FILE}", flags.MODIFY)
+        if pod.watch is not None:
+            self._events[pod.watch] = path
+        self._look_inside(path)
+
+    def _look_inside(self, path: str) -> None:
+        """Tell when the first process has come, or the last has gone."""
+        pod = self._pods[path]
+        populated = _is_populated(path)
+        if populated != pod.populated:
+            pod.populated = populated
+            self._tell(CgroupPopulated(pod.uid, path, populated))
 
     def _vanished(self, path: str) -> None:
         pod = self._pods.pop(path)
+        if pod.watch in self._events and self._inotify is not None:
+            del self._events[pod.watch]
+            with contextlib.suppress(OSError):  # the kernel may have dropped it
+                self._inotify.rm_watch(pod.watch)
         self._tell(CgroupVanished(pod.uid, path))
 
     def _watch(self, path: str, events: int) -> int | None:
@@ -150,3 +179,11 @@ class CgroupWatch:
                 reason=f"{error}; the tree is read every second instead; raise "
                 "fs.inotify.max_user_watches and fs.inotify.max_user_instances",
             )
+
+
+def _is_populated(path: str) -> bool:
+    """Whether processes are in a cgroup or below it."""
+    try:
+        return "populated 1" in Path(path, _EVENTS_FILE).read_text()
+    except OSError:
+        return False  # removed meanwhile

@@ -4,16 +4,18 @@ cgroupfs driver  kubepods/burstable/pod<UID>
 systemd driver   kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<UID>.slice, with
                  underscores for dashes in the UID
 
-Guaranteed pods lack the QoS part; kind and k3s put all of it below other folders, and kind puts
-``kubelet-`` before each systemd name.
+Guaranteed pods lack the QoS part; kind and k3s put all of it below other folders. With the systemd
+driver the kubelet's ``--cgroup-root`` comes before each name: kind's ``kubelet-``, or ``my_root-``
+for ``/my-root``.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 _UID: Final = r"[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32}"
 _POD: Final = re.compile(
-    rf"pod({_UID})|(?:[a-z0-9]+-)*kubepods(?:-burstable|-besteffort)?-pod({_UID})\.slice"
+    rf"pod({_UID})|(?:[^/]+-)?kubepods(?:-burstable|-besteffort)?-pod({_UID})\.slice"
 )
 
 
@@ -27,3 +29,15 @@ def pod_uid(folder_name: str) -> str | None:
         return None
     uid: str = match[1] or match[2]
     return uid.replace("_", "-")
+
+
+def choose_cgroup(populated: Mapping[str, bool], held: str | None) -> str | None:
+    """Which of the cgroups that carry one pod's uid is the pod's, and None where there is none.
+
+    ``populated`` says of each, in the order in which they were found, whether processes are in it.
+    A kubelet that changed its cgroup driver leaves an empty one behind. Among equals the one whose
+    limits are ``held`` stays, then the first.
+    """
+    inhabited = [path for path, has_processes in populated.items() if has_processes]
+    candidates = inhabited or list(populated)
+    return held if held in candidates else next(iter(candidates), None)

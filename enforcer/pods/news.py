@@ -27,11 +27,30 @@ class PodGone:
 
 
 @dataclass(frozen=True, slots=True)
+class PodFound:
+    """What the API server answered when it was asked for one pod by its name."""
+
+    cgroup_uid: str
+    """The pod that was asked for."""
+    pod: Pod | None
+    """The pod of that name today; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class CgroupAppeared:
     """The pod's own cgroup is there; its containers' may follow."""
 
     uid: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupPopulated:
+    """The first process has come into the pod's own cgroup or one below, or the last has gone."""
+
+    uid: str
+    path: str
+    populated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +76,14 @@ class Resynced:
     """Cgroup paths where something of ours had been taken off or changed, and is back."""
 
 
-News = PodsListed | PodChanged | PodGone | CgroupAppeared | CgroupVanished | Looked | Resynced
+News = (
+    PodsListed
+    | PodChanged
+    | PodGone
+    | PodFound
+    | CgroupAppeared
+    | CgroupPopulated
+    | CgroupVanished
+    | Looked
+    | Resynced
+)

@@ -3,7 +3,7 @@
 import itertools
 from queue import Empty, PriorityQueue
 
-from enforcer.pods.news import CgroupAppeared, CgroupVanished, News
+from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished, News
 
 
 class NewsQueue:
@@ -19,7 +19,7 @@ class NewsQueue:
 
     def put(self, news: News) -> None:
         """Returns at once."""
-        can_wait = not isinstance(news, CgroupAppeared | CgroupVanished)
+        can_wait = not isinstance(news, CgroupAppeared | CgroupPopulated | CgroupVanished)
         self._queue.put((can_wait, next(self._numbers), news))
 
     def get(self, timeout_seconds: float) -> News | None:

@@ -43,7 +43,9 @@ class Node:
 
     def follow(self, daemon: Daemon, adopted: Iterable[Target], cgroup_root: Path) -> None:
         """Limit the pods, from now on. ``adopted`` is what an earlier daemon left."""
-        reports = Reports(self.api, EventBook(self.name), self.log, self.count_error)
+        reports = Reports(
+            self.api, EventBook(self.name), self.log, self.count_error, self._news.put
+        )
         self._loop = PodLoop(daemon, reports, self._news, cgroup_root, self.log)
         self._loop.adopt(adopted)
         cgroups = CgroupWatch(cgroup_root, self._news.put, self.log)

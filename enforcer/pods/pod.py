@@ -50,6 +50,13 @@ class Pod:
     """Its readiness waits for our condition."""
     generation: int = 0
     condition: Condition | None = None
+    containers_run: bool | None = None
+    """Whether its status tells of a running container; None: it tells of no container."""
+
+    @property
+    def is_static(self) -> bool:
+        """The mirror of a pod that the kubelet reads from a file."""
+        return self.cgroup_uid != self.uid
 
     @property
     def target_name(self) -> str:
@@ -89,8 +96,18 @@ class _Spec(msgspec.Struct):
     readinessGates: list[_Gate] | None = None  # noqa: N815
 
 
+class _ContainerState(msgspec.Struct):
+    running: dict[str, Any] | None = None
+
+
+class _Container(msgspec.Struct):
+    state: _ContainerState = msgspec.field(default_factory=_ContainerState)
+
+
 class _Status(msgspec.Struct):
     phase: str | None = None
+    containerStatuses: list[_Container] | None = None  # noqa: N815
+    initContainerStatuses: list[_Container] | None = None  # noqa: N815
     conditions: list[_Condition] | None = None
 
 
@@ -112,7 +129,8 @@ def read_pod(data: bytes | msgspec.Raw) -> Pod:
         uid=metadata.uid,
         namespace=metadata.namespace,
         name=metadata.name,
-        # Anybody who may create pods can write this annotation: it must not name an ordinary pod.
+        # An admission policy of the chart lets only nodes create pods with this annotation; without
+        # it, it must not name an ordinary pod, nor keep anything limited (pod_loop).
         cgroup_uid=mirrored if _CONFIG_HASH.fullmatch(mirrored) else metadata.uid,
         asked=read_asked(_ours(metadata.labels), _ours(annotations), metadata.namespace),
         host_network=bool(found.spec.hostNetwork),
@@ -124,11 +142,17 @@ def read_pod(data: bytes | msgspec.Raw) -> Pod:
         ),
         generation=metadata.generation or 0,
         condition=_condition(found.status.conditions or ()),
+        containers_run=_containers_run(found.status),
     )
 
 
 def _ours(found: dict[str, str] | None) -> dict[str, str]:
     return {k: v for k, v in (found or {}).items() if k.startswith(f"{DOMAIN}/")}
+
+
+def _containers_run(status: _Status) -> bool | None:
+    containers = [*(status.containerStatuses or ()), *(status.initContainerStatuses or ())]
+    return any(one.state.running is not None for one in containers) if containers else None
 
 
 def _condition(conditions: Any) -> Condition | None:

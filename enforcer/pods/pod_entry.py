@@ -1,14 +1,20 @@
 """One pod as the pod loop knows it, and what is made of it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from contract.limits import Limits
+from contract.names import Reason
 from enforcer.pods.asked import Asked
-from enforcer.pods.condition import Held, InForce, Outcome
+from enforcer.pods.condition import Held, InForce, NotInForce, Outcome
 from enforcer.pods.pod import Pod
 from enforcer.state import Target, TargetCounters
 from enforcer.targets import POD_PREFIX
+
+PENDING_SECONDS: Final = 10.0
+"""How long a running pod's cgroup may be missing or empty before its condition says so."""
 
 
 @dataclass(slots=True)
@@ -22,18 +28,21 @@ class Entry:
     held: Target | None = None
     outcome: Outcome | None = None
     since: float = field(default_factory=time.monotonic)
-    """When its cgroup appeared or vanished: time.monotonic()."""
+    """When its cgroup appeared, filled, emptied or vanished: time.monotonic()."""
+    superseded: Target | None = None
+    """Limits on another cgroup of the same uid, still to be taken off."""
     leaving: bool = False
     """The API server has forgotten it. It stays until its cgroup vanishes; with ``limits`` None,
     until they could be taken off."""
 
     def restart_clock(self) -> None:
-        """Its cgroup appeared or vanished just now."""
+        """Something happened to its cgroup just now."""
         self.since = time.monotonic()
 
-    def age_seconds(self) -> float:
-        """How long its cgroup has been there, or not there."""
-        return time.monotonic() - self.since
+    @property
+    def is_settled(self) -> bool:
+        """Nothing has happened to its cgroup for a while."""
+        return time.monotonic() - self.since > PENDING_SECONDS
 
 
 def adopted_pod(uid: str, target_name: str) -> Pod:
@@ -60,4 +69,26 @@ def in_force(target: Target, counters: TargetCounters) -> InForce:
         target.limits,
         Held(counters.ingress.enforcement, counters.ingress.why),
         Held(counters.egress.enforcement, counters.egress.why),
+    )
+
+
+def is_elsewhere(entry: Entry, populated: Mapping[str, bool]) -> bool:
+    """Whether the pod runs, and not in the cgroup that is limited: that one has no process.
+
+    A kubelet and a container runtime that use different cgroup drivers do that. A pod whose status
+    tells of containers, none of them running, has no process for good reason.
+    """
+    pod, held = entry.pod, entry.held
+    if pod is None or held is None or pod.phase != "Running" or pod.containers_run is False:
+        return False
+    return not populated.get(held.cgroup_path, False)
+
+
+def elsewhere(entry: Entry) -> NotInForce:
+    """What is said of it: nothing at first, for a container may be on its way."""
+    path = "" if entry.held is None else entry.held.cgroup_path
+    return NotInForce(
+        Reason.FAILED if entry.is_settled else Reason.PENDING,
+        f"no process is in its cgroup {path}, so its containers are in another one and not limited;"
+        " set the same cgroup driver for the kubelet and the container runtime",
     )

@@ -11,7 +11,7 @@ from typing import Final
 from contract.limits import Limits
 from contract.names import EventReason, Reason
 from enforcer.errors import DatapathError, UnsupportedError
-from enforcer.pods.cgroups import pod_uid
+from enforcer.pods.cgroups import choose_cgroup, pod_uid
 from enforcer.pods.condition import (
     Held,
     InForce,
@@ -22,24 +22,31 @@ from enforcer.pods.condition import (
 )
 from enforcer.pods.news import (
     CgroupAppeared,
+    CgroupPopulated,
     CgroupVanished,
     Looked,
     News,
     PodChanged,
+    PodFound,
     PodGone,
     PodsListed,
     Resynced,
 )
 from enforcer.pods.news_queue import NewsQueue
 from enforcer.pods.pod import Pod
-from enforcer.pods.pod_entry import Entry, adopted_pod, in_force, is_policed
+from enforcer.pods.pod_entry import (
+    Entry,
+    adopted_pod,
+    elsewhere,
+    in_force,
+    is_elsewhere,
+    is_policed,
+)
 from enforcer.ports import Log, Reporter
 from enforcer.reconcile.daemon import Daemon
 from enforcer.state import Target
 from enforcer.targets import cgroup_id, is_pod
 
-PENDING_SECONDS: Final = 10.0
-"""How long a running pod's cgroup may be missing before its condition says so."""
 _IDLE_SECONDS: Final = 1.0
 
 
@@ -60,7 +67,8 @@ class PodLoop:
         self._cgroup_root = cgroup_root
         self._log = log
         self._entries: dict[str, Entry] = {}
-        self._paths: dict[str, str] = {}
+        self._cgroups: dict[str, dict[str, bool]] = {}
+        """By uid: the cgroups that carry it, and whether processes are in each."""
         self.listed = False
         """Whether the API server has told all pods once."""
 
@@ -69,9 +77,12 @@ class PodLoop:
         held = set(self._daemon.targets())
         for target in filter(is_pod, targets):
             uid = pod_uid(Path(target.cgroup_path).name)
-            if uid is not None:
-                still = target if target in held else None
-                self._entries[uid] = Entry(target.name, target.limits, None, still)
+            if uid is None:
+                continue
+            still = target if target in held else None
+            entry = self._entries.setdefault(uid, Entry(target.name, target.limits, None, still))
+            if entry.held != still:
+                entry.superseded = still
 
     def step(self) -> None:
         """Take the next piece of news, if one comes in a moment."""
@@ -95,11 +106,14 @@ class PodLoop:
                 self._changed(pod)
             case PodGone(pod):
                 self._gone(pod)
+            case PodFound(uid, pod):
+                self._found(uid, pod)
             case CgroupAppeared(uid, path):
-                self._paths[uid] = path
-                if uid in self._entries:
-                    self._entries[uid].restart_clock()
-                    self._apply(self._entries[uid], uid, "cgroup appeared")
+                self._cgroups.setdefault(uid, {})[path] = False
+                self._moved(uid, "cgroup appeared")
+            case CgroupPopulated(uid, path, populated):
+                self._cgroups.setdefault(uid, {})[path] = populated
+                self._moved(uid, "first process" if populated else "last process gone")
             case CgroupVanished(uid, path):
                 self._vanished(uid, path)
             case Looked(path):
@@ -152,34 +166,64 @@ class PodLoop:
 
     def _leave(self, uid: str, entry: Entry, pod: Pod) -> None:
         """The API server does not count it among the limited any more."""
-        if pod.deleting and uid in self._paths:
-            entry.leaving = True  # what still runs in the cgroup stays limited
-            self._reporter.forget(pod)
+        # Whoever may create pods can make one that looks like a static pod's mirror, and delete it:
+        # that must not leave a limit behind.
+        if uid not in self._cgroups or pod.ended or pod.is_static:
+            self._remove(uid, entry)
+        elif pod.deleting:
+            self._outlive(entry, pod)
+        else:
+            # Deleted by force, or not limited any more? Until that is known it stays limited.
+            self._reporter.ask(pod)
+
+    def _found(self, uid: str, found: Pod | None) -> None:
+        entry = self._entries.get(uid)
+        if entry is None or entry.leaving:
             return
-        self._remove(uid, entry)
-        if not pod.deleting and not pod.ended:
-            # Perhaps it lives on, without a limit. If not, the API server answers 404.
-            self._reporter.want(pod, released(pod))
+        if found is None or found.cgroup_uid != uid:
+            self._outlive(entry, entry.pod or adopted_pod(uid, entry.name))
+        elif found.asked.limits is not None and not found.ended:
+            self._changed(found)
+        else:
+            self._remove(uid, entry)
+            if not found.deleting and not found.ended:
+                self._reporter.want(found, released(found))
+
+    def _outlive(self, entry: Entry, pod: Pod) -> None:
+        """The pod is gone; what still runs in its cgroup stays limited."""
+        entry.leaving = True
+        self._reporter.forget(pod)
 
     def _remove(self, uid: str, entry: Entry) -> None:
         if entry.pod is not None:
             self._reporter.forget(entry.pod)
-        if entry.held is None or self._release(entry, "pod gone"):
+        if self._release(entry, "pod gone"):
             del self._entries[uid]
         else:
             entry.limits, entry.leaving = None, True  # the next resync tries again
 
+    def _moved(self, uid: str, cause: str) -> None:
+        """A cgroup of this uid has appeared, filled or emptied."""
+        entry = self._entries.get(uid)
+        if entry is not None:
+            entry.restart_clock()
+            self._apply(entry, uid, cause)
+
     def _vanished(self, uid: str, path: str) -> None:
-        if self._paths.get(uid) == path:
-            del self._paths[uid]
+        cgroups: dict[str, bool] = self._cgroups.get(uid, {})
+        cgroups.pop(path, False)
+        if not cgroups:
+            self._cgroups.pop(uid, None)
         entry = self._entries.get(uid)
         if entry is not None and entry.held is not None and entry.held.cgroup_path == path:
             self._daemon.refresh(entry.held, "cgroup removed")
             entry.held = None
             entry.restart_clock()
             entry.outcome = self._pending()
-        if entry is not None and entry.leaving:
+        if entry is not None and entry.leaving and not cgroups:
             self._remove(uid, entry)
+        elif entry is not None and cgroups:
+            self._moved(uid, "cgroup removed")
 
     def _resynced(self, repaired: frozenset[str]) -> None:
         for uid, entry in list(self._entries.items()):
@@ -190,15 +234,18 @@ class PodLoop:
                 self._remove(uid, entry)
             elif entry.held is not None and is_policed(entry.outcome):
                 self._observe(entry)  # perhaps nobody waits any more for it to get better
-            elif not isinstance(entry.outcome, InForce) or entry.held is None:
+            elif not isinstance(entry.outcome, InForce) or entry.held is None or entry.superseded:
                 self._apply(entry, uid, "resync")
+            else:
+                self._report(entry)  # perhaps its cgroup has been empty for too long
 
     def _apply(self, entry: Entry, uid: str, cause: str) -> None:
         """Bring the kernel to what the entry asks for, and say what came of it."""
-        limits, path = entry.limits, self._paths.get(uid)
+        limits, held = entry.limits, entry.held
+        path = choose_cgroup(self._cgroups.get(uid, {}), held.cgroup_path if held else None)
         number = None if path is None else cgroup_id(path)
         if limits is None or not limits.limits_anything:
-            if entry.held is None or self._release(entry, cause):
+            if self._release(entry, cause):
                 entry.outcome = InForce(Limits(), Held(""), Held(""))
         elif path is None or number is None:
             entry.outcome = self._pending()
@@ -208,6 +255,10 @@ class PodLoop:
                 self._report(entry)
                 return
             self._hold(entry, target, cause)
+            if held is not None and entry.held is not None and held.cgroup_path != path:
+                entry.superseded = held if entry.held == target else None
+        if entry.superseded is not None and self._take_off(entry, entry.superseded, cause):
+            entry.superseded = None
         self._report(entry)
 
     def _hold(self, entry: Entry, target: Target, cause: str) -> None:
@@ -232,18 +283,21 @@ class PodLoop:
         entry.outcome = in_force(target, counters)
 
     def _release(self, entry: Entry, cause: str) -> bool:
-        assert entry.held is not None  # noqa: S101 - asked by the callers
+        if entry.held is not None and self._take_off(entry, entry.held, cause):
+            entry.held = None
+        return entry.held is None
+
+    def _take_off(self, entry: Entry, target: Target, cause: str) -> bool:
         try:
-            self._daemon.release(entry.held, cause)
+            self._daemon.release(target, cause)
         except (DatapathError, OSError) as error:
-            failure = NotInForce(Reason.FAILED, f"cannot be taken off: {error}", entry.held.limits)
+            failure = NotInForce(Reason.FAILED, f"cannot be taken off: {error}", target.limits)
             if entry.outcome != failure:
                 self._log.warning(
                     "failed", operation="release", target=entry.name, reason=str(error)
                 )
             entry.outcome = failure
             return False
-        entry.held = None
         return True
 
     def _observe(self, entry: Entry) -> None:
@@ -261,10 +315,12 @@ class PodLoop:
         pod, outcome = entry.pod, entry.outcome
         if pod is None or outcome is None or entry.leaving or pod.deleting or pod.ended:
             return
-        is_pending = isinstance(outcome, NotInForce) and outcome.reason is Reason.PENDING
-        is_lasting = pod.phase == "Running" and entry.age_seconds() > PENDING_SECONDS
+        if is_elsewhere(entry, self._cgroups.get(pod.cgroup_uid, {})):
+            outcome = elsewhere(entry)
+        is_open = isinstance(outcome, NotInForce) and outcome.reason is Reason.PENDING
+        is_lasting = pod.phase == "Running" and entry.is_settled
         # Every pod starts this way: one write per pod start, not two.
-        if (is_pending and not is_lasting) or self._may_get_better(entry):
+        if (is_open and not is_lasting) or self._may_get_better(entry):
             return
         self._reporter.want(pod, judge(pod, outcome))
 
@@ -272,7 +328,7 @@ class PodLoop:
         """Incoming traffic is only policed, but the pod's interface may be on its way."""
         if entry.held is None or not is_policed(entry.outcome):
             return False
-        return not self._daemon.is_settled(entry.held) and entry.age_seconds() <= PENDING_SECONDS
+        return not self._daemon.is_settled(entry.held) and not entry.is_settled
 
     def _pending(self) -> NotInForce:
         return NotInForce(

@@ -1,4 +1,4 @@
-"""Writes conditions and Events to the API server: what is news, in order, at a bounded rate."""
+"""What is written to the API server of pods, and asked of it: in order, at a bounded rate."""
 
 import threading
 import time
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
 from contract.names import EventReason
 from enforcer.errors import ApiError
 from enforcer.pods.budget import Budget
 from enforcer.pods.events import EventBook, EventWrite, NewEvent
+from enforcer.pods.news import PodFound
 from enforcer.pods.patches import CONTENT_TYPE, status_patch
-from enforcer.pods.pod import Condition, Pod
+from enforcer.pods.pod import Condition, Pod, read_pod
 from enforcer.ports import Api, Log
 
 WRITES_PER_SECOND: Final = 20
@@ -42,14 +45,17 @@ class Reports:
         book: EventBook,
         log: Log,
         count_error: Callable[[str], None],
+        tell: Callable[[PodFound], None],
     ) -> None:
         self._api = api
         self._book = book
         self._log = log
         self._count_error = count_error
+        self._tell = tell
         self._news = threading.Condition()
         self._wanted: OrderedDict[str, tuple[Pod, Condition | None]] = OrderedDict()
         self._written: OrderedDict[str, _Written] = OrderedDict()
+        self._questions: OrderedDict[str, Pod] = OrderedDict()
         self._events: deque[EventWrite] = deque(maxlen=_MOST_EVENTS)
         self._budget = Budget(WRITES_BURST, 1 / WRITES_PER_SECOND, time.monotonic())
 
@@ -70,6 +76,12 @@ class Reports:
                 self._events.append(write)
                 self._news.notify()
 
+    def ask(self, pod: Pod) -> None:
+        """Find out whether there is still a pod of this name; ``tell`` gets the answer."""
+        with self._news:
+            self._questions[pod.cgroup_uid] = pod
+            self._news.notify()
+
     def forget(self, pod: Pod) -> None:
         """The pod is gone, or not limited any more: keep nothing of it, and write nothing."""
         with self._news:
@@ -78,14 +90,19 @@ class Reports:
             self._book.forget(pod)
 
     def step(self) -> None:
-        """Write one thing, waiting for one and for leave to write it. Raises ApiError."""
+        """Ask or write one thing, waiting for one and for leave to do it. Raises ApiError."""
         with self._news:
-            if not self._wanted and not self._events:
+            if not self._wanted and not self._events and not self._questions:
                 self._news.wait(_IDLE_SECONDS)
                 return
             pause = self._budget.spend(time.monotonic())
         if pause:
             time.sleep(pause)
+            return
+        with self._news:
+            question = self._questions.popitem(last=False)[1] if self._questions else None
+        if question is not None:
+            self._answer(question)
             return
         with self._news:
             uid, (pod, condition) = next(iter(self._wanted.items()), ("", (None, None)))
@@ -137,6 +154,23 @@ class Reports:
                 with self._news:
                     self._events.appendleft(event)
                 raise
+
+    def _answer(self, pod: Pod) -> None:
+        path = f"/api/v1/namespaces/{pod.namespace}/pods"
+        try:
+            found, _ = self._api.list(path, {"fieldSelector": f"metadata.name={pod.name}"})
+            now = read_pod(found[0]) if found else None
+        except ApiError as error:
+            self._failed("ask", error, pod.target_name)
+            if _worth_a_retry(error):
+                with self._news:
+                    self._questions.setdefault(pod.cgroup_uid, pod)
+                raise
+            return  # what is known of it stays in force, until the pods are listed anew
+        except msgspec.MsgspecError as error:
+            self._log.warning("failed", operation="ask", target=pod.target_name, reason=str(error))
+            return
+        self._tell(PodFound(pod.cgroup_uid, now))
 
     def _known(self, pod: Pod) -> Condition | None:
         """What is on the pod: what was written last, unless the watch has shown it since."""

@@ -1,5 +1,6 @@
 """enforcer.pods.cgroup_watch on real cgroups: what the kernel tells by inotify, and when."""
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import pytest
 
 from bench.rig.topology import cgroup2_mount, own_cgroup
 from enforcer.pods.cgroup_watch import CgroupWatch
-from enforcer.pods.news import CgroupAppeared, CgroupVanished, News
+from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished, News
 from tests.fakes import FakeLog
 from tests.needs import missing
 from tests.processes import HANGS_SECONDS
@@ -54,7 +55,7 @@ def watching() -> Iterator[Watching]:
 
 
 def test_a_pods_life_is_told(watching: Watching) -> None:
-    """Its cgroup and its end; a container's cgroup below is nobody's news."""
+    """Its cgroup, its first process, its last one, its end; a cgroup below is nobody's news."""
     path = watching.root / "kubepods.slice" / f"kubepods-pod{UID.format(1).replace('-', '_')}.slice"
     path.mkdir(parents=True)
     appeared = watching.next()
@@ -62,13 +63,34 @@ def test_a_pods_life_is_told(watching: Watching) -> None:
     container.mkdir()
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
         (container / "cgroup.procs").write_text(str(process.pid))
+        filled = watching.next()
         process.communicate()
+    emptied = watching.next()
     container.rmdir()
     path.rmdir()
     vanished = watching.next()
 
     assert appeared == CgroupAppeared(UID.format(1), str(path))
+    assert filled == CgroupPopulated(UID.format(1), str(path), populated=True)
+    assert emptied == CgroupPopulated(UID.format(1), str(path), populated=False)
     assert vanished == CgroupVanished(UID.format(1), str(path))
+
+
+def test_a_folder_that_is_not_roots_is_no_pods(watching: Watching) -> None:
+    """A user with a part of the tree of his own must not take over a pod's limits."""
+    base = watching.root / "kubepods"
+    base.mkdir()
+    theirs, ours = base / f"pod{UID.format(1)}", base / f"pod{UID.format(2)}"
+    watching.stop()
+    theirs.mkdir()
+    os.chown(theirs, 65534, 65534)
+    ours.mkdir()
+    told: list[News] = []
+    again = CgroupWatch(watching.root, told.append, FakeLog())
+    with again._inotify or contextlib.nullcontext():
+        again._rescan()
+
+    assert told == [CgroupAppeared(UID.format(2), str(ours))]
 
 
 def test_a_thousand_pods_leave_no_watch(watching: Watching) -> None:
@@ -83,5 +105,5 @@ def test_a_thousand_pods_leave_no_watch(watching: Watching) -> None:
         watching.next()
     watching.stop()
 
-    assert watching.watch._pods == {}
+    assert watching.watch._pods == watching.watch._events == {}
     assert set(watching.watch._folders.values()) == {str(watching.root), str(base)}

@@ -43,6 +43,8 @@ def pod_json(number: int = 1, **changes: Any) -> Json:
     if changes.get("host_network"):
         spec["hostNetwork"] = True
     status: Json = {"phase": changes.get("phase", "Running"), "podIP": "10.0.0.1"}
+    if "containers" in changes:
+        status["containerStatuses"] = changes["containers"]
     if "conditions" in changes:
         status["conditions"] = changes["conditions"]
     return {"metadata": metadata, "spec": spec, "status": status}

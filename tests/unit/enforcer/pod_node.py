@@ -2,8 +2,10 @@
 
 from enforcer.pods.news import (
     CgroupAppeared,
+    CgroupPopulated,
     CgroupVanished,
     Looked,
+    PodFound,
 )
 from enforcer.pods.news_queue import NewsQueue
 from enforcer.pods.pod_loop import PodLoop
@@ -21,6 +23,7 @@ class FakeReporter:
         self.wanted = []
         self.events = []
         self.forgotten = []
+        self.asked = []
 
     def want(self, pod, condition):
         """By the pod's name."""
@@ -34,6 +37,10 @@ class FakeReporter:
     def forget(self, pod):
         """In order."""
         self.forgotten.append(pod.name)
+
+    def ask(self, pod):
+        """In order."""
+        self.asked.append(pod)
 
 
 class Node:
@@ -59,12 +66,22 @@ class Node:
         self.bench.restart()
         self.start(self.bench.daemon.adopt())
 
-    def cgroup(self, number=1, folder="kubepods"):
+    def cgroup(self, number=1, folder="kubepods", *, populated=True):
         """Make it and tell."""
         path = self.bench.tree / folder / f"pod{UID.format(number)}"
         path.mkdir(parents=True)
         self.loop.take(CgroupAppeared(UID.format(number), str(path)))
+        if populated:
+            self.populate(path, number)
         return path
+
+    def populate(self, path, number=1, populated=True):
+        """Its first process comes, or the last one goes."""
+        self.loop.take(CgroupPopulated(UID.format(number), str(path), populated))
+
+    def answer(self, pod):
+        """The API server's answer to what was asked last: the pod of that name, or None."""
+        self.loop.take(PodFound(self.reporter.asked.pop().cgroup_uid, pod))
 
     def vanish(self, path, number=1):
         """Remove it and tell."""

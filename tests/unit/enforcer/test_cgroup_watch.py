@@ -22,6 +22,8 @@ LAYOUTS = {
     "kind": "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{_}.slice",
     "kind, cgroupfs": "kubelet/kubepods/burstable/pod{}",
     "k3s in a container": "docker/abc/system.slice/k3s.service/kubepods/pod{}",
+    "--cgroup-root=/my-root": "my_root.slice/my_root-kubepods.slice/my_root-kubepods-pod{_}.slice",
+    "--cgroup-root=/A1/b-c_d": "A1.slice/A1-b_c_d.slice/A1-b_c_d-kubepods-pod{_}.slice",
 }
 
 

@@ -67,6 +67,7 @@ def test_a_pod_that_asks_for_no_limit_any_more_is_released(node):
     path = node.cgroup()
     node.loop.take(PodChanged(make_pod(gated=True)))
     node.loop.take(PodGone(make_pod(gated=True)))
+    node.answer(make_pod(gated=True, labels={}))
 
     assert node.egress(path) is None
     assert node.reporter.conditions["p1"].status == "True"
@@ -85,15 +86,52 @@ def test_a_deleted_pods_processes_stay_limited_to_their_end(node):
     assert node.bench.daemon.targets() == ()
     assert node.bench.state_files == []
     assert node.loop._entries == {}
-    assert node.loop._paths == {}
+    assert node.loop._cgroups == {}
 
 
-def test_a_pod_that_vanished_during_a_gap_in_the_watch_is_released(node):
-    """The next list does not have it."""
+def test_a_pod_deleted_by_force_stays_limited_to_its_processes_end(node):
+    """The watch tells of it as of one that lost its label, and the next list does not have it."""
+    path = node.cgroup()
+    node.loop.take(PodChanged(make_pod()))
+    node.loop.take(PodGone(make_pod()))
+    node.answer(None)
+    node.loop.take(PodsListed(()))
+    during = node.egress(path)
+    node.vanish(path)
+
+    assert during == 5_000_000
+    assert node.bench.daemon.targets() == ()
+    assert node.loop._entries == {}
+
+
+def test_a_pod_of_another_uid_does_not_take_the_limit_off_the_one_before(node):
+    """A StatefulSet makes its pod anew under the same name while the old processes still run."""
+    path = node.cgroup()
+    node.loop.take(PodChanged(make_pod()))
+    node.loop.take(PodGone(make_pod()))
+    node.answer(make_pod(uid=UID.format(2), labels={}))
+
+    assert node.egress(path) == 5_000_000
+
+
+def test_a_limit_stays_while_the_api_server_does_not_answer(node):
+    """Not in the list is not the same as not limited: a cache may be behind."""
+    path = node.cgroup()
+    node.loop.take(PodsListed((make_pod(),)))
+    node.loop.take(PodsListed(()))
+    unknown = node.egress(path)
+    node.answer(make_pod())
+
+    assert unknown == node.egress(path) == 5_000_000
+
+
+def test_a_pod_that_lost_its_label_during_a_gap_in_the_watch_is_released(node):
+    """The next list does not have it, and the API server says that it lives."""
     path = node.cgroup()
     shown = make_pod(conditions=condition_json("True", "Enforced", "egress 5 Mbit/s (paced)"))
     node.loop.take(PodsListed((shown,)))
     node.loop.take(PodsListed(()))
+    node.answer(make_pod(labels={}))
 
     assert node.egress(path) is None
     assert node.reporter.conditions["p1"] is None
@@ -123,6 +161,63 @@ def test_a_static_pod_is_found_by_its_configurations_hash(node):
     node.loop.take(PodGone(old))
 
     assert node.egress(path) == 5_000_000
+
+
+def test_a_false_mirror_pod_leaves_no_limit_on_a_static_one(node):
+    """Whoever may create pods can write the annotation, and then delete the pod gracefully."""
+    digest = "0123456789abcdef0123456789abcdef"
+    false = {"annotations": {"kubernetes.io/config.mirror": digest}}
+    path = node.bench.tree / f"kubepods/pod{digest}"
+    path.mkdir()
+    node.loop.take(CgroupAppeared(digest, str(path)))
+    node.loop.take(PodChanged(make_pod(**false)))
+    node.loop.take(PodGone(make_pod(deleted=True, **false)))
+    node.loop.take(Resynced())
+
+    assert node.egress(path) is None
+
+
+@pytest.mark.parametrize("populated", ["first", "second"])
+def test_of_two_cgroups_with_one_uid_the_one_with_processes_is_limited(node, populated):
+    """A kubelet that changed its cgroup driver leaves an empty one behind."""
+    first = node.cgroup(populated=populated == "first")
+    second = node.cgroup(folder="kubepods.slice", populated=populated == "second")
+    pods_own, empty = (first, second) if populated == "first" else (second, first)
+    node.loop.take(PodChanged(make_pod(labels=FIVE)))
+    node.loop.take(PodChanged(make_pod(labels=ONE)))
+    changed = node.egress(pods_own), node.egress(empty)
+    node.restart()
+    for path in (first, second):
+        node.loop.take(CgroupAppeared(UID.format(1), str(path)))
+    node.populate(pods_own)
+    node.loop.take(PodChanged(make_pod(labels=FIVE)))
+    restarted = node.egress(pods_own), node.egress(empty)
+    node.vanish(empty)
+    kept = node.egress(pods_own)
+    node.loop.take(PodGone(make_pod(labels=FIVE)))
+    node.answer(make_pod(labels={}))
+
+    assert changed == (1_000_000, None)
+    assert restarted == (5_000_000, None)
+    assert kept == 5_000_000
+    assert node.egress(pods_own) is None
+    assert node.bench.daemon.targets() == ()
+
+
+def test_the_limit_follows_the_processes_into_another_cgroup_of_the_pod(node):
+    """The one that is left is not limited any more, also when it takes a second try."""
+    first = node.cgroup()
+    node.loop.take(PodChanged(make_pod()))
+    second = node.cgroup(folder="kubepods.slice")
+    node.bench.datapath.fail["detach"] = "EBUSY"
+    node.populate(first, populated=False)
+    moved = node.egress(second)
+    del node.bench.datapath.fail["detach"]
+    node.loop.take(Resynced())
+
+    assert moved == 5_000_000
+    assert node.egress(first) is None
+    assert [t.cgroup_path for t in node.bench.daemon.targets()] == [str(second)]
 
 
 def test_a_restart_without_an_api_server_adopts_and_follows_cgroups(node):
@@ -175,6 +270,7 @@ def test_what_was_adopted_is_pruned_only_after_a_list(node):
     node.loop.take(Resynced())
     before = node.egress(path)
     node.loop.take(PodsListed(()))
+    node.answer(make_pod(labels={}, gated=True))
 
     assert before == 5_000_000
     assert node.egress(path) is None
@@ -187,6 +283,7 @@ def test_a_limit_that_cannot_be_taken_off_is_tried_again(node):
     node.loop.take(PodChanged(make_pod()))
     node.bench.datapath.fail["detach"] = "EBUSY"
     node.loop.take(PodGone(make_pod()))
+    node.answer(make_pod(labels={}))
     node.reporter.wanted.clear()
     node.loop.take(Resynced())
     still = node.egress(path)
@@ -221,6 +318,7 @@ def test_a_pods_labels_overrule_an_earlier_request(node):
     node.loop.take(PodChanged(make_pod()))
     overruled = node.egress(path)
     node.loop.take(PodGone(make_pod()))
+    node.answer(make_pod(labels={}))
 
     assert overruled == 5_000_000
     assert node.egress(path) is None
@@ -246,11 +344,13 @@ def test_five_thousand_pods_leave_nothing(node):
         path.mkdir()
         node.loop.take(CgroupAppeared(uid, str(path)))
         node.loop.take(PodGone(make_pod(uid=uid, deleted=bool(i % 2))))
+        if not i % 2:
+            node.answer(make_pod(uid=uid, labels={}))
         path.rmdir()
         node.loop.take(CgroupVanished(uid, str(path)))
 
     assert node.loop._entries == {}
-    assert node.loop._paths == {}
+    assert node.loop._cgroups == {}
     holder = node.bench.holder
     assert holder._ways == holder.relook._pauses == holder.relook._due_at == {}
     assert holder._bypass._seen == holder._bypass._found == node.bench.complaints._told == {}

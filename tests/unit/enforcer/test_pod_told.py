@@ -162,7 +162,7 @@ def test_a_condition_does_not_wait_for_ever(node, monkeypatch):
     """A pod without a process, or whose first process inotify did not tell of."""
     node.cgroup()
     node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
-    monkeypatch.setattr("enforcer.pods.pod_loop.PENDING_SECONDS", -1.0)
+    monkeypatch.setattr("enforcer.pods.pod_entry.PENDING_SECONDS", -1.0)
     node.loop.take(Resynced())
 
     assert node.reporter.wanted == ["p1"]
@@ -172,7 +172,7 @@ def test_a_running_pod_without_a_cgroup_is_pending_only_when_that_lasts(node, mo
     """Every pod is without one for a moment."""
     node.loop.take(PodChanged(make_pod()))
     early = list(node.reporter.wanted)
-    monkeypatch.setattr("enforcer.pods.pod_loop.PENDING_SECONDS", -1.0)
+    monkeypatch.setattr("enforcer.pods.pod_entry.PENDING_SECONDS", -1.0)
     node.loop.take(Resynced())
 
     assert early == []
@@ -223,3 +223,32 @@ def test_a_cgroup_that_vanishes_during_a_resync_is_no_failure(node, monkeypatch)
 
     assert node.bench.daemon.resync() == frozenset()
     assert node.bench.errors == []
+
+
+def test_a_running_pod_without_a_process_in_its_cgroup_is_not_called_enforced(node, monkeypatch):
+    """Its containers are somewhere else, without a limit; at first they may be on their way."""
+    path = node.cgroup(populated=False)
+    node.loop.take(PodChanged(make_pod(phase="Running")))
+    at_first = list(node.reporter.wanted)
+    monkeypatch.setattr("enforcer.pods.pod_entry.PENDING_SECONDS", -1.0)
+    node.loop.take(Resynced())
+    condition = node.reporter.conditions["p1"]
+    node.populate(path)
+
+    assert at_first == []
+    assert (condition.status, condition.reason) == ("False", Reason.FAILED)
+    assert f"no process is in its cgroup {path}" in condition.message
+    assert "cgroup driver" in condition.message
+    assert node.reporter.conditions["p1"].status == "True"
+
+
+def test_a_pod_whose_containers_wait_to_be_restarted_stays_enforced(node, monkeypatch):
+    """Between two crashes some runtimes leave no process in its cgroup."""
+    monkeypatch.setattr("enforcer.pods.pod_entry.PENDING_SECONDS", -1.0)
+    path = node.cgroup()
+    waits = [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]
+    node.loop.take(PodChanged(make_pod(containers=waits)))
+    node.populate(path, populated=False)
+    node.loop.take(Resynced())
+
+    assert node.reporter.conditions["p1"].status == "True"

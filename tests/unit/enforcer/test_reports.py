@@ -1,14 +1,17 @@
 """enforcer.pods.reports with an API server in memory: what is written, and what is not."""
 
+import json
+
 import pytest
 
 from contract.names import EventReason
 from enforcer.errors import ApiError
 from enforcer.pods.events import EventBook
+from enforcer.pods.news import PodFound
 from enforcer.pods.pod import Condition
 from enforcer.pods.reports import Reports
 from tests.fakes import FakeLog
-from tests.unit.enforcer.pod_json import UID, condition_json, make_pod
+from tests.unit.enforcer.pod_json import UID, condition_json, make_pod, pod_json
 
 IN_FORCE = Condition("True", "Enforced", "egress 5 Mbit/s (paced)")
 
@@ -19,7 +22,14 @@ class FakeApi:
     def __init__(self):
         self.patched = []
         self.created = []
+        self.pods = {}
         self.fail = []
+
+    def list(self, path, query):
+        """See ports.Api."""
+        self._maybe_fail()
+        found = self.pods.get((path, query["fieldSelector"]))
+        return ([] if found is None else [found]), "9"
 
     def create(self, path, body):
         """See ports.Api."""
@@ -44,11 +54,14 @@ class Desk:
         self.api = FakeApi()
         self.log = FakeLog()
         self.errors = []
-        self.reports = Reports(self.api, EventBook("n1"), self.log, self.errors.append)
+        self.told = []
+        self.reports = Reports(
+            self.api, EventBook("n1"), self.log, self.errors.append, self.told.append
+        )
 
     def write(self):
         """All that is to be written."""
-        while self.reports._wanted or self.reports._events:
+        while self.reports._wanted or self.reports._events or self.reports._questions:
             self.reports.step()
 
 
@@ -164,3 +177,31 @@ def test_events_are_written_to_the_pods_namespace(desk):
     desk.write()
 
     assert desk.api.created[0][0] == "/apis/events.k8s.io/v1/namespaces/shop/events"
+
+
+def test_a_pod_that_is_asked_for_is_looked_up_by_its_name(desk):
+    """Whatever its labels; the answer is news."""
+    desk.api.pods["/api/v1/namespaces/shop/pods", "metadata.name=p1"] = json.dumps(
+        pod_json(labels={})
+    ).encode()
+    desk.reports.ask(make_pod())
+    desk.reports.ask(make_pod(2))
+    desk.write()
+
+    assert desk.told == [
+        PodFound(UID.format(1), make_pod(labels={})),
+        PodFound(UID.format(2), None),
+    ]
+
+
+def test_a_question_that_was_not_answered_is_asked_again(desk):
+    """Nothing is told meanwhile, so nothing is released."""
+    desk.api.fail = [ApiError("away", 503)]
+    desk.reports.ask(make_pod())
+    with pytest.raises(ApiError):
+        desk.write()
+    before = list(desk.told)
+    desk.write()
+
+    assert before == []
+    assert desk.told == [PodFound(UID.format(1), None)]
