@@ -4,6 +4,7 @@ The cache's key is a hash of the sources, so an edit builds anew. ``python -m te
 builds ahead of the tests and shows progress: the first build compiles all of Kubernetes.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -45,12 +46,18 @@ def cache_dir() -> Path:
 def bin_dir() -> Path:
     """A folder with one link per component, and ``HELMS``, after building what is not cached.
 
+    Whoever else builds at the same time is waited for: two builds compile everything twice.
+
     Raises:
         BuildError: there is no Go toolchain, or the build failed.
     """
     folder = _folder()
     if not is_built():
-        _build(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(folder.parent / "build.lock", "w") as lock:  # noqa: PTH123 - flock needs a file
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_built():
+                _build(folder)
     return folder
 
 
@@ -84,7 +91,6 @@ def _build(folder: Path) -> None:
     go = _go()
     if go is None:
         raise BuildError(_NO_GO)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
     stamps = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor}
     values = [f"{_VERSION_PACKAGE}.{k}={v}" for k, v in stamps.items()]
@@ -99,10 +105,9 @@ def _build(folder: Path) -> None:
         for name in COMPONENTS:
             (Path(scratch) / name).symlink_to("controlplane")
         Path(scratch).chmod(0o755)
-        # One rename publishes all of it, so two builders at once cannot mix.
-        if not folder.exists():
-            shutil.move(scratch, folder)
-            Path(scratch).mkdir()
+        # One rename publishes all of it: a build that was interrupted leaves nothing half done.
+        shutil.move(scratch, folder)
+        Path(scratch).mkdir()
 
 
 def _run_with_progress(name: str, command: list[str]) -> None:
