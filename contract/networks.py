@@ -8,6 +8,10 @@ from contract.problems import Problem
 
 MAX_NETWORKS: Final = 64
 """In a list. Kernels keep each list that is in use: 4,096 targets' lists fit there."""
+MAX_TEXTS: Final = 4 * MAX_NETWORKS
+"""With what is written twice, or cannot be read; no more are looked at."""
+_LONGEST: Final = 64
+"""No network is as long; what is longer is not one, and is not looked at whole."""
 _MAPPED_BITS: Final = 96
 """Of ``::ffff:0:0/96``, IPv4 addresses as IPv6 sockets show them."""
 
@@ -18,7 +22,7 @@ def parse_cidr(key: str, text: str) -> str | Problem:
     An IPv4-mapped one is the IPv4 network: packets to it carry IPv4 headers.
     """
     try:
-        interface = ipaddress.ip_interface(text)
+        interface = ipaddress.ip_interface(text if len(text) <= _LONGEST else "")
     except ValueError:
         return Problem(
             key, text, "is not a network", "write one such as 10.0.0.0/8 or 2001:db8::/32"
@@ -52,14 +56,14 @@ def parse_cidrs(key: str, texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[
     """
     networks: set[str] = set()
     problems: list[Problem] = []
-    for text in texts:
+    for number, text in enumerate(texts, start=1):
         network = parse_cidr(key, text)
         if isinstance(network, Problem):
             problems.append(network)
-            continue
-        networks.add(network)
-        if len(networks) > MAX_NETWORKS:
+        else:
+            networks.add(network)
+        if len(networks) > MAX_NETWORKS or number == MAX_TEXTS:
             too_many = f"is one more than the {MAX_NETWORKS} networks that a list may hold"
             fix = "write fewer, larger networks; until then none of them is exempt"
-            return (), (*problems, Problem(key, text, too_many, fix))
+            return (), (*problems[:MAX_NETWORKS], Problem(key, text, too_many, fix))
     return tuple(sorted(networks)), tuple(problems)

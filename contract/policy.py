@@ -9,19 +9,19 @@ bursts bits.
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Final, TypeVar
 
 from contract import names
 from contract.names import Direction, GateRule, Mode, OnViolation, Require, Source
-from contract.networks import parse_cidrs
-from contract.problems import Problem
+from contract.networks import MAX_TEXTS, parse_cidrs
+from contract.problems import KEY_CHARS, Problem, clip
 from contract.quantity import (
     format_bits_per_second,
     parse_bits_per_second,
     parse_burst_bits,
 )
+from contract.unknown import MAX_UNKNOWN, Unknown, Vocabulary
 
 _Parsed = TypeVar("_Parsed")
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -118,6 +118,10 @@ POLICY_KEYS: Final = (
     names.POLICY_EXEMPT_CIDRS,
 )
 
+_KNOWN: Final = frozenset(POLICY_KEYS)
+_VOCABULARY: Final = Vocabulary(POLICY_KEYS)
+_UNREAD: Final = "is a key that this version of podpace does not know; it has no effect"
+
 
 def parse_policy(data: Mapping[str, str]) -> tuple[Policy, tuple[Problem, ...]]:
     """What a ConfigMap's ``data`` says and everything that is wrong with it.
@@ -132,7 +136,7 @@ def parse_policy(data: Mapping[str, str]) -> tuple[Policy, tuple[Problem, ...]]:
             return None
         return value
 
-    problems.extend(_unknown_key(key, data[key]) for key in sorted(data) if key not in POLICY_KEYS)
+    problems.extend(_unknown_keys(data))
     bounds = {}
     for direction in Direction:
         values = {
@@ -158,13 +162,31 @@ def parse_policy(data: Mapping[str, str]) -> tuple[Policy, tuple[Problem, ...]]:
         readiness_gate=keep(_word(data, names.POLICY_READINESS_GATE, GateRule)),
         exempt_cidrs=_cidrs(data, problems),
     )
-    return policy, tuple(problems)
+    return policy, tuple(problem.shortened() for problem in problems)
 
 
-def _unknown_key(key: str, text: str) -> Problem:
-    near = get_close_matches(key, POLICY_KEYS, n=1)
-    fix = f"write {near[0]}" if near else f"use one of {', '.join(POLICY_KEYS)}"
-    return Problem(key, text, "is under a key that policies do not have", fix)
+def unread_keys(data: Mapping[str, str]) -> tuple[str, ...]:
+    """Keys that say nothing here, and are no mistake that we know of: a newer version's, perhaps.
+
+    Each with that, for people; at most a few.
+    """
+    return tuple(f"{clip(key, KEY_CHARS)} {_UNREAD}" for key in _unknown(data).others)
+
+
+def _unknown_keys(data: Mapping[str, str]) -> list[Problem]:
+    unknown = _unknown(data)
+    found = [
+        Problem(key, data[key], "is under a key that policies do not have", f"write {right}")
+        for key, right in unknown.misspelt
+    ]
+    if unknown.too_many:
+        reason = f"are more than {MAX_UNKNOWN} keys that policies do not have"
+        found.append(Problem("data", "", reason, "write what is no policy somewhere else"))
+    return found
+
+
+def _unknown(data: Mapping[str, str]) -> Unknown:
+    return _VOCABULARY.sort(key for key in data if key not in _KNOWN)
 
 
 def _word(data: Mapping[str, str], key: str, words: type[_Word]) -> _Word | Problem | None:
@@ -191,7 +213,7 @@ def _cidrs(data: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...] 
     text = data.get(names.POLICY_EXEMPT_CIDRS)
     if text is None:
         return None
-    parts = filter(None, map(str.strip, text.split(",")))
+    parts = filter(None, map(str.strip, text.split(",", MAX_TEXTS)))
     networks, found = parse_cidrs(names.POLICY_EXEMPT_CIDRS, parts)
     problems.extend(found)
     return networks

@@ -1,6 +1,11 @@
 """A user's mistake is a value, not an exception: the key, the text, why not, what instead."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
+
+KEY_CHARS: Final = 100
+TEXT_CHARS: Final = 80
+"""Enough to find the place; who wrote megabytes is not sent them back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +23,14 @@ class Problem:
 
     def __str__(self) -> str:
         return f'{self.key}: "{self.text}" {self.reason}; {self.fix}'
+
+    def shortened(self) -> "Problem":
+        """The same with key and text cut to what is told."""
+        if len(self.key) <= KEY_CHARS and len(self.text) <= TEXT_CHARS:
+            return self
+        return replace(self, key=clip(self.key, KEY_CHARS), text=clip(self.text, TEXT_CHARS))
+
+
+def clip(text: str, chars: int) -> str:
+    """``text``, cut to ``chars`` with an ellipsis."""
+    return text if len(text) <= chars else text[: chars - 1] + "…"

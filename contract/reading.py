@@ -9,6 +9,7 @@ from contract import names
 from contract.names import BURST_KEYS, RATE_KEYS, STANDARD_RATE_KEYS, Direction
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second, parse_burst_bits
+from contract.unknown import Unknown, Vocabulary
 
 INPUT_KEYS: Final = (
     *RATE_KEYS.values(),
@@ -25,6 +26,8 @@ OUR_ANNOTATIONS: Final = frozenset(
     )
 )
 _PREFIX: Final = f"{names.DOMAIN}/"
+_VOCABULARY: Final = Vocabulary(tuple(OUR_ANNOTATIONS), _PREFIX)
+_NO_LABELS: Final = (*INPUT_KEYS, names.LABEL_NAMESPACE_IGNORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,12 @@ class Reading:
     ingress: Asked
     egress: Asked
     gate_text: str | None
-    unknown_keys: Mapping[str, str]
-    """Keys under our domain that mean nothing, with their values."""
+    unknown: Unknown
+    """Keys under our domain that mean nothing."""
+    misspelt_texts: Mapping[str, str]
+    """What is written under the misspelt ones."""
+    misplaced: tuple[str, ...] = ()
+    """Labels that would mean something elsewhere: as an annotation, or on a namespace."""
 
     def of(self, direction: Direction) -> Asked:
         """One direction."""
@@ -70,8 +77,11 @@ def read(
     annotations: Mapping[str, str],
     old_annotations: Mapping[str, str] | None = None,
     take_over: bool = False,
+    labels: Mapping[str, str] | None = None,
 ) -> Reading:
-    """Our key wins over the standard one.
+    """What a pod's metadata says; takes time in proportion to its size.
+
+    Our key wins over the standard one.
 
     With ``take_over`` ours was moved from the standard key earlier, so on an update an edit of
     the standard key alone is the newer word and wins.
@@ -94,15 +104,16 @@ def read(
             return Asked(standard, ours, burst)
         return Asked(ours, standard, burst)
 
+    unknown = _VOCABULARY.sort(
+        key for key in annotations if key.startswith(_PREFIX) and key not in OUR_ANNOTATIONS
+    )
     return Reading(
         asked(Direction.INGRESS),
         asked(Direction.EGRESS),
         annotations.get(names.ANNOTATION_READINESS_GATE),
-        {
-            key: text
-            for key, text in annotations.items()
-            if key.startswith(_PREFIX) and key not in OUR_ANNOTATIONS
-        },
+        unknown,
+        {key: annotations[key] for key, _ in unknown.misspelt},
+        tuple(filter(labels.__contains__, _NO_LABELS)) if labels else (),
     )
 
 

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from itertools import islice
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
 from contract import names
 from contract.names import DIRECTIONS, Mode
-from contract.policy import EffectivePolicy, Policy, merge, parse_policy
-from contract.problems import Problem
+from contract.policy import EffectivePolicy, Policy, merge, parse_policy, unread_keys
+from contract.problems import Problem, clip
 from contract.quantity import format_bits_per_second
+from contract.unknown import MAX_UNKNOWN
 from webhook import reviews
 from webhook.metrics import Metrics
 from webhook.mutation import Decision, decide, denial_message
@@ -40,6 +42,9 @@ Handler = Callable[[bytes], bytes]
 """Takes a request's body, gives the answer's; raises UnusableReviewError and nothing else."""
 
 _WRITES = (reviews.CREATE, reviews.UPDATE)
+_LOGGED_PROBLEMS: Final = 20
+_NAME_CHARS: Final = 253
+"""Of an object's name; a review that the API server did not send may hold anything."""
 T = TypeVar("T")
 
 
@@ -81,16 +86,17 @@ def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) 
         warnings: tuple[str, ...] = ()
         if config_map is not None and _is_policy(request):
             problems = policy_problems(config_map)
+            warnings = unread_keys(config_map.data or {})
             if request.namespace != release_namespace:
-                warnings = policy_warnings(config_map, policies.cluster)
+                warnings += policy_warnings(config_map, policies.cluster)
             log.info(
                 "policy reviewed",
-                uid=request.uid,
-                namespace=request.namespace,
+                uid=clip(request.uid, _NAME_CHARS),
+                namespace=clip(request.namespace, _NAME_CHARS),
                 operation=_operation(request),
                 dry_run=bool(request.dry_run),
                 allowed=not problems,
-                problems=[p.key for p in problems],
+                problems=[p.key for p in problems[:_LOGGED_PROBLEMS]],
             )
         answer = (
             reviews.deny(request.uid, policy_denial_message(problems), warnings)
@@ -109,8 +115,8 @@ def policy_problems(config_map: ConfigMap) -> tuple[Problem, ...]:
     """Everything wrong with a policy ConfigMap."""
     _, problems = parse_policy(config_map.data or {})
     binary = tuple(
-        Problem(key, "(binary)", "is binary data", "write it as text under data")
-        for key in sorted(config_map.binary_data or {})
+        Problem(key, "(binary)", "is binary data", "write it as text under data").shortened()
+        for key in islice(config_map.binary_data or (), MAX_UNKNOWN)
     )
     return problems + binary
 
@@ -183,13 +189,13 @@ def _log_pod(request: Request[Pod], decision: Decision) -> None:
     }
     log.info(
         "pod reviewed",
-        uid=request.uid,
-        namespace=request.namespace,
-        pod=request.name or metadata.name or f"{metadata.generate_name or ''}*",
+        uid=clip(request.uid, _NAME_CHARS),
+        namespace=clip(request.namespace, _NAME_CHARS),
+        pod=clip(request.name or metadata.name or f"{metadata.generate_name or ''}*", _NAME_CHARS),
         operation=_operation(request),
         dry_run=bool(request.dry_run),
         allowed=decision.allowed,
         changes=len(decision.patch),
-        problems=[problem.key for problem in decision.problems[:20]],
+        problems=[problem.key for problem in decision.problems[:_LOGGED_PROBLEMS]],
         **fields,
     )

@@ -5,29 +5,33 @@ order in which they are told; ``ADVICE`` finds what is worth a warning.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from difflib import get_close_matches
 from typing import Final
 
 from contract import names
 from contract.limits import cap_burst_bits
 from contract.names import DIRECTIONS, RATE_KEYS, Direction, GateRule, OnViolation, Require
 from contract.policy import EffectivePolicy
-from contract.problems import Problem
+from contract.problems import KEY_CHARS, Problem, clip
 from contract.quantity import format_bits_per_second
-from contract.reading import INPUT_KEYS, Reading
+from contract.reading import Reading
+from contract.unknown import MAX_UNKNOWN
 
 Check = Callable[[Reading, EffectivePolicy], Iterable[Problem]]
 Advice = Callable[[Reading, EffectivePolicy], Iterable[str]]
 
 
-def unknown_keys(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
-    """A misspelt key would leave a pod unlimited without a word."""
-    for key in sorted(reading.unknown_keys):
-        near = get_close_matches(key, INPUT_KEYS, n=1)
-        fix = f"write {near[0]}" if near else "remove it"
-        yield Problem(
-            key, reading.unknown_keys[key], "is under a key that podpace does not know", fix
-        )
+def misspelt_keys(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
+    """They would leave a pod unlimited without a word."""
+    for key, right in reading.unknown.misspelt:
+        text = reading.misspelt_texts[key]
+        yield Problem(key, text, "is under a key that podpace does not know", f"write {right}")
+
+
+def too_many_keys(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
+    """Comparing each with the known ones would take time that others wait for."""
+    if reading.unknown.too_many:
+        reason = f"are more than {MAX_UNKNOWN} keys that podpace does not know"
+        yield Problem(f"{names.DOMAIN}/*", "", reason, "remove them")
 
 
 def unreadable_quantities(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
@@ -88,7 +92,8 @@ def missing_limits(reading: Reading, policy: EffectivePolicy) -> Iterator[Proble
 
 
 CHECKS: Final[tuple[Check, ...]] = (
-    unknown_keys,
+    misspelt_keys,
+    too_many_keys,
     unreadable_quantities,
     unreadable_gate,
     bursts_without_limit,
@@ -140,7 +145,29 @@ def vain_gates(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
         yield f"{names.ANNOTATION_READINESS_GATE} has no effect on a pod without a limit"
 
 
-ADVICE: Final[tuple[Advice, ...]] = (clamped, shadowed, capped_bursts, vain_gates)
+def unread_keys(reading: Reading, _: EffectivePolicy) -> Iterator[str]:
+    """A newer version's, perhaps."""
+    for key in reading.unknown.others:
+        yield f"{clip(key, KEY_CHARS)} is a key that podpace does not know; it has no effect"
+
+
+def misplaced_labels(reading: Reading, _: EffectivePolicy) -> Iterator[str]:
+    """Written where nobody reads them."""
+    for key in reading.misplaced:
+        if key == names.LABEL_NAMESPACE_IGNORE:
+            yield f"{key} is a label of namespaces; on a pod it has no effect"
+        else:
+            yield f"{key} has no effect as a label; write it as an annotation"
+
+
+ADVICE: Final[tuple[Advice, ...]] = (
+    clamped,
+    shadowed,
+    capped_bursts,
+    vain_gates,
+    unread_keys,
+    misplaced_labels,
+)
 
 
 def _violations(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:

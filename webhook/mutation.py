@@ -12,7 +12,7 @@ from contract.reading import Reading, read
 from contract.resolution import Resolution, resolve
 from webhook.checks import ADVICE, CHECKS
 from webhook.jsonpatch import Operation, change_map
-from webhook.reviews import Pod, clip
+from webhook.reviews import Pod
 
 OUR_LABELS: Final = frozenset(
     (
@@ -25,7 +25,6 @@ OUR_LABELS: Final = frozenset(
         names.LABEL_MODE,
     )
 )
-_TEXT_CHARS: Final = 80
 _TOLD_PROBLEMS: Final = 100
 
 
@@ -58,11 +57,11 @@ def decide(pod: Pod, policy: EffectivePolicy, old: Pod | None = None) -> Decisio
     if names.ANNOTATION_MIRROR in annotations:
         return _NOT_OURS
     old_annotations = None if old is None else old.metadata.annotations or {}
-    reading = read(annotations, old_annotations, policy.take_over)
+    reading = read(annotations, old_annotations, policy.take_over, pod.metadata.labels)
     refusing = found = _problems(reading, policy)
     warnings = [warning for advice in ADVICE for warning in advice(reading, policy)]
     if old_annotations is not None:
-        earlier = _problems(read(old_annotations), policy) if found else []
+        earlier = frozenset(_problems(read(old_annotations), policy)) if found else frozenset()
         refusing = [p for p in found if p not in earlier]
         warnings = [str(p) for p in found if p in earlier] + warnings
         gate = names.ANNOTATION_READINESS_GATE
@@ -107,14 +106,11 @@ def make_patch(
 def denial_message(problems: Sequence[Problem], subject: str) -> str:
     """Every problem of ``subject`` on a line of its own, each with what to write instead."""
     count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-    lines = [
-        str(Problem(p.key, clip(p.text, _TEXT_CHARS), p.reason, p.fix))
-        for p in problems[:_TOLD_PROBLEMS]
-    ]
+    lines = [str(problem.shortened()) for problem in problems[:_TOLD_PROBLEMS]]
     if len(problems) > _TOLD_PROBLEMS:
         lines.append(f"and {len(problems) - _TOLD_PROBLEMS} more")
     return f"{count} with {subject}:\n  " + "\n  ".join(lines)
 
 
 def _problems(reading: Reading, policy: EffectivePolicy) -> list[Problem]:
-    return [problem for check in CHECKS for problem in check(reading, policy)]
+    return [problem.shortened() for check in CHECKS for problem in check(reading, policy)]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from contract.names import Direction
-from contract.policy import EffectivePolicy
+from contract.policy import EffectivePolicy, unread_keys
 from contract.quantity import format_bits_per_second
 from webhook.admission import policy_denial_message, policy_problems, policy_warnings
 from webhook.manifests import NamedPod, NamedPolicy, UnusableInputError, load
@@ -73,11 +73,9 @@ def review(
 
 def _judge_policy(policy: NamedPolicy, store: PolicyStore, release_namespace: str) -> Verdict:
     problems = policy_problems(policy.config_map)
-    warnings = (
-        policy_warnings(policy.config_map, store.cluster)
-        if policy.namespace != release_namespace
-        else ()
-    )
+    warnings = unread_keys(policy.config_map.data or {})
+    if policy.namespace != release_namespace:
+        warnings += policy_warnings(policy.config_map, store.cluster)
     return Verdict(
         kind="ConfigMap",
         namespace=policy.namespace,

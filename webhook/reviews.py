@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from contract.problems import clip
 from webhook.jsonpatch import Operation
 
 API_VERSION: Final = "admission.k8s.io/v1"
@@ -152,8 +153,3 @@ def fit_warnings(warnings: Sequence[str]) -> list[str]:
             return [*fitted, f"and {len(warnings) - position} more warnings"]
         fitted.append(clipped)
     return fitted
-
-
-def clip(text: str, chars: int) -> str:
-    """``text``, cut to ``chars`` with an ellipsis."""
-    return text if len(text) <= chars else text[: chars - 1] + "…"

@@ -93,7 +93,7 @@ _rates = st.dictionaries(st.sampled_from(_rate_keys), _quantities, min_size=1, m
 _others = st.dictionaries(
     st.one_of(
         st.sampled_from([f"{OUR}{d}-burst" for d in DIRECTIONS]),
-        st.sampled_from([f"{OUR}readiness-gate", f"{OUR}exempt-cidrs", f"{OUR}x", "a/b"]),
+        st.sampled_from([f"{OUR}readiness-gate", f"{OUR}exempt-cidrs", f"{OUR}egres-burst", "a/b"]),
         _texts,
     ),
     st.one_of(_quantities, st.sampled_from(["true", "false"])),
@@ -221,7 +221,7 @@ def _nothing_forbidden(annotations: dict[str, str], labels: dict[str, str], rule
         assert ceiling is None or asked <= ceiling, "out of bounds and allowed"
     limited = [d for d in DIRECTIONS if f"{d}-bits-per-second" in labels]
     assert len(limited) >= {"none": 0, "any": 1, "both": 2}[rules.required]
-    assert f"{OUR}x" not in annotations, "unknown key allowed"
+    assert f"{OUR}egres-burst" not in annotations, "misspelt key allowed"
     if rules.moved:
         return
     gate = annotations.get(f"{OUR}readiness-gate")

@@ -218,7 +218,7 @@ def test_ready_is_when_the_policies_are_known(server: Server) -> None:
 
 def test_requests_are_counted_by_result(server: Server) -> None:
     """Names of the metrics are a promise."""
-    server.post("/mutate", review({"metadata": {"annotations": {"podpace.io/x": "1"}}}))
+    server.post("/mutate", review({"metadata": {"annotations": {"podpace.io/egres-burst": "1"}}}))
     server.post("/mutate", review({}, operation="whatever"))
     server.post("/mutate", b"{")
 

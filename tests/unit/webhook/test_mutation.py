@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from contract.policy import NO_POLICY, EffectivePolicy, merge, parse_policy
+from contract.problems import Problem
 from tests.unit.webhook.patching import apply_patch
 from webhook import checks
 from webhook.jsonpatch import Operation, change_map, escape
@@ -36,7 +37,8 @@ def change(raw: dict[str, Any], rules: EffectivePolicy) -> dict[str, Any]:
 def test_the_checks_run_in_this_order() -> None:
     """The order is what a user reads first; a change must be meant."""
     assert [c.__name__ for c in checks.CHECKS] == [
-        "unknown_keys",
+        "misspelt_keys",
+        "too_many_keys",
         "unreadable_quantities",
         "unreadable_gate",
         "bursts_without_limit",
@@ -114,17 +116,61 @@ def test_a_gate_asked_for_later_is_told_to_be_too_late() -> None:
 
 
 def test_a_denial_names_every_problem_and_cuts_long_texts() -> None:
-    """One line each, at most a hundred."""
-    annotations = {f"podpace.io/x{n}": "y" * 999 for n in range(150)}
-    decision = decide(pod({"annotations": annotations}), policy())
+    """One line each, at most a hundred; keys and texts are cut."""
+    problems = [Problem(f"k{n}" * 100, "y" * 999, "is wrong", "write less") for n in range(150)]
 
-    message = denial_message(decision.problems, "the pod's bandwidth")
+    message = denial_message(problems, "the pod's bandwidth")
 
     lines = message.splitlines()
     assert lines[0] == "150 problems with the pod's bandwidth:"
     assert lines[-1].strip() == "and 50 more"
     assert len(lines) == 102
     assert max(map(len, lines)) < 250
+
+
+def test_very_many_misspelt_keys_are_a_few_problems_and_the_limit_still_holds() -> None:
+    """On an update, too, where the pod had them all before."""
+    keys = {f"podpace.io/{n:05d}gress-bandwidt": "x" * 9999 for n in range(8700)}
+    crowded = pod({"annotations": keys | {EGRESS: "10M"}})
+
+    created = decide(crowded, policy(egress_max="1M"))
+    updated = decide(crowded, policy(egress_max="1M"), crowded)
+
+    assert 0 < len(created.problems) < 30
+    assert "are more than 16 keys" in denial_message(created.problems, "it")
+    assert updated.allowed
+    assert updated.resolution is not None
+    assert updated.resolution.egress is not None
+    assert updated.resolution.egress.limit.bits_per_second == 1_000_000
+    assert len(str(created.problems)) + len(str(updated.warnings)) < 20_000
+
+
+@pytest.mark.parametrize("key", ["podpace.io/colour", "podpace.io/egress-request"])
+def test_an_unknown_key_that_is_no_near_miss_is_admitted_with_a_warning(key: str) -> None:
+    """It may be a newer version's, whose chart is rolled out or back at the moment."""
+    decision = decide(pod({"annotations": {key: "1M", EGRESS: "1M"}}), policy())
+
+    assert decision.allowed
+    assert decision.warnings == (f"{key} is a key that podpace does not know; it has no effect",)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (EGRESS, "write it as an annotation"),
+        ("kubernetes.io/ingress-bandwidth", "write it as an annotation"),
+        ("podpace.io/readiness-gate", "write it as an annotation"),
+        ("podpace.io/ignore", "is a label of namespaces"),
+    ],
+)
+def test_a_key_written_as_a_label_is_warned_of(key: str, said: str) -> None:
+    """Nobody would read it there."""
+    decision = decide(pod({"labels": {key: "10M", "app": "web"}}), policy())
+
+    assert decision.allowed
+    [warning] = decision.warnings
+    assert key in warning
+    assert said in warning
 
 
 def test_warnings_fit_what_the_api_server_passes_on() -> None:
