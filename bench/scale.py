@@ -24,14 +24,15 @@ import yaml
 from bench.scale_table import Cost, table
 from contract import names
 from contract.names import CONDITION_BANDWIDTH_ENFORCED, Reason
-from enforcer.kube.api import KubeApi, load_configuration
-from enforcer.kube.reflector import PodReflector, pods_query
+from enforcer.kube.reflector import pod_watch
 from enforcer.loops import start_loop
 from enforcer.pods.condition import Condition
 from enforcer.pods.events import EventBook
 from enforcer.pods.news import News, PodChanged, PodsListed
 from enforcer.pods.pod import Pod
 from enforcer.pods.reports import Reports
+from kube.api import KubeApi
+from kube.credentials import load
 from tests.cluster.client import Client
 from tests.cluster.install import RELEASE_NAMESPACE, pod, render
 from tests.cluster.nodes.relay import Relay
@@ -82,7 +83,7 @@ class Enforcers:
         self._stopping.set()
 
     def _start(self, name: str, kubeconfig: str, splay_seconds: float) -> None:
-        api = KubeApi(lambda: load_configuration(kubeconfig))
+        api = KubeApi(lambda: load(kubeconfig))
         reports = Reports(api, EventBook(name), self.log, lambda _: None, lambda _: None)
 
         def tell(news: News) -> None:
@@ -94,9 +95,9 @@ class Enforcers:
                 case PodChanged(found):
                     reports.want(found, _true(found))
 
-        reflector = PodReflector(api, pods_query(name), tell, self.log)
+        watch = pod_watch(api, name, tell, self.log)
         for what, step, splay in (
-            ("watch", reflector.step, splay_seconds),
+            ("watch", watch.step, splay_seconds),
             ("report", reports.step, 0.0),
         ):
             start_loop(what, step, self._stopping, self.log, lambda _: None, splay_seconds=splay)

@@ -36,6 +36,7 @@ from enforcer.reconcile.link_loop import LinkLoop
 from enforcer.reconcile.store import TargetStore
 from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
 from enforcer.unsupported import UnsupportedDatapath, UnsupportedNetwork
+from kube.errors import NoClusterError
 
 BuildDatapath = Callable[[Path, Path, bool], Datapath]
 """(pin root, cgroup root, compile what is missing) to the datapath; raises ``UnsupportedError``."""
@@ -136,12 +137,18 @@ def _run(
 def _node(
     options: argparse.Namespace, log: Log, registry: CollectorRegistry, count_error: ErrorCounter
 ) -> Node:
-    # Imported only where it is wanted: 10 MB that a host without Kubernetes need not have.
-    from enforcer.kube.api import KubeApi, load_configuration
+    # Imported only where it is wanted: 5 MB that a host without Kubernetes need not have.
+    from kube.api import KubeApi
+    from kube.credentials import load
 
+    try:
+        api = KubeApi(lambda: load(options.kubeconfig))
+    except NoClusterError as error:
+        message = f"{error}; give --kubeconfig, or leave out --node-name"
+        raise EnforcerError(message) from error
     return Node(
         options.node_name,
-        KubeApi(lambda: load_configuration(options.kubeconfig)),
+        api,
         log,
         count_error,
         metrics.RestartCounter(registry),

@@ -1,11 +1,9 @@
-"""Errors of the enforcer.
+"""Errors of the enforcer; those of the API server are in ``kube.errors``.
 
 EnforcerError
 ├── DatapathError          the kernel refused; nothing is half-attached
 │   └── UnsupportedError   this kernel or machine lacks something; says what to do
-├── RefusedError           a request that cannot be served; carries Problems
-└── ApiError               the API server refused, or did not answer
-    └── ExpiredError       it does not remember that far back (410): list again
+└── RefusedError           a request that cannot be served; carries Problems
 """
 
 from contract.problems import Problem
@@ -31,18 +29,3 @@ class RefusedError(EnforcerError):
         self.status = status
         """HTTP status: 404, 409 or 422 (see contract.api)."""
         self.problems = problems
-
-
-class ApiError(EnforcerError):
-    """The API server refused, or did not answer; limits that are in force stay."""
-
-    def __init__(self, message: str, status: int = 0, retry_after_seconds: float = 0.0) -> None:
-        super().__init__(message)
-        self.status = status
-        """HTTP status; 0 when there was no answer."""
-        self.retry_after_seconds = retry_after_seconds
-        """What the server asks to wait at least."""
-
-
-class ExpiredError(ApiError):
-    """The version to watch from is too old."""

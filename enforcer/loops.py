@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from enforcer.errors import ApiError
 from enforcer.ports import Log
+from kube.errors import ApiError
 
 BACKOFF_BASE_SECONDS: Final = 0.5
 BACKOFF_CAP_SECONDS: Final = 30.0

@@ -1,7 +1,6 @@
 """What the daemon needs from the outside, as Protocols; only ``__main__.py`` builds real ones."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from contract.names import EventReason
@@ -114,41 +113,6 @@ class Network(Protocol):
 
         None when it cannot be told which. The only method for a thread of its own.
         """
-        ...
-
-
-JsonBody = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
-    """One line of a watch."""
-
-    type: str
-    """``ADDED``, ``MODIFIED``, ``DELETED`` or ``BOOKMARK``."""
-    version: str
-    """To go on from after this event."""
-    body: bytes
-    """The object, as JSON."""
-
-
-class Api(Protocol):
-    """The API server. Raises ``errors.ApiError`` and its child; paths are URL paths."""
-
-    def list(self, path: str, query: Mapping[str, str]) -> tuple[list[bytes], str]:
-        """Every object, each as JSON, and the version to watch from."""
-        ...
-
-    def watch(self, path: str, query: Mapping[str, str]) -> Iterator[WatchEvent]:
-        """Events until the server ends the watch; one that is silent too long is an error."""
-        ...
-
-    def create(self, path: str, body: JsonBody) -> None:
-        """Create an object in the collection ``path``."""
-        ...
-
-    def patch(self, path: str, body: JsonBody, content_type: str) -> None:
-        """Change one object."""
         ...
 
 

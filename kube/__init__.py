@@ -1,1 +1,1 @@
-"""Transport to the API server, shared by the webhook and the enforcer."""
+"""The API server: one client and one list-watch, for the webhook, the enforcer and the command."""

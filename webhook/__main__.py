@@ -15,7 +15,8 @@ from typing import Annotated
 import structlog
 import typer
 
-from webhook.errors import ApiError, WebhookError
+from kube.errors import ApiError, NoClusterError
+from webhook.errors import WebhookError
 from webhook.kube.__main__ import Kubeconfig, ReleaseNamespace, hooks, own_namespace
 from webhook.loops import start_loop
 from webhook.metrics import Metrics
@@ -196,25 +197,27 @@ def _start_kube_loops(
     metrics: Metrics,
     stop: threading.Event,
 ) -> Callable[[], None]:
+    from kube.api import KubeApi
+    from kube.credentials import load
+    from kube.listwatch import ListWatch
     from webhook.kube import policies
-    from webhook.kube.api import KubeApi, load_configuration
     from webhook.kube.audit import Audit
     from webhook.kube.authority import SharedAuthority
     from webhook.kube.election import Election
     from webhook.kube.leaf import SelfManagedLeaf, service_hosts
-    from webhook.kube.reflector import Reflector
 
-    api = KubeApi(lambda: load_configuration(settings.kubeconfig))
+    api = KubeApi(lambda: load(settings.kubeconfig))
     namespace = settings.release_namespace
     sink = policies.PolicySink(store, metrics, policies.event_poster(api))
-    reflector = Reflector(
+    watch = ListWatch(
         api,
         policies.PATH,
         policies.QUERY,
+        policies.decode,
         sink,
-        lambda reason: metrics.watch_restarts.labels(reason).inc(),
+        observer=policies.WatchObserver(metrics),
     )
-    start_loop("policy watch", reflector.step, stop)
+    start_loop("policy watch", watch.step, stop)
     if settings.tls_cert is None:
         hosts = service_hosts(settings.service, namespace, settings.cluster_domain)
         leaf = SelfManagedLeaf(
@@ -253,7 +256,11 @@ def main() -> None:
     """Run, and print what is wrong in one line."""
     try:
         cli()
-    except WebhookError as e:
+    except NoClusterError as e:
+        hint = "give --kubeconfig, or --policy-dir to serve without one"
+        print(f"podpace-webhook: {e}; {hint}", file=sys.stderr)
+        sys.exit(1)
+    except (WebhookError, ApiError) as e:
         print(f"podpace-webhook: {e}", file=sys.stderr)
         sys.exit(1)
 

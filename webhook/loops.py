@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from kube.errors import ApiError
 from webhook.errors import WebhookError
 
 log = structlog.stdlib.get_logger()
@@ -17,9 +18,9 @@ _BACKOFF_CAP_SECONDS: Final = 30.0
 
 def start_loop(
     name: str,
-    step: Callable[[], float],
+    step: Callable[[], float | None],
     stop: threading.Event,
-    on_error: Callable[[WebhookError], None] = lambda _: None,
+    on_error: Callable[[Exception], None] = lambda _: None,
 ) -> threading.Thread:
     """Calls ``step`` until ``stop``; it returns how many seconds to wait before the next call.
 
@@ -31,9 +32,9 @@ def start_loop(
         failures = 0
         while not stop.is_set():
             try:
-                pause = step()
+                pause = step() or 0.0
                 failures = 0
-            except WebhookError as e:
+            except (WebhookError, ApiError) as e:
                 failures += 1
                 ceiling = min(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS * 2**failures)
                 pause = random.uniform(0, ceiling)  # noqa: S311 - spreads load, keeps no secret

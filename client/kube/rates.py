@@ -9,10 +9,10 @@ from typing import Final, Protocol
 from prometheus_client.parser import text_string_to_metric_families
 
 from client.errors import ClientError
-from client.kube.api import Json
 from client.top import Row
 from contract.limits import BITS_PER_BYTE
 from contract.names import Direction
+from kube.ports import Json
 
 ENFORCER: Final = "podpace-enforcer"
 """Service account and container of the enforcer's pods."""

@@ -1,1 +1,1 @@
-"""The API server: the enforcer's only folder that imports a Kubernetes client."""
+"""The API server: the enforcer's only folder that makes requests to one."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from enforcer.kube.reflector import PodReflector, pods_query
+from enforcer.kube.reflector import pod_watch
 from enforcer.loops import start_loop
 from enforcer.pods.cgroup_watch import CgroupWatch
 from enforcer.pods.events import EventBook
@@ -13,9 +13,10 @@ from enforcer.pods.news import Looked, Resynced
 from enforcer.pods.news_queue import NewsQueue
 from enforcer.pods.pod_loop import PodLoop
 from enforcer.pods.reports import Reports
-from enforcer.ports import Api, Log
+from enforcer.ports import Log
 from enforcer.reconcile.daemon import Daemon
 from enforcer.state import Target
+from kube.ports import Api
 
 
 @dataclass
@@ -36,10 +37,8 @@ class Node:
 
     def watch(self) -> None:
         """Begin to list and watch; what comes waits until there is a datapath."""
-        reflector = PodReflector(
-            self.api, pods_query(self.name), self._news.put, self.log, self.count_restart
-        )
-        self._start("watch pods", reflector.step, self.splay_seconds)
+        watch = pod_watch(self.api, self.name, self._news.put, self.log, self.count_restart)
+        self._start("watch pods", watch.step, self.splay_seconds)
 
     def follow(self, daemon: Daemon, adopted: Iterable[Target], cgroup_root: Path) -> None:
         """Limit the pods, from now on. ``adopted`` is what an earlier daemon left."""

@@ -11,13 +11,14 @@ from typing import Final
 import msgspec
 
 from contract.names import EventReason
-from enforcer.errors import ApiError
 from enforcer.pods.budget import Budget
 from enforcer.pods.events import EventBook, EventWrite, NewEvent
 from enforcer.pods.news import PodFound
 from enforcer.pods.patches import CONTENT_TYPE, status_patch
 from enforcer.pods.pod import Condition, Pod, read_pod
-from enforcer.ports import Api, Log
+from enforcer.ports import Log
+from kube.errors import ApiError
+from kube.ports import Api
 
 WRITES_PER_SECOND: Final = 20
 WRITES_BURST: Final = 50
@@ -158,7 +159,8 @@ class Reports:
     def _answer(self, pod: Pod) -> None:
         path = f"/api/v1/namespaces/{pod.namespace}/pods"
         try:
-            found, _ = self._api.list(path, {"fieldSelector": f"metadata.name={pod.name}"})
+            pages = self._api.pages(path, {"fieldSelector": f"metadata.name={pod.name}"})
+            found = [item for page in pages for item in page.items]
             now = read_pod(found[0]) if found else None
         except ApiError as error:
             self._failed("ask", error, pod.target_name)

@@ -7,7 +7,7 @@ import typer
 from webhook.policies import DEFAULT_RELEASE_NAMESPACE
 
 if TYPE_CHECKING:
-    from webhook.kube.api import KubeApi
+    from kube.api import KubeApi
 
 hooks = typer.Typer()
 ReleaseNamespace = Annotated[str | None, typer.Option(help="Default: the namespace of this pod.")]
@@ -59,16 +59,17 @@ def selftest(
 
 def own_namespace() -> str:
     """Where the pod runs that we are in; outside a cluster where it is usually installed."""
-    from webhook.kube.api import own_namespace as namespace_of_pod
+    from kube.credentials import own_namespace as namespace_of_pod
 
     return namespace_of_pod() or DEFAULT_RELEASE_NAMESPACE
 
 
 def _api(kubeconfig: str | None) -> "KubeApi":
     # Imported only where it is wanted: `review` needs no cluster.
-    from webhook.kube.api import KubeApi, load_configuration
+    from kube.api import KubeApi
+    from kube.credentials import load
 
-    return KubeApi(lambda: load_configuration(kubeconfig))
+    return KubeApi(lambda: load(kubeconfig))
 
 
 def _say(line: str) -> None:

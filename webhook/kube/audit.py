@@ -14,9 +14,9 @@ import structlog
 from contract import names
 from contract.reading import read
 from contract.resolution import resolve
-from webhook.errors import ApiError
+from kube.errors import ApiError
+from kube.ports import METADATA_LIST, Api, Json
 from webhook.kube.election import RENEW_SECONDS, Election
-from webhook.kube.ports import METADATA_ONLY, Api, Json
 from webhook.metrics import Metrics
 from webhook.mutation import make_patch
 from webhook.policies import PolicyStore
@@ -90,7 +90,7 @@ class Audit:
             ApiError: the pods could not be listed.
         """
         exempt = self._exempt_namespaces()
-        pods, _ = self.api.list("/api/v1/pods", accept=METADATA_ONLY)
+        pods = self.api.list("/api/v1/pods", accept=METADATA_LIST)
         corrected = 0
         for pod in pods:
             if pod["metadata"]["namespace"] in exempt:
@@ -104,7 +104,7 @@ class Audit:
         return corrected
 
     def _exempt_namespaces(self) -> Collection[str]:
-        namespaces, _ = self.api.list("/api/v1/namespaces", accept=METADATA_ONLY)
+        namespaces = self.api.list("/api/v1/namespaces", accept=METADATA_LIST)
         ignored = {
             n["metadata"]["name"]
             for n in namespaces

@@ -18,8 +18,9 @@ from certs.rotation import (
     to_secret_data,
 )
 from contract import names
-from webhook.errors import CertificateError, ConflictError, NotFoundError
-from webhook.kube.ports import Api, Json
+from kube.errors import ConflictError, NotFoundError
+from kube.ports import Api, Json
+from webhook.errors import CertificateError
 
 log = structlog.stdlib.get_logger()
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from webhook.errors import ConflictError, NotFoundError
-from webhook.kube.ports import Api, Json
+from kube.errors import ConflictError, NotFoundError
+from kube.ports import Api, Json
 
 LEASE_SECONDS: Final = 15
 RENEW_SECONDS: Final = 5.0

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from contract import names
-from webhook.kube.ports import Json
+from kube.ports import Json
 
 WARNING: Final = "Warning"
 NORMAL: Final = "Normal"

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Final
 
 from certs.authority import LEAF_LIFETIME, KeyPair, issue_leaf, needs_renewal, utc_now
+from kube.ports import Api
 from webhook.kube.authority import SharedAuthority, publish_bundle
-from webhook.kube.ports import Api
 from webhook.tls import LiveContext
 
 POLL_SECONDS: Final = 10.0

@@ -2,16 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+import msgspec
 import structlog
 
 from contract import names
 from contract.problems import Problem
-from webhook.errors import ApiError, ConflictError
+from kube.errors import ApiError, ConflictError
+from kube.listwatch import Observer
+from kube.ports import Api, Json
 from webhook.kube.events import WARNING, make_event
-from webhook.kube.ports import Api, Json
 from webhook.metrics import Metrics
 from webhook.policies import PolicyStore
 
@@ -24,6 +26,27 @@ QUERY: Final = {"fieldSelector": f"metadata.name={names.POLICY_CONFIG_MAP}"}
 PostEvent = Callable[[str, Json], None]
 
 
+class WatchObserver(Observer):
+    """Counts and logs what becomes of a watch."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def restarted(self, reason: str) -> None:
+        """Ends are ordinary: watches are renewed every few minutes."""
+        if reason != "ended":
+            self._metrics.watch_restarts.labels(reason).inc()
+
+    def unreadable(self, reason: str) -> None:
+        """It is left out."""
+        log.warning("policy unreadable", reason=reason)
+
+
+def decode(body: bytes) -> Json:
+    """Raises ValueError."""
+    return msgspec.json.decode(body, type=Json)
+
+
 class PolicySink:
     """Tells the store, the metrics, the log and, for bad policies, the people who wrote them."""
 
@@ -33,8 +56,9 @@ class PolicySink:
         self._post_event = post_event
         self._told: dict[str, str] = {}
 
-    def replace(self, objects: list[Json]) -> None:
+    def replace(self, objects: Iterable[Json]) -> None:
         """All policies there are."""
+        objects = list(objects)
         self._store.replace({_namespace(o): o.get("data") or {} for o in objects})
         self._metrics.bad_policy.clear()
         for found in objects:

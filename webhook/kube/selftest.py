@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contract import names
-from webhook.errors import ApiError, NotFoundError
-from webhook.kube.ports import Api, Json
+from kube.errors import ApiError, NotFoundError
+from kube.ports import Api, Json
 from webhook.kube.uninstall import DAEMON_SET
 
 POD: Final = "podpace-selftest"

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from webhook.errors import ApiError, ConflictError, NotFoundError
+from kube.errors import ApiError, ConflictError, NotFoundError
+from kube.ports import Api, Json
 from webhook.kube.authority import KINDS
-from webhook.kube.ports import Api, Json
 from webhook.kube.unlimit import Unlimit
 
 DAEMON_SET: Final = "podpace-enforcer"
@@ -236,5 +236,4 @@ class Uninstall:
         return judge(daemon_set, self._pods())
 
     def _pods(self) -> list[Json]:
-        pods, _ = self.api.list(f"/api/v1/namespaces/{self.namespace}/pods")
-        return pods
+        return self.api.list(f"/api/v1/namespaces/{self.namespace}/pods")

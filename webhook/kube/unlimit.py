@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from contract import names
-from webhook.errors import ApiError, NotFoundError
-from webhook.kube.ports import METADATA_ONLY, Api, Json
+from kube.errors import ApiError, NotFoundError
+from kube.ports import METADATA_LIST, Api, Json
 
 _QUERY: Final = {"labelSelector": f"{names.LABEL_LIMITED}=true"}
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
@@ -59,7 +59,7 @@ class Unlimit:
         Raises:
             ApiError: the pods could not be listed.
         """
-        limited, _ = self.api.list("/api/v1/pods", _QUERY, METADATA_ONLY)
+        limited = self.api.list("/api/v1/pods", _QUERY, METADATA_LIST)
         for number, pod in enumerate(limited, start=1):
             self._unlabel(pod["metadata"])
             if number % _SAID_EVERY == 0 or number == len(limited):

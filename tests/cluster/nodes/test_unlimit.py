@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from kube.api import KubeApi
+from kube.credentials import load
 from tests.cluster.client import Json
 from tests.cluster.helpers import EGRESS, ours, until
 from tests.cluster.install import Installation, pod, render
 from tests.cluster.nodes.enforcer import Enforcer
-from webhook.kube.api import KubeApi, load_configuration
 from webhook.kube.unlimit import Unlimit
 
 _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/podpace"
@@ -56,9 +57,7 @@ def test_enforcers_take_off_limits_and_conditions_when_labels_go(
         lambda: admin.create(f"{path}?dryRun=All", pod({EGRESS: "1M"}, name="probe")),
         lambda made: not ours(made),
     )
-    unlimit = Unlimit(
-        KubeApi(lambda: load_configuration(str(installation.plane.kubeconfig("admin")))), print
-    )
+    unlimit = Unlimit(KubeApi(lambda: load(str(installation.plane.kubeconfig("admin")))), print)
 
     until(unlimit.step, lambda waiting: not waiting)
 

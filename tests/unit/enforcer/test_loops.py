@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from enforcer import loops
-from enforcer.errors import ApiError
+from kube.errors import ApiError
 
 
 class _Log:

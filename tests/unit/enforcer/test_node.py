@@ -7,9 +7,9 @@ import urllib.request
 import pytest
 
 from contract import names
+from tests.api_server import END, serve
 from tests.cluster.plane import free_port
 from tests.processes import ROOT, enforcer, enforcer_command, fake_machine
-from tests.unit.enforcer.api_server import END, serve
 from tests.unit.enforcer.pod_json import UID, labels, pod_json
 
 

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from contract.names import EventReason
-from enforcer.errors import ApiError
 from enforcer.pods.events import EventBook
 from enforcer.pods.news import PodFound
 from enforcer.pods.pod import Condition
 from enforcer.pods.reports import Reports
+from kube.errors import ApiError
+from kube.ports import Page
 from tests.fakes import FakeLog
 from tests.unit.enforcer.pod_json import UID, condition_json, make_pod, pod_json
 
@@ -25,11 +26,11 @@ class FakeApi:
         self.pods = {}
         self.fail = []
 
-    def list(self, path, query):
-        """See ports.Api."""
+    def pages(self, path, query):
+        """See ports.Api; one."""
         self._maybe_fail()
         found = self.pods.get((path, query["fieldSelector"]))
-        return ([] if found is None else [found]), "9"
+        yield Page(() if found is None else (found,), "9")
 
     def create(self, path, body):
         """See ports.Api."""

@@ -2,10 +2,13 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import msgspec
+
+from kube.errors import ApiError, ConflictError, NotFoundError
+from kube.ports import JSON, Event, Json, Page
 from tests.unit.webhook.patching import apply_patch
-from webhook.errors import ApiError, ConflictError, NotFoundError
-from webhook.kube.ports import Json
 
 
 class FakeApi:
@@ -56,37 +59,58 @@ class FakeApi:
         self.get(path)
         del self.objects[path]
 
-    def json_patch(self, path: str, operations: Sequence[Json]) -> Json:
+    def patch(self, path: str, body: Json, content_type: str) -> None:
+        """See the Protocol; a merge patch."""
+        self.put(path, self.get(path) | body)
+
+    def json_patch(self, path: str, operations: Sequence[Json]) -> None:
         """See the Protocol."""
         try:
             patched = apply_patch(self.get(path), list(operations))
         except AssertionError as e:
             raise ApiError(str(e), 422) from e
-        return self.put(path, patched)
+        self.put(path, patched)
 
     def list(
-        self, path: str, query: Mapping[str, str] | None = None, accept: str = "application/json"
-    ) -> tuple[list[Json], str]:
+        self, path: str, query: Mapping[str, str] | None = None, accept: str = JSON
+    ) -> list[Json]:
         """See the Protocol; every object below ``path``, in any namespace."""
         self._maybe_fail()
         kind = path.rpartition("/")[2]
         key, _, value = (query or {}).get("labelSelector", "").partition("=")
-        found = [
+        return [
             copy.deepcopy(o)
             for p, o in self.objects.items()
             if p.split("/")[-2] == kind
             and (not key or (o["metadata"].get("labels") or {}).get(key) == value)
         ]
-        return found, str(self._version)
 
-    def watch(self, path: str, query: Mapping[str, str]) -> Iterator[Json]:
-        """See the Protocol; plays the next of ``watches``."""
-        self.watched_from.append(query["resourceVersion"])
-        for event in self.watches.pop(0):
+    def pages(
+        self, path: str, query: Mapping[str, str] | None = None, accept: str = JSON
+    ) -> Iterator[Page]:
+        """See the Protocol; one."""
+        found = self.list(path, query, accept)
+        yield Page(tuple(msgspec.json.encode(o) for o in found), str(self._version))
+
+    def watch(self, path: str, query: Mapping[str, str], accept: str = JSON) -> Iterator[Event]:
+        """See the Protocol; plays the next of ``watches``, after what there is if so asked."""
+        self._maybe_fail()
+        if "sendInitialEvents" in query:
+            for found in self.list(path, query):
+                yield _event("ADDED", found)
+            end = {"metadata": {"resourceVersion": str(self._version)}}
+            yield replace(_event("BOOKMARK", end), complete=True)
+        self.watched_from.append(query.get("resourceVersion", str(self._version)))
+        for event in self.watches.pop(0) if self.watches else []:
             if isinstance(event, ApiError):
                 raise event
-            yield event
+            yield _event(event["type"], event["object"])
 
     def _maybe_fail(self) -> None:
         if self.fail is not None:
             raise self.fail
+
+
+def _event(kind: str, body: Json) -> Event:
+    version = body["metadata"]["resourceVersion"]
+    return Event(kind, msgspec.json.encode(body), version)

@@ -3,11 +3,11 @@
 import pytest
 
 from contract import names
+from kube.errors import ApiError
+from kube.ports import Json
 from tests.unit.webhook.fake_api import FakeApi
-from webhook.errors import ApiError
 from webhook.kube.audit import Audit
 from webhook.kube.election import Election
-from webhook.kube.ports import Json
 from webhook.metrics import Metrics
 from webhook.policies import PolicyStore
 

@@ -7,10 +7,10 @@ import pytest
 
 from certs.rotation import from_secret_data
 from contract import names
+from kube.ports import Json
 from tests.unit.webhook.fake_api import FakeApi
 from webhook.errors import CertificateError
 from webhook.kube.authority import KINDS, SECRET, SharedAuthority, publish_bundle
-from webhook.kube.ports import Json
 
 RELEASE = "podpace-system"
 

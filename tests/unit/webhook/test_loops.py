@@ -2,7 +2,8 @@
 
 import threading
 
-from webhook.errors import ApiError, WebhookError
+from kube.errors import ApiError
+from webhook.errors import WebhookError
 from webhook.loops import start_loop
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from contract import names
+from kube.errors import ApiError, GoneError
+from kube.listwatch import ListWatch, Observer
+from kube.ports import Json
 from tests.unit.webhook.fake_api import FakeApi
-from webhook.errors import ApiError, GoneError
-from webhook.kube.policies import PATH, QUERY, PolicySink, event_poster
-from webhook.kube.ports import Json
-from webhook.kube.reflector import Reflector
+from webhook.kube.policies import PATH, QUERY, PolicySink, decode, event_poster
 from webhook.metrics import Metrics
 from webhook.policies import PolicyStore
 
@@ -37,7 +37,9 @@ class Watched:
         self.metrics = Metrics()
         self.sink = PolicySink(self.store, self.metrics, event_poster(api))
         self.restarts: list[str] = []
-        self.reflector = Reflector(api, PATH, QUERY, self.sink, self.restarts.append)
+        observer = Observer()
+        observer.restarted = self.restarts.append  # type: ignore[method-assign]
+        self.watch = ListWatch(api, PATH, QUERY, decode, self.sink, observer=observer)
 
     def egress_max(self, namespace: str) -> int | None:
         """What holds there."""
@@ -69,9 +71,9 @@ def test_policies_are_listed_and_then_watched(watched: Watched, api: FakeApi) ->
         [event("DELETED", config_map("a"), "10")],
     ]
 
-    watched.reflector.step()
+    watched.watch.step()
     first = watched.egress_max("a"), watched.egress_max("b")
-    watched.reflector.step()
+    watched.watch.step()
 
     assert first == (2_000_000, 3_000_000)
     assert watched.egress_max("a") is None
@@ -81,23 +83,23 @@ def test_policies_are_listed_and_then_watched(watched: Watched, api: FakeApi) ->
 
 def test_a_watch_that_is_too_old_lists_again(watched: Watched, api: FakeApi) -> None:
     """What went away meanwhile is gone."""
-    api.watches = [[GoneError("too old", 410)], []]
-    watched.reflector.step()
+    api.watches = [[GoneError("too old", 410)], [event("BOOKMARK", {}, "9")]]
+    watched.watch.step()
     api.objects.clear()
 
-    watched.reflector.step()
+    watched.watch.step()
 
     assert watched.egress_max("a") is None
-    assert watched.restarts == ["expired"]
+    assert watched.restarts == ["expired", "ended"]
 
 
 def test_a_broken_watch_goes_on_where_it_was(watched: Watched, api: FakeApi) -> None:
     """And the policies stay in force meanwhile."""
-    api.watches = [[event("BOOKMARK", {}, "5"), ApiError("reset")], []]
+    api.watches = [[event("BOOKMARK", {}, "5"), ApiError("reset")], [event("BOOKMARK", {}, "6")]]
 
     with pytest.raises(ApiError):
-        watched.reflector.step()
-    watched.reflector.step()
+        watched.watch.step()
+    watched.watch.step()
 
     assert api.watched_from == ["1", "5"]
     assert watched.egress_max("a") == 1_000_000
@@ -108,7 +110,7 @@ def test_a_bad_policy_is_told_once_by_metric_and_event(watched: Watched, api: Fa
     bad = event("MODIFIED", config_map("a", egress_max="lots"), "7")
     api.watches = [[bad, bad]]
 
-    watched.reflector.step()
+    watched.watch.step()
 
     assert watched.egress_max("a") == 1_000_000
     assert watched.bad("a") == 1
@@ -131,7 +133,7 @@ def test_a_policy_that_is_mended_or_removed_is_no_longer_bad(
         ]
     ]
 
-    watched.reflector.step()
+    watched.watch.step()
 
     assert (watched.bad("a"), watched.bad("b")) == (None, None)
 
@@ -141,7 +143,7 @@ def test_an_event_that_cannot_be_written_does_not_stop_the_policies(
 ) -> None:
     """The metric still tells."""
     api.watches = [[event("MODIFIED", config_map("a", egress_max="lots"), "7")], []]
-    watched.reflector.step()
+    watched.watch.step()
     api.fail = ApiError("forbidden", 403)
 
     watched.sink.put(event("MODIFIED", config_map("c", egress_max="lots"), "8")["object"])

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from contract import names
+from kube.errors import ApiError
+from kube.ports import Json
 from tests.unit.webhook.fake_api import FakeApi
-from webhook.errors import ApiError
-from webhook.kube.ports import Json
 from webhook.kube.selftest import ProbeImage, SelfTest
 
 POD = "/api/v1/namespaces/default/pods/podpace-selftest"
@@ -127,9 +127,9 @@ def test_each_fault_fails_the_test_and_says_where_to_look(state: dict[str, Any],
 def test_an_api_server_that_does_not_answer_is_said() -> None:
     """No traceback in the log of a test pod."""
     cluster = Cluster(LABELS, None)
-    cluster.fail = ApiError("GET: refused", 503)
+    cluster.fail = ApiError("refused", 503)
 
     passed, lines = run(cluster)
 
     assert not passed
-    assert "the API server: GET: refused" in lines[1]
+    assert "the API server: 503 refused" in lines[1]

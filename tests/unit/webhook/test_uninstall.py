@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from contract import names
+from kube.errors import ApiError
+from kube.ports import Json
 from tests.unit.webhook.fake_api import FakeApi
-from webhook.errors import ApiError
-from webhook.kube.ports import Json
 from webhook.kube.uninstall import Uninstall, judge, make_cleanup
 from webhook.kube.unlimit import Unlimit
 

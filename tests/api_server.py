@@ -33,12 +33,19 @@ class ApiServer:
 
     def __init__(self, work: Path) -> None:
         self.pods: list[Json] = []
+        self.streams = True
+        """Whether it streams lists, as watches with ``sendInitialEvents``."""
+        self.first_state_ends = True
+        """Whether such a stream says when everything has been sent."""
         self.version = 10
         self.events: SimpleQueue[Json | str] = SimpleQueue()
         self.refusals: list[tuple[int, dict[str, str]]] = []
         self.token = "first"
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.bodies: list[Json] = []
+        self.content_types: list[str] = []
+        self.page = 500
+        """Objects in one answer to a list."""
         self.asked = threading.Semaphore(0)
         """Released with each request."""
         self._closing = threading.Event()
@@ -112,11 +119,17 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
             query = self._begin()
             if query is None:
                 return
-            if "watch" in query:
-                self._watch()
+            if "sendInitialEvents" in query and not server.streams:
+                self._answer(422, {"message": "sendInitialEvents is forbidden for watch"})
+            elif "watch" in query:
+                self._watch("sendInitialEvents" in query)
             else:
-                version = {"resourceVersion": str(server.version)}
-                self._answer(200, {"metadata": version, "items": server.pods})
+                start = int(query.get("continue", 0))
+                end = start + server.page
+                metadata = {"resourceVersion": str(server.version)}
+                if end < len(server.pods):
+                    metadata["continue"] = str(end)
+                self._answer(200, {"metadata": metadata, "items": server.pods[start:end]})
 
         def do_PATCH(self) -> None:
             if self._begin() is not None:
@@ -132,6 +145,7 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
             server.requests.append((self.command, parts.path, query))
             if body:
                 server.bodies.append(json.loads(body))
+                server.content_types.append(self.headers["Content-Type"])
             server.asked.release()
             if self.headers.get("Authorization") != f"Bearer {server.token}":
                 self._answer(401, {"message": "Unauthorized"})
@@ -152,10 +166,12 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
-        def _watch(self) -> None:
+        def _watch(self, initial: bool) -> None:
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
+            for event in _initial_events(server) if initial else ():
+                self._send(event)
             for event in iter(server.next_event, END):
                 if event == RESET:
                     self.connection.setsockopt(
@@ -167,14 +183,27 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
                 if event == SILENCE:
                     server.wait_until_closing()
                     return
-                data = json.dumps(event).encode() + b"\n"
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+                self._send(event)
             self.wfile.write(b"0\r\n\r\n")
+
+        def _send(self, event: Json | str) -> None:
+            data = json.dumps(event).encode() + b"\n"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
         def log_message(self, *arguments: Any) -> None:
             """Says nothing."""
 
     return Handler
+
+
+def _initial_events(server: ApiServer) -> list[Json]:
+    end = {
+        "resourceVersion": str(server.version),
+        "annotations": {"k8s.io/initial-events-end": "true"},
+    }
+    added = [{"type": "ADDED", "object": found} for found in server.pods]
+    last = {"type": "BOOKMARK", "object": {"kind": "Pod", "metadata": end}}
+    return [*added, last] if server.first_state_ends else added
 
 
 @contextlib.contextmanager
