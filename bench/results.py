@@ -89,8 +89,8 @@ def _said(*argv: str) -> str:
 
 GOALS: Final = """\
 Egress TCP from 10M up: utilisation 0.97 to 1.01, no retransmits, ping p99 at most 2 ms; at 1M at
-least 0.93. Ingress TCP from 10M up: 0.96 to 1.01, ping p99 at most 10 ms, from 100M up 3 ms; where
-ACKs are paced (the virtual machine) 0.97 to 1.01. Counted frames never above 1.01 of the limit.
+least 0.93. Ingress TCP from 10M up: 0.96 to 1.01, ping p99 at most 10 ms, from 100M up 3 ms; in
+the virtual machine 0.97 to 1.01. Counted frames never above 1.01 of the limit.
 Attached at a limit nobody reaches: 0.97 of the throughput left, 150 ns per packet."""
 
 

@@ -6,13 +6,10 @@
 #ifndef PODPACE_SHAPE_H
 #define PODPACE_SHAPE_H
 
-/* link.queue: what stands behind the program on the interface. */
-#define QUEUE_HTB 0 /* skb->priority names the class */
-#define QUEUE_FQ  1 /* skb->tstamp is the departure time */
-
 /* link.flags */
 #define LINK_EXEMPT_CIDRS 1 /* look sources up in shaper_exempt */
-#define LINK_OWN_CLSACT   2 /* clsact on that interface is ours; for user space to read back */
+#define LINK_OWN_CLSACT   2 /* these two for user space to read back: clsact there is ours, ... */
+#define LINK_OLD_QUEUES   4 /* ... queues of an older version may be at its other end */
 
 /* One interface of a target. Written by user space only. All zero: not shaped, pass. */
 struct link {
@@ -22,12 +19,10 @@ struct link {
     /* Time for bytes: bytes * multiplier >> shift. */
     u64 cost_multiplier;
     u64 cost_shift;
-    u32 queue;
     u32 flags;
-    u32 sparse_class; /* of QUEUE_HTB */
+    u32 sparse_class; /* of HTB, which stands behind the program: skb->priority names the class */
     u32 bulk_class;
     u32 direct_class; /* what is exempt */
-    u32 reserved;
 };
 
 /* One per target, whatever the number of its interfaces. Made by user space, written by the

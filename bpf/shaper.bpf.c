@@ -78,7 +78,7 @@ int podpace_shape(struct __sk_buff *skb)
     struct shaped_flow *flow, fresh = {};
     struct shaper *shaper;
     struct link *link;
-    u64 now_ns, departs_at_ns;
+    u64 now_ns;
     u32 ifindex = skb->ifindex, frame_bytes = skb->wire_len;
     int verdict, tcp, marked;
 
@@ -90,16 +90,12 @@ int podpace_shape(struct __sk_buff *skb)
     if (!shaper)
         return NEXT;
     if (is_exempt(skb, link)) {
-        if (link->queue == QUEUE_HTB)
-            skb->priority = link->direct_class;
+        skb->priority = link->direct_class;
         return NEXT;
     }
     /* HTB's direct queue goes before its classes, where nothing waits now. */
     if (aqm_take_far(shaper, link, frame_bytes)) {
-        if (link->queue == QUEUE_HTB)
-            skb->priority = link->direct_class;
-        else
-            skb->tstamp = 0;
+        skb->priority = link->direct_class;
         return NEXT;
     }
     key.hash = bpf_get_hash_recalc(skb);
@@ -110,7 +106,6 @@ int podpace_shape(struct __sk_buff *skb)
     now_ns = bpf_ktime_get_ns();
 
     bpf_spin_lock(&shaper->lock);
-    departs_at_ns = shaper->departs_at_ns;
     verdict = aqm_admit(shaper, flow, link, frame_bytes, tcp, now_ns);
     bpf_spin_unlock(&shaper->lock);
 
@@ -129,9 +124,6 @@ int podpace_shape(struct __sk_buff *skb)
     }
     if (verdict == AQM_DROP)
         return SHOT;
-    if (link->queue == QUEUE_HTB)
-        skb->priority = verdict == AQM_SPARSE ? link->sparse_class : link->bulk_class;
-    else
-        skb->tstamp = verdict == AQM_SPARSE || departs_at_ns < now_ns ? 0 : departs_at_ns;
+    skb->priority = verdict == AQM_SPARSE ? link->sparse_class : link->bulk_class;
     return NEXT;
 }

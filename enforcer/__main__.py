@@ -25,7 +25,6 @@ from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.errors import EnforcerError, UnsupportedError
 from enforcer.logs import LEVELS, make_log
 from enforcer.loops import start_loop
-from enforcer.net.qdiscs import keeps_departure_times
 from enforcer.net.shaping import LinkShaper
 from enforcer.pods.node import Node
 from enforcer.ports import Datapath, Log, Network
@@ -43,9 +42,7 @@ BuildDatapath = Callable[[Path, Path, bool], Datapath]
 
 
 def _kernel_datapath(pin_root: Path, cgroup_root: Path, compile_missing: bool) -> Datapath:
-    return build_datapath(
-        pin_root, cgroup_root, keeps_departure_times, compile_missing=compile_missing
-    )
+    return build_datapath(pin_root, cgroup_root, compile_missing=compile_missing)
 
 
 BuildNetwork = Callable[[Path], Network]

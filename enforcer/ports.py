@@ -42,11 +42,10 @@ class Datapath(Protocol):
         """
         ...
 
-    def set_limits(self, target: Target, *, shaped: bool = False, paced: bool = False) -> None:
+    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
         """Change the limits of an attached target; open connections follow.
 
         ``shaped``: incoming traffic is held before it comes here; bound only what passed that by.
-        ``paced``: the target's interface holds ACKs until they are due; let them set the pace.
         """
         ...
 

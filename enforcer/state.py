@@ -30,8 +30,6 @@ class Attachment:
     """What is in force by the map; None where nothing was written yet. CIDRs included."""
     shaped: bool = False
     """The programs know that incoming traffic is shaped before it reaches them."""
-    paced: bool = False
-    """They pace it by the target's own ACKs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,6 @@ class Shaping:
     burst_ns: int
     """Credit after idleness, as time at the rate."""
     exempt_cidrs: tuple[str, ...] = ()
-    paces: bool = False
-    """``fq`` holds what waits, here and on the target's own interface, where ACKs set the pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +52,6 @@ class Link:
     """What of ours holds there for this target, whole and of today; else None."""
     obstacle: str = ""
     """Why nothing of ours can be put there."""
-    pace_obstacle: str = ""
-    """Why ACKs cannot set the pace at its other end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,7 @@ class Counters:
     marked_packets: int
     limited_ns: int
     enforcement: str
-    """``paced``, ``shaped`` or ``policed``; ``observed`` in observe mode."""
+    """``paced`` (egress), ``shaped`` or ``policed`` (ingress); ``observed`` in observe mode."""
     why: str
     delay_ns: int = 0
     """That a packet meets which has to wait its turn."""

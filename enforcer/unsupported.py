@@ -38,9 +38,9 @@ class UnsupportedDatapath:
         del target
         self._refuse()
 
-    def set_limits(self, target: Target, *, shaped: bool = False, paced: bool = False) -> None:
+    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
         """Raises UnsupportedError."""
-        del target, shaped, paced
+        del target, shaped
         self._refuse()
 
     def detach(self, cgroup_path: str) -> None:

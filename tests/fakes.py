@@ -28,7 +28,6 @@ class FakeDatapath:
         self.attached: dict[str, Target] = {}
         self.outdated: set[str] = set()
         self.shaped: set[str] = set()
-        self.paced: set[str] = set()
         self.fail: dict[str, str] = {}
         self.calls: list[str] = []
         self.tended = threading.Event()
@@ -36,7 +35,7 @@ class FakeDatapath:
 
     def features(self) -> Mapping[str, str]:
         """Everything is supported but one."""
-        return {"cgroup_skb": "supported", "fq": "this kernel has no sch_fq"}
+        return {"cgroup_skb": "supported", "iterator": "this kernel has none"}
 
     def observe(self, cgroup_path: str) -> Attachment | None:
         """As attached last."""
@@ -51,7 +50,6 @@ class FakeDatapath:
             current,
             target.limits,
             shaped=cgroup_path in self.shaped,
-            paced=cgroup_path in self.paced,
         )
 
     def attach(self, target: Target) -> None:
@@ -60,14 +58,12 @@ class FakeDatapath:
         self.attached[target.cgroup_path] = target
         self.outdated.discard(target.cgroup_path)
         self.shaped.discard(target.cgroup_path)
-        self.paced.discard(target.cgroup_path)
 
-    def set_limits(self, target: Target, *, shaped: bool = False, paced: bool = False) -> None:
+    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
         """Only on what is attached."""
         self._call("set_limits")
         self.attached[target.cgroup_path] = target
         (self.shaped.add if shaped else self.shaped.discard)(target.cgroup_path)
-        (self.paced.add if paced else self.paced.discard)(target.cgroup_path)
 
     def detach(self, cgroup_path: str) -> None:
         """Of any age."""

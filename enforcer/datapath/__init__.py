@@ -1,6 +1,5 @@
 """The BPF datapath: the only folder that imports bcc, and only in a child process."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from enforcer.datapath.kernel import KernelDatapath
@@ -10,7 +9,6 @@ from enforcer.datapath.pins import SOURCE_DIR
 def build(
     pin_root: Path,
     cgroup_root: Path,
-    keeps_departure_times: Callable[[str], bool],
     source_dir: Path = SOURCE_DIR,
     *,
     compile_missing: bool = True,
@@ -20,6 +18,4 @@ def build(
     Without ``compile_missing`` never: then it can observe and detach, no more.
     Raises UnsupportedError where something is missing, DatapathError where the kernel refuses.
     """
-    return KernelDatapath(
-        pin_root, cgroup_root, source_dir, keeps_departure_times, compile_missing=compile_missing
-    )
+    return KernelDatapath(pin_root, cgroup_root, source_dir, compile_missing=compile_missing)

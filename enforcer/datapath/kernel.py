@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -29,13 +29,11 @@ class KernelDatapath:
         pin_root: Path,
         cgroup_root: Path,
         source_dir: Path,
-        keeps_departure_times: Callable[[str], bool],
         *,
         compile_missing: bool = True,
     ) -> None:
         """Adopt or make the pins. Raises UnsupportedError, DatapathError.
 
-        ``keeps_departure_times`` answers for a cgroup's path whether its interfaces carry fq.
         Without ``compile_missing``, what is there can be observed and taken off, no more: that
         needs no compiler.
         """
@@ -55,7 +53,6 @@ class KernelDatapath:
             ]
         except OSError as error:
             raise UnsupportedError(f"cannot open the pins below {pin_root}: {error}") from error
-        self._keeps_departure_times = keeps_departure_times
         self._earlier = EarlierSockets(self._current)
         self._names: dict[int, str] = {}
 
@@ -92,7 +89,6 @@ class KernelDatapath:
             current,
             limits,
             shaped=bool(flags & abi.FLAG_INGRESS_SHAPED),
-            paced=bool(flags & abi.FLAG_INGRESS_ACK),
         )
 
     def attach(self, target: Target) -> None:
@@ -130,10 +126,10 @@ class KernelDatapath:
         if target.limits.egress is not None:
             self._pace_earlier((target,))
 
-    def set_limits(self, target: Target, *, shaped: bool = False, paced: bool = False) -> None:
+    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
         """See ``ports.Datapath``."""
         try:
-            self._write_limits(target, shaped=shaped, paced=paced)
+            self._write_limits(target, shaped=shaped)
         except OSError as error:
             raise DatapathError(
                 f"cannot change the limits of {target.cgroup_path}: {error}"
@@ -251,15 +247,9 @@ class KernelDatapath:
         finally:
             os.close(fd)
 
-    def _write_limits(self, target: Target, *, shaped: bool = False, paced: bool = False) -> None:
+    def _write_limits(self, target: Target, *, shaped: bool = False) -> None:
         records.put_exempt(self._current, target.cgroup_id, target.limits.exempt_cidrs)
-        record = abi.encode_limits(
-            target.cgroup_id,
-            target.limits,
-            egress_fq=self._keeps_departure_times(target.cgroup_path),
-            ingress_shaped=shaped,
-            ingress_ack=paced,
-        )
+        record = abi.encode_limits(target.cgroup_id, target.limits, ingress_shaped=shaped)
         records.put_limits(self._current, target.cgroup_id, record)
 
     def _pace_earlier(self, targets: Iterable[Target]) -> None:

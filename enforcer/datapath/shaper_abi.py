@@ -7,16 +7,15 @@ from typing import Final
 
 PROGRAM: Final = "podpace_shape"
 MAPS: Final = ("links", "shapers", "shaped_flows", "shaper_exempt")
-QUEUE_HTB: Final = 0
-QUEUE_FQ: Final = 1
 LINK_EXEMPT_CIDRS: Final = 1
 LINK_OWN_CLSACT: Final = 2
+LINK_OLD_QUEUES: Final = 4
 
 _NSEC_PER_SEC: Final = 10**9
 _COST_BITS: Final = 40
 """A multiplier below 2^40 and a packet below 2^23 bytes: the product stays below 2^63."""
 _MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
-_LINK: Final = struct.Struct("=5Q6I")
+_LINK: Final = struct.Struct("=5Q4I")
 _SHAPER: Final = struct.Struct("=II18Q")
 LINK_BYTES: Final = _LINK.size
 SHAPER_BYTES: Final = _SHAPER.size
@@ -31,7 +30,6 @@ class LinkRecord:
     cgroup_id: int
     rate_bytes_per_sec: int
     burst_ns: int
-    queue: int
     flags: int
     sparse_class: int
     bulk_class: int
@@ -92,24 +90,28 @@ def encode_link(record: LinkRecord) -> bytes:
         record.rate_bytes_per_sec,
         record.burst_ns,
         *cost_factor(record.rate_bytes_per_sec),
-        record.queue,
         record.flags,
         record.sparse_class,
         record.bulk_class,
         record.direct_class,
-        0,
     )
 
 
 def decode_link(value: bytes) -> LinkRecord:
     """The inverse of :func:`encode_link`."""
-    cgroup_id, rate, burst_ns, _multiplier, _shift, *words, _reserved = _LINK.unpack(value)
+    cgroup_id, rate, burst_ns, _multiplier, _shift, *words = _LINK.unpack(value)
     return LinkRecord(cgroup_id, rate, burst_ns, *words)
 
 
 def take_over_link(numbers: Mapping[str, int]) -> LinkRecord:
-    """What a link of any ABI says; 0 where it has no number of that name."""
-    return LinkRecord(*(numbers.get(name, 0) for name in LinkRecord.__slots__))
+    """What a link of any ABI says; 0 where it has no number of that name.
+
+    Up to 0.1 a link could have ``queue`` 1: with queues inside the pod.
+    """
+    said = {name: numbers.get(name, 0) for name in LinkRecord.__slots__}
+    if numbers.get("queue"):
+        said["flags"] |= LINK_OLD_QUEUES
+    return LinkRecord(**said)
 
 
 def take_over_shaper(numbers: Mapping[str, int]) -> bytes:

@@ -10,14 +10,12 @@ from typing import Final
 
 from enforcer.net.links import (
     NO_ID,
-    Inside,
     Interface,
     LinkTable,
     interfaces_inside,
     namespace_id,
 )
 from enforcer.net.namespaces import processes
-from enforcer.net.queues import POD_HANDLE
 from enforcer.net.rtnetlink import Netlink
 
 _SCAN_KEPT_SECONDS: Final = 2.0
@@ -33,8 +31,6 @@ class Ways:
 
     interfaces: tuple[Interface, ...] = ()
     obstacle: str = ""
-    insides: tuple[Inside, ...] = ()
-    """The other end of each, in the same order."""
     namespace_ids: frozenset[int] = frozenset()
     """As this namespace numbers the target's; for events."""
 
@@ -69,9 +65,7 @@ class Discovery:
             and (kept.version, kept.namespaces) == (version, inodes)
             and now - kept.at_seconds < _WAYS_KEPT_SECONDS
         ):
-            insides = _insides_now(kept.ways, namespaces)
-            if insides == kept.ways.insides:
-                return kept.ways
+            return kept.ways
         ways = self._find(cgroup_path, namespaces)
         self._kept.pop(cgroup_path, None)
         if not ways.obstacle:  # which may be gone in a moment
@@ -82,17 +76,12 @@ class Discovery:
         """Keep nothing of a cgroup."""
         self._kept.pop(cgroup_path, None)
 
-    def look_anew(self) -> None:
-        """Queues have changed at inner ends."""
-        self._kept.clear()
-
     def _find(self, cgroup_path: str, namespaces: Mapping[int, str]) -> Ways:
         if self._own_inode in namespaces:
             return Ways(obstacle="it uses the host's network")
         if self._has_strangers(cgroup_path, namespaces):
             return Ways(obstacle="other cgroups share its network namespace")
         found: list[Interface] = []
-        insides: list[Inside] = []
         ids: set[int] = set()
         for path in namespaces.values():
             number = namespace_id(self._netlink, path)
@@ -102,8 +91,7 @@ class Discovery:
             if ways.obstacle:
                 return Ways(obstacle=ways.obstacle, namespace_ids=frozenset(ids - {NO_ID}))
             found += ways.interfaces
-            insides += ways.insides
-        return Ways(tuple(found), "", tuple(insides), frozenset(ids - {NO_ID}))
+        return Ways(tuple(found), "", frozenset(ids - {NO_ID}))
 
     def _into(self, namespace_path: str, number: int) -> Ways:
         """The host's ends of the veths in one namespace."""
@@ -113,21 +101,19 @@ class Discovery:
             for link in table.values()
             if link.kind == "veth" and number != NO_ID and link.peer_namespace_id == number
         }
-        found, insides = [], []
-        for seen in interfaces_inside(namespace_path):
-            inside = seen.interface
+        found = []
+        for inside in interfaces_inside(namespace_path):
             if not inside.is_up:
                 continue
             end = ends.get(inside.ifindex)
             if end is not None:
                 found.append(end)
-                insides.append(seen)
             elif _leads_out(inside):
                 kind = inside.kind or "hardware"
                 return Ways(obstacle=f"its {inside.name} ({kind}) has no veth on the host")
         if not found:
             return Ways(obstacle="no interface of it is a veth of this host")
-        return Ways(tuple(found), "", tuple(insides))
+        return Ways(tuple(found))
 
     def path_to(self, number: int) -> str | None:
         """A path that opens the namespace with this number; None where no process is in it."""
@@ -163,14 +149,6 @@ class Discovery:
             ):
                 return True
         return False
-
-
-def _insides_now(ways: Ways, namespaces: Mapping[int, str]) -> tuple[Inside, ...]:
-    """The inner ends as they are: what holds ACKs there can be replaced from inside."""
-    if all(inside.root_handle != POD_HANDLE for inside in ways.insides):
-        return ways.insides
-    seen = [inside for path in namespaces.values() for inside in interfaces_inside(path)]
-    return tuple(inside for inside in seen if inside in ways.insides)
 
 
 def _leads_out(inside: Interface) -> bool:

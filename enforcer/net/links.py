@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from enforcer.net.namespaces import in_namespace
-from enforcer.net.queues import root_of
 from enforcer.net.rtnetlink import (
     NLM_F_DUMP,
     RTMGRP_LINK,
@@ -48,16 +47,6 @@ class Interface:
     """Where the peer is, as this namespace numbers others; NO_ID for here or nowhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """An interface of another namespace, and its root queue."""
-
-    interface: Interface
-    root_kind: str
-    root_handle: int
-    """0: the system's default."""
-
-
 def _decode(body: bytes) -> Interface:
     _family, _type, ifindex, flags, _change = _IFINFO.unpack_from(body)
     found = attributes(body, _IFINFO.size)
@@ -87,16 +76,12 @@ def interfaces(netlink: Netlink) -> list[Interface]:
     ]
 
 
-def interfaces_inside(namespace_path: str) -> list[Inside]:
+def interfaces_inside(namespace_path: str) -> list[Interface]:
     """Every interface of another namespace, loopback left out."""
 
-    def look() -> list[Inside]:
+    def look() -> list[Interface]:
         with Netlink() as netlink:
-            return [
-                Inside(found, *root_of(netlink, found.ifindex))
-                for found in interfaces(netlink)
-                if found.kind != "loopback"
-            ]
+            return [found for found in interfaces(netlink) if found.kind != "loopback"]
 
     return in_namespace(namespace_path, look)
 

@@ -1,7 +1,7 @@
 """Queueing disciplines, classes and filters on one interface: put, look, take away.
 
-Everything of ours has the handle ``7bd0:`` (on a target's own interface ``7bd1:``), so that it is
-known again after a restart and never mistaken for somebody else's. Raises OSError.
+Everything of ours has the handle ``7bd0:``, so that it is known again after a restart and never
+mistaken for somebody else's. Raises OSError.
 """
 
 import errno
@@ -25,7 +25,6 @@ from enforcer.net.rtnetlink import (
 )
 
 HANDLE: Final = 0x7BD00000
-POD_HANDLE: Final = 0x7BD10000
 DIRECT: Final = HANDLE
 """The HTB class that passes everything at once: the root's own handle."""
 WHOLE: Final = HANDLE | 0x1
@@ -43,7 +42,8 @@ _CLSACT: Final = 0xFFFFFFF1
 _CLSACT_HANDLE: Final = 0xFFFF0000
 _EGRESS: Final = 0xFFFFFFF3
 _INGRESS: Final = 0xFFFFFFF2
-_TCA_KIND, _TCA_OPTIONS = 1, 2
+_TCA_KIND, _TCA_OPTIONS, _TCA_STATS2 = 1, 2, 7
+_TCA_STATS_QUEUE: Final = 3
 _ALL_PROTOCOLS: Final = 0x0300
 """ETH_P_ALL in network order."""
 _PRIORITY: Final = 0x7BD0
@@ -59,7 +59,6 @@ _MAX_U32: Final = 2**32 - 1
 _NSEC_PER_SEC: Final = 10**9
 _HTB_PARMS, _HTB_INIT, _HTB_RATE64, _HTB_CEIL64 = 1, 2, 6, 7
 _TBF_PARMS, _TBF_RATE64, _TBF_BURST = 1, 4, 6
-_FQ_LIMIT, _FQ_FLOW_LIMIT, _FQ_PACE, _FQ_HORIZON = 1, 2, 5, 14
 
 FULL_FRAME_BYTES: Final = 1514
 _HEADROOM: Final = 1.0003
@@ -82,8 +81,6 @@ less than the nanosecond it counts in. Else a packet queued before its burst was
 cost more than the bucket can ever hold, and everything would wait behind it."""
 _SEGMENTS_LIMIT_BYTES: Final = 2**31 - 1
 _SPARSE_LIMIT_PACKETS: Final = 10_000
-_FQ_PACKETS: Final = 20_000
-_FQ_HORIZON_US: Final = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +129,31 @@ def look(netlink: Netlink, ifindex: int) -> Queues:
 
 def _qdisc(netlink: Netlink, ifindex: int, parent: int) -> tuple[str, int]:
     """(kind, handle) of what hangs there; empty and 0 for nothing."""
+    answer = _ask_for_qdisc(netlink, ifindex, parent)
+    if answer is None:
+        return "", 0
+    _family, _ifindex, handle, _parent, _info = _TCMSG.unpack_from(answer.body)
+    kind = word(attributes(answer.body, _TCMSG.size).get(_TCA_KIND, b""))
+    return kind, handle
+
+
+def _ask_for_qdisc(netlink: Netlink, ifindex: int, parent: int) -> Message | None:
     try:
         answers = netlink.ask(_RTM_GETQDISC, NLM_F_ECHO, _tc(ifindex, 0, parent))
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return "", 0
+            return None
         raise
-    if not answers:
-        return "", 0
-    _family, _ifindex, handle, _parent, _info = _TCMSG.unpack_from(answers[0].body)
-    kind = word(attributes(answers[0].body, _TCMSG.size).get(_TCA_KIND, b""))
-    return kind, handle
+    return answers[0] if answers else None
+
+
+def waiting_packets(netlink: Netlink, ifindex: int, parent: int) -> int:
+    """How many packets wait in the queue that hangs there; 0 where there is none."""
+    answer = _ask_for_qdisc(netlink, ifindex, parent)
+    if answer is None:
+        return 0
+    counted = attributes(attributes(answer.body, _TCMSG.size).get(_TCA_STATS2, b""))
+    return int.from_bytes(counted.get(_TCA_STATS_QUEUE, b"")[:4], "little")
 
 
 def _filters(netlink: Netlink, ifindex: int, parent: int) -> list[tuple[int, int]]:
@@ -192,9 +203,9 @@ def remove_program(netlink: Netlink, ifindex: int, *, with_clsact: bool) -> None
         _gone(netlink, _RTM_DELQDISC, _tc(ifindex, _CLSACT_HANDLE, _CLSACT))
 
 
-def remove_root(netlink: Netlink, ifindex: int) -> None:
+def remove_root(netlink: Netlink, ifindex: int, handle: int = HANDLE) -> None:
     """Take our root queue away: the system puts its default there."""
-    if _qdisc(netlink, ifindex, _ROOT)[1] in (HANDLE, POD_HANDLE):
+    if _qdisc(netlink, ifindex, _ROOT)[1] == handle:
         _gone(netlink, _RTM_DELQDISC, _tc(ifindex, 0, _ROOT))
 
 
@@ -216,7 +227,7 @@ def put_htb(netlink: Netlink, ifindex: int, rate_bytes_per_sec: int, burst_ns: i
     burst_ns = max(burst_ns, 2 * FULL_FRAME_BYTES * _NSEC_PER_SEC // rate)
     init = attribute(_HTB_INIT, struct.pack("=5I", 3, 10, BULK & 0xFFFF, 0, 0))
     root = _qdisc(netlink, ifindex, _ROOT)
-    if root == ("fq", HANDLE):
+    if root[1] == HANDLE and root[0] != "htb":  # an older version's
         remove_root(netlink, ifindex)
     if root != ("htb", HANDLE):
         _put_qdisc(netlink, ifindex, HANDLE, _ROOT, "htb", init)
@@ -281,21 +292,3 @@ def _put_class(  # noqa: PLR0917 - the order of the message
 
 def _rate_spec(bytes_per_sec: int) -> bytes:
     return _RATE_SPEC.pack(0, _ETHERNET, 0, 0, 0, min(bytes_per_sec, _MAX_U32))
-
-
-def put_fq(netlink: Netlink, ifindex: int) -> None:
-    """``fq`` as the root queue: it sends each packet at its departure time.
-
-    Not by its socket's pacing rate: across a bridge, packets keep the socket of a sender on this
-    machine, which has paced them already. Paced again, BBR takes half of the limit for the path.
-    """
-    if _qdisc(netlink, ifindex, _ROOT) == ("htb", HANDLE):
-        remove_root(netlink, ifindex)
-    options = u32(_FQ_LIMIT, _FQ_PACKETS) + u32(_FQ_FLOW_LIMIT, _FQ_PACKETS)
-    options += u32(_FQ_PACE, 0) + u32(_FQ_HORIZON, _FQ_HORIZON_US)
-    _put_qdisc(netlink, ifindex, HANDLE, _ROOT, "fq", options)
-
-
-def root_of(netlink: Netlink, ifindex: int) -> tuple[str, int]:
-    """(kind, handle) of the root queue; handle 0 is the system's default."""
-    return _qdisc(netlink, ifindex, _ROOT)

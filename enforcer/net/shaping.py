@@ -1,25 +1,27 @@
 """Implements ``ports.Network``: queues, programs and the shaper's records, on the host's veths."""
 
+import contextlib
 import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.datapath.shaper_abi import (
     LINK_EXEMPT_CIDRS,
+    LINK_OLD_QUEUES,
     LINK_OWN_CLSACT,
-    QUEUE_FQ,
-    QUEUE_HTB,
     LinkRecord,
 )
 from enforcer.errors import DatapathError
-from enforcer.net import ack_queues, queues
+from enforcer.net import old_queues, queues
 from enforcer.net.discovery import Discovery
-from enforcer.net.links import Inside, Interface, LinkTable, LinkWatch
+from enforcer.net.links import Interface, LinkTable, LinkWatch
 from enforcer.net.namespaces import in_namespace, network_namespaces
 from enforcer.net.probes import probe_queues
 from enforcer.net.rtnetlink import Netlink
@@ -67,8 +69,7 @@ class LinkShaper:
         with self._lock, _failures("look at the interfaces of", cgroup_path):
             ways = self._discovery.find(cgroup_path, namespaces)
             self._namespace_ids[cgroup_path] = ways.namespace_ids
-            pairs = zip(ways.interfaces, ways.insides, strict=True)
-            links = tuple(self._look(end, inside, cgroup_id) for end, inside in pairs)
+            links = tuple(self._look(end, cgroup_id) for end in ways.interfaces)
         found = {link.ifindex for link in links}
         left = (ifindex for ifindex in self._owned(cgroup_id) if ifindex not in found)
         return Surroundings(links, ways.obstacle, tuple(left))
@@ -81,7 +82,6 @@ class LinkShaper:
         """See ``ports.Network``."""
         wanted = {link.ifindex for link in links}
         with self._lock, _failures("shape", ", ".join(link.name for link in links)):
-            self._discovery.look_anew()
             self._programs.put_exempt(cgroup_id, shaping.exempt_cidrs)
             for link in links:
                 self._put(link.ifindex, cgroup_id, shaping)
@@ -95,7 +95,6 @@ class LinkShaper:
         if not owned:
             return
         with self._lock, _failures("take the queues off", f"interfaces {owned}"):
-            self._discovery.look_anew()
             for ifindex in owned:
                 self._remove(ifindex)
             self._programs.remove_shaper(cgroup_id)
@@ -127,28 +126,41 @@ class LinkShaper:
         if changes is None:
             return None
         if changes or time.monotonic() - self._pruned_at > _PRUNE_SECONDS:
-            self._prune()
+            self._tidy()
         if not changes:
             return frozenset()
         numbers = {change.interface.peer_namespace_id for change in changes}
         known = self._namespace_ids.copy()
         return frozenset(path for path, ids in known.items() if numbers & ids or not ids)
 
-    def _prune(self) -> None:
-        """Keep nothing of cgroups that are gone."""
+    def _tidy(self) -> None:
+        """Keep nothing of cgroups that are gone, and no queue of an older version in a pod."""
         self._pruned_at = time.monotonic()
+        for ifindex, record in list(self._records.items()):
+            if record.flags & LINK_OLD_QUEUES:
+                with self._lock, contextlib.suppress(OSError):
+                    self._take_out_old(ifindex, whatever_waits=False)
         for path in [p for p in self._namespace_ids.copy() if not os.path.isdir(p)]:  # noqa: PTH112
             self._namespace_ids.pop(path, None)
             self._discovery.forget(path)
 
-    def _pace_obstacle(self, inside: Inside) -> str:
-        if self._features["fq"] != "supported":
-            return self._features["fq"]
-        if inside.root_handle not in (0, queues.POD_HANDLE):
-            return f"{inside.root_kind} on its {inside.interface.name} is somebody else's"
-        return ""
+    def _take_out_old(self, ifindex: int, *, whatever_waits: bool) -> None:
+        """Take the queues of an older version out of the pod, once no program of it fills them."""
+        record = self._programs.link(ifindex)
+        if record is None and not whatever_waits:
+            return  # that version's programs are still there
+        end = self._table.all().get(ifindex)
+        path = None if end is None else self._discovery.path_to(end.peer_namespace_id)
+        if end is not None and path is not None:
+            take_out = partial(old_queues.take_out, end.peer_ifindex, whatever_waits=whatever_waits)
+            if not in_namespace(path, take_out):
+                return
+        if record is not None:
+            record = replace(record, flags=record.flags & ~LINK_OLD_QUEUES)
+            self._records[ifindex] = record
+            self._programs.put_link(ifindex, record)
 
-    def _look(self, interface: Interface, inside: Inside, cgroup_id: int) -> Link:
+    def _look(self, interface: Interface, cgroup_id: int) -> Link:
         found = queues.look(self._netlink, interface.ifindex)
         record = self._records.get(interface.ifindex)
         if not found.is_default and not found.is_ours:
@@ -161,20 +173,18 @@ class LinkShaper:
         if (
             record is not None
             and found.is_ours
-            and found.root_kind == ("fq" if record.queue == QUEUE_FQ else "htb")
-            and (record.queue == QUEUE_HTB or inside.root_handle == queues.POD_HANDLE)
+            and found.root_kind == "htb"
             and self._programs.link(interface.ifindex) == record
             and self._program_is_there(interface.ifindex, found)
         ):
             shaping = self._shaping(record)
-        return Link(interface.ifindex, interface.name, shaping, "", self._pace_obstacle(inside))
+        return Link(interface.ifindex, interface.name, shaping)
 
     def _shaping(self, record: LinkRecord) -> Shaping:
         exempt: tuple[str, ...] = ()
         if record.flags & LINK_EXEMPT_CIDRS:
             exempt = self._programs.exempt(record.cgroup_id)
-        paces = record.queue == QUEUE_FQ
-        return Shaping(record.rate_bytes_per_sec, record.burst_ns, exempt, paces)
+        return Shaping(record.rate_bytes_per_sec, record.burst_ns, exempt)
 
     def _program_is_there(self, ifindex: int, found: queues.Queues) -> bool:
         """Today's, once: by tcx or by clsact."""
@@ -186,31 +196,24 @@ class LinkShaper:
     def _put(self, ifindex: int, cgroup_id: int, shaping: Shaping) -> None:
         found = queues.look(self._netlink, ifindex)
         before = self._records.get(ifindex)
-        own_clsact = 0 if before is None else before.flags & LINK_OWN_CLSACT
+        kept = 0 if before is None else before.flags & (LINK_OWN_CLSACT | LINK_OLD_QUEUES)
         # Never both on one device: kernels of 2024 free clsact's memory under tcx. Where there is a
         # choice, clsact: tcx waits for an RCU grace period (12 to 58 ms against 1).
         by_tcx = not found.has_clsact and self._programs.has_tcx_neighbours(ifindex)
         if not by_tcx and not found.has_clsact:
-            own_clsact = LINK_OWN_CLSACT
+            kept |= LINK_OWN_CLSACT
         record = LinkRecord(
             cgroup_id,
             shaping.rate_bytes_per_sec,
             shaping.burst_ns,
-            QUEUE_FQ if shaping.paces else QUEUE_HTB,
-            (LINK_EXEMPT_CIDRS if shaping.exempt_cidrs else 0) | own_clsact,
+            (LINK_EXEMPT_CIDRS if shaping.exempt_cidrs else 0) | kept,
             queues.SPARSE,
             queues.BULK,
             queues.DIRECT,
         )
         self._records[ifindex] = record
         self._programs.put_link(ifindex, record)
-        if shaping.paces:
-            self._inside(ifindex, ack_queues.put)
-            queues.put_fq(self._netlink, ifindex)
-        else:
-            queues.put_htb(self._netlink, ifindex, shaping.rate_bytes_per_sec, shaping.burst_ns)
-            if before is not None and before.queue == QUEUE_FQ:
-                self._inside(ifindex, ack_queues.remove)
+        queues.put_htb(self._netlink, ifindex, shaping.rate_bytes_per_sec, shaping.burst_ns)
         if by_tcx:
             self._programs.attach_tcx(ifindex)
         else:
@@ -221,27 +224,14 @@ class LinkShaper:
         record = self._records[ifindex]
         if ifindex in self._table.all():
             try:
-                if record.queue == QUEUE_FQ:
-                    self._inside(ifindex, ack_queues.remove)
+                if record.flags & LINK_OLD_QUEUES:
+                    self._take_out_old(ifindex, whatever_waits=True)
                 self._clear(ifindex, own_clsact=bool(record.flags & LINK_OWN_CLSACT))
             except OSError as error:
                 if error.errno != errno.ENODEV:  # it went meanwhile, and all on it
                     raise
         self._programs.remove_link(ifindex)
         del self._records[ifindex]
-
-    def _inside(self, ifindex: int, work: Callable[[Netlink, int], None]) -> None:
-        """Work on the other end of a veth, inside the target's namespace, while it has one."""
-        end = self._table.all()[ifindex]
-        path = self._discovery.path_to(end.peer_namespace_id)
-        if path is None:
-            return
-
-        def body() -> None:
-            with Netlink() as netlink:
-                work(netlink, end.peer_ifindex)
-
-        in_namespace(path, body)
 
     def _clear(self, ifindex: int, *, own_clsact: bool) -> None:
         self._programs.detach_tcx(ifindex)

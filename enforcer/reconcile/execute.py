@@ -63,10 +63,9 @@ def execute(
             log.info("forgotten", cause=cause, target=target.name, reason="its cgroup was removed")
         case Shape(target, shaping, links):
             network.shape(target.cgroup_id, shaping, links)
-            datapath.set_limits(target, shaped=True, paced=shaping.paces)
+            datapath.set_limits(target, shaped=True)
             names = [link.name for link in links]
-            how = "paced" if shaping.paces else "shaped"
-            log.info(how, cause=cause, target=target.name, interfaces=names)
+            log.info("shaped", cause=cause, target=target.name, interfaces=names)
         case Unshape(cgroup_path, cgroup_id, target, why):
             if target is not None:
                 datapath.set_limits(target)

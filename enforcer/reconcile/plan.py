@@ -13,7 +13,7 @@ from enforcer.reconcile.actions import (
     Shape,
     Unshape,
 )
-from enforcer.reconcile.ways import Way, ingress_way, shaping_of
+from enforcer.reconcile.ways import ingress_way, shaping_of
 from enforcer.state import Attachment, Observation, Shaping, Surroundings, Target
 
 
@@ -58,24 +58,22 @@ def _shape(target: Target, observation: Observation) -> Iterator[Action]:
     """Incoming traffic, where it comes in; after the cgroup's limits are in force."""
     way = ingress_way(target, observation)
     around, attachment = observation.surroundings, observation.attachment
-    shaping = shaping_of(target.limits, paces=way.is_paced)
+    shaping = shaping_of(target.limits)
     if not way.is_shaped or shaping is None:
         if around.holds_anything or (attachment is not None and attachment.shaped):
             yield Unshape(
                 target.cgroup_path, target.cgroup_id, target, way.why or "no ingress limit"
             )
         return
-    if not _is_told(attachment, target, way) or around.leftovers or _differ(around, shaping):
+    if not _is_told(attachment, target) or around.leftovers or _differ(around, shaping):
         yield Shape(target, shaping, around.links)
 
 
-def _is_told(attachment: Attachment | None, target: Target, way: Way) -> bool:
+def _is_told(attachment: Attachment | None, target: Target) -> bool:
     """Whether the programs on the cgroup hold these limits, as those of a shaped target."""
     if attachment is None or not attachment.current or not attachment.shaped:
         return False
-    if attachment.paced != way.is_paced or attachment.limits is None:
-        return False
-    return _same(attachment.limits, target.limits)
+    return attachment.limits is not None and _same(attachment.limits, target.limits)
 
 
 def _differ(around: Surroundings, shaping: Shaping) -> bool:

@@ -12,12 +12,6 @@ _SHAPED_BURST_NS: Final = 20_000_000
 """A queue holds what a bound would have to drop, so the default burst need not be a bound's: this
 much bridges late timers. A burst that was asked for is given."""
 
-_BEHIND_PACED_PERCENT: Final = 105
-_BEHIND_PACED_BURST_NS: Final = 300_000_000
-"""A queue at the limit would hide from the pacing what comes in above it: with 50 flows at 10M the
-ACKs did not wait at all, and 1700 packets were lost there. So it stands behind, and lets the first
-windows of many flows through (docs/design/0005-ack-pacing.md)."""
-
 UNQUEUED_BITS_PER_SEC: Final = 100 * 10**9
 """HTB's one lock passes less, and a burst that the bound drops instead lasts microseconds
 (docs/design/0004-shaper.md)."""
@@ -31,9 +25,7 @@ class Way:
 
     is_shaped: bool
     why: str = ""
-    """Why not better."""
-    is_paced: bool = False
-    """Besides: by the target's own ACKs."""
+    """Why not."""
 
 
 def ingress_way(target: Target, observation: Observation) -> Way:
@@ -51,9 +43,7 @@ def ingress_way(target: Target, observation: Observation) -> Way:
     if observation.bypassed:
         names = ", ".join(link.name for link in around.links)
         return Way(False, f"packets reach it that did not pass {names}")
-    for obstacle in filter(None, (link.pace_obstacle for link in around.links)):
-        return Way(True, obstacle)
-    return Way(True, is_paced=True)
+    return Way(True)
 
 
 class Bypass:
@@ -102,16 +92,13 @@ def _is_clearly_less(shaped_bytes: int, received_bytes: int) -> bool:
     return missing > _UNDER_WAY_BYTES and missing > received_bytes // 10
 
 
-def shaping_of(limits: Limits, *, paces: bool = False) -> Shaping | None:
+def shaping_of(limits: Limits) -> Shaping | None:
     """What an interface has to hold; None for no limit."""
     limit = limits.ingress
     if limit is None:
         return None
-    rate, burst_ns = limit.rate_bytes_per_sec, shaped_burst_ns(limit)
-    if paces:
-        rate = rate * _BEHIND_PACED_PERCENT // 100
-        burst_ns = max(burst_ns, _BEHIND_PACED_BURST_NS)
-    return Shaping(rate, burst_ns, tuple(sorted(limits.exempt_cidrs)), paces)
+    cidrs = tuple(sorted(limits.exempt_cidrs))
+    return Shaping(limit.rate_bytes_per_sec, shaped_burst_ns(limit), cidrs)
 
 
 def shaped_burst_ns(limit: Limit) -> int:
@@ -134,13 +121,13 @@ def with_way(
         counters,
         ingress=replace(
             ingress,
-            enforcement="paced" if way.is_paced else "shaped",
-            why=way.why,
-            active_flows=ingress.active_flows if way.is_paced else shaper.active_flows,
+            enforcement="shaped",
+            why="",
+            active_flows=shaper.active_flows,
             dropped_bytes=ingress.dropped_bytes + shaper.dropped_bytes,
             dropped_packets=ingress.dropped_packets + shaper.dropped_packets,
             marked_packets=ingress.marked_packets + shaper.marked_packets,
-            limited_ns=ingress.limited_ns if way.is_paced else shaper.limited_ns,
+            limited_ns=shaper.limited_ns,
             delay_ns=shaper.delay_ns,
         ),
     )

@@ -16,7 +16,6 @@ from tests.kernel.nodes import Node
 
 _TIMEOUT_SECONDS = 60
 _MUCH_BYTES = 100_000
-HELD = {"shaped", "paced"}
 
 
 @dataclass
@@ -44,10 +43,9 @@ class VethNode(Node):
         return found
 
     def wait_until(self, enforcement: str, cgroup: Path | None = None) -> dict[str, Any]:
-        """Poll ``podpace show`` until incoming traffic is held so (``held``: shaped or paced)."""
-        wanted = HELD if enforcement == "held" else {enforcement}
+        """Poll ``podpace show`` until incoming traffic is held so."""
         end = time.monotonic() + _TIMEOUT_SECONDS
-        while (found := self.ingress(cgroup))["enforcement"] not in wanted:
+        while (found := self.ingress(cgroup))["enforcement"] != enforcement:
             assert time.monotonic() < end, found
             time.sleep(0.05)
         return found

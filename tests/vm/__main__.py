@@ -1,7 +1,7 @@
 """Run a command on another kernel: ``python -m tests.vm KERNEL [OPTIONS] -- COMMAND…``.
 
 Boots one of Debian's kernels (6.1, 6.12 or newest) in QEMU and runs the command there as root, in
-this checkout, with network namespaces, cgroup v2, a bpf file system and ``sch_fq``. What it prints
+this checkout, with network namespaces, cgroup v2, and a bpf file system. What it prints
 comes out here at once, its exit code is ours. The root is this machine's; writes stay in memory and
 are gone afterwards, but for those below a ``--share``. Several machines can run at the same time.
 

@@ -74,5 +74,5 @@ def test_two_requests_for_one_target_take_turns(bench, slow):
         thread.join(SECONDS)
 
     assert before == ["attached"]
-    assert bench.log.events == ["attached", "paced", "changed", "paced"]
+    assert bench.log.events == ["attached", "shaped", "changed", "shaped"]
     assert bench.daemon.targets()[0].limits.ingress.bits_per_second == 20_000_000

@@ -116,7 +116,7 @@ def test_a_pod_that_ended_holds_nothing_and_is_told_nothing(node):
 
 
 def test_a_condition_waits_for_the_pods_interface(node):
-    """Policed at first, paced a moment later: that is one write, not two."""
+    """Policed at first, shaped a moment later: that is one write, not two."""
     path = node.cgroup()
     node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
     at_once = list(node.reporter.wanted)
@@ -127,7 +127,7 @@ def test_a_condition_waits_for_the_pods_interface(node):
     node.tend(10)
 
     assert (at_once, early, node.reporter.wanted) == ([], [], ["p1"])
-    assert "ingress 10 Mbit/s (paced" in node.reporter.conditions["p1"].message
+    assert "ingress 10 Mbit/s (shaped on veth" in node.reporter.conditions["p1"].message
 
 
 def test_a_condition_tells_what_will_not_get_better(node):
@@ -144,7 +144,7 @@ def test_a_condition_tells_what_will_not_get_better(node):
 
 
 def test_a_condition_follows_an_interface_that_goes(node):
-    """Paced, then somebody took the interface away: told when it is seen, not later."""
+    """Shaped, then somebody took the interface away: told when it is seen, not later."""
     path = node.cgroup()
     node.bench.network.links[str(path)] = (Link(7, "veth7"),)
     node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
@@ -154,7 +154,7 @@ def test_a_condition_follows_an_interface_that_goes(node):
     (path / "cgroup.events").write_text("populated 1\n")
     node.tend(40)
 
-    assert "ingress 10 Mbit/s (paced" in before
+    assert "ingress 10 Mbit/s (shaped on veth" in before
     assert "policed" in node.reporter.conditions["p1"].message
 
 

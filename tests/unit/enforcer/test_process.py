@@ -61,7 +61,7 @@ def test_health_tells_what_the_kernel_can_do(http):
     """With the reason where it cannot."""
     health = http.get("/healthz").json()
 
-    assert health["features"]["fq"] == "this kernel has no sch_fq"
+    assert health["features"]["iterator"] == "this kernel has none"
     assert health["cgroup_root"].endswith("/cgroup")
 
 

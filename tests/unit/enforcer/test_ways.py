@@ -1,4 +1,4 @@
-"""enforcer.reconcile.ways, and plan with interfaces: shaped, paced or policed, and why."""
+"""enforcer.reconcile.ways, and plan with interfaces: shaped or policed, and why."""
 
 from dataclasses import replace
 
@@ -25,9 +25,7 @@ MBIT = 10**6
 LIMITS = Limits(ingress=make_limit(10 * MBIT))
 TARGET = Target("cgroup:/a", "/cg/a", 7, LIMITS)
 SHAPED = Shaping(10 * MBIT // 8, 20_000_000)
-PACED = Shaping(1_312_500, 300_000_000, paces=True)
-NO_FQ = "this kernel has no sch_fq"
-BARE = Link(4, "veth4", None, "", NO_FQ)
+BARE = Link(4, "veth4")
 HELD = replace(BARE, shaping=SHAPED)
 ATTACHED = Attachment("/cg/a", 7, current=True, limits=LIMITS)
 TOLD = replace(ATTACHED, shaped=True)
@@ -62,31 +60,17 @@ def test_programs_that_were_not_told_are_told():
     assert planned(observed(HELD)) == (Shape(TARGET, SHAPED, (HELD,)),)
 
 
-def test_fq_at_both_ends_paces():
-    """The best way is taken where there is no obstacle to it."""
-    link = replace(BARE, pace_obstacle="")
-    assert planned(observed(link)) == (Shape(TARGET, PACED, (link,)),)
-    assert ingress_way(TARGET, observed(link)) == Way(True, is_paced=True)
-
-
-def test_one_interface_that_cannot_pace_keeps_all_of_them_shaped():
-    """One target, one way."""
-    links = (replace(BARE, pace_obstacle=""), replace(BARE, ifindex=5))
-    assert planned(observed(*links)) == (Shape(TARGET, SHAPED, links),)
-    assert ingress_way(TARGET, observed(*links)) == Way(True, NO_FQ)
-
-
 @pytest.mark.parametrize(
     ("bits_per_second", "way"),
     [
-        (10**11 - 1, Way(True, is_paced=True)),
+        (10**11 - 1, Way(True)),
         (10**11, Way(False, "at 100G and more a queue costs more than it keeps")),
     ],
 )
 def test_a_limit_that_no_veth_reaches_gets_no_queue(bits_per_second: int, way: Way):
     """The programs on the cgroup hold it."""
     target = replace(TARGET, limits=Limits(ingress=make_limit(bits_per_second)))
-    assert ingress_way(target, observed(replace(BARE, pace_obstacle=""))) == way
+    assert ingress_way(target, observed(BARE)) == way
 
 
 def test_a_limit_raised_out_of_reach_takes_its_queue_away():
@@ -156,16 +140,6 @@ def test_the_default_burst_of_a_queue_is_short_and_a_chosen_one_is_given():
     assert shaping_of(Limits(egress=Limit(8, 8))) is None
 
 
-def test_a_queue_behind_paced_traffic_does_not_meet_it() -> None:
-    """Above the limit, with room for the first windows of many flows; a longer burst stays."""
-    behind = shaping_of(Limits(make_limit(10 * MBIT)), paces=True)
-    assert behind is not None
-    assert (behind.rate_bytes_per_sec, behind.burst_ns) == (1_312_500, 300_000_000)
-    generous = shaping_of(Limits(make_limit(10 * MBIT, 5 * MBIT)), paces=True)
-    assert generous is not None
-    assert generous.burst_ns == 500_000_000
-
-
 COUNTED = TargetCounters(
     ingress=Counters(1, 2, 3, 4, 5, 6, 7, 8, "policed", "nothing shapes"),
     egress=Counters(1, 2, 3, 4, 5, 6, 7, 8, "paced", ""),
@@ -176,8 +150,8 @@ SHAPER = ShaperCounters(12, 13_000_000, 14, 15, 16, 17, 18)
 
 def test_a_shaped_target_counts_what_was_dropped_at_both_places():
     """And tells the delay of what waits."""
-    told = with_way(COUNTED, Way(True, NO_FQ), SHAPER).ingress
-    assert (told.enforcement, told.why, told.delay_ns) == ("shaped", NO_FQ, 13_000_000)
+    told = with_way(COUNTED, Way(True), SHAPER).ingress
+    assert (told.enforcement, told.why, told.delay_ns) == ("shaped", "", 13_000_000)
     assert (told.passed_bytes, told.dropped_bytes, told.marked_packets) == (3, 5 + 15, 7 + 17)
     assert (told.active_flows, told.limited_ns) == (12, 18)
 

@@ -1,4 +1,4 @@
-"""Where ACKs cannot wait: windows keep the queue at the veth short, over long paths too."""
+"""Windows keep the queue at the veth short, over long paths too."""
 
 import time
 from collections.abc import Iterator
@@ -19,12 +19,15 @@ SECONDS = 8
 
 @contextmanager
 def held(rtt_ms: int) -> Iterator[tuple[Rig, Podpace]]:
-    """A pod whose interface has somebody's queue, limited, at the end of a path."""
-    with rig() as r, path_delay(r, rtt_ms), podpace(r) as limiter:
-        r.pod.run("tc", "qdisc", "replace", "dev", "eth0", "root", "pfifo")
-        with limiter.applied(r, INGRESS, LIMIT):
-            assert limiter.show(r)["ingress"]["enforcement"] == "shaped"
-            yield r, limiter
+    """A limited pod at the end of a path."""
+    with (
+        rig() as r,
+        path_delay(r, rtt_ms),
+        podpace(r) as limiter,
+        limiter.applied(r, INGRESS, LIMIT),
+    ):
+        assert limiter.show(r)["ingress"]["enforcement"] == "shaped"
+        yield r, limiter
 
 
 @pytest.mark.parametrize(
