@@ -1,35 +1,43 @@
 """``podpace-enforcer``: the composition root; the only place that builds adapters."""
 
 import argparse
-import asyncio
+import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from contract.api import Health
-from contract.names import DEFAULT_SOCKET_PATH
-from enforcer.api import control, metrics
+from enforcer.api import metrics
+from enforcer.api.control import make_control
+from enforcer.api.http import Answer, HttpServer
 from enforcer.api.metrics import ErrorCounter
 from enforcer.api.requests import Requests
-from enforcer.api.serve import serve
-from enforcer.api.sockets import listen_tcp, listen_unix, refuse_second_daemon, remove_own
+from enforcer.api.sockets import (
+    listen_tcp,
+    listen_unix,
+    notify_systemd,
+    raise_descriptor_limit,
+    refuse_second_daemon,
+    remove_own,
+)
 from enforcer.cleanup import clean_up
 from enforcer.datapath import build as build_datapath
 from enforcer.datapath.abi import ABI_VERSION
 from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.errors import EnforcerError, UnsupportedError
-from enforcer.logs import LEVELS, make_log
-from enforcer.loops import start_loop
+from enforcer.logs import make_log
+from enforcer.loops import periodic, start_loop
 from enforcer.net.shaping import LinkShaper
+from enforcer.options import parser
 from enforcer.pods.node import Node
 from enforcer.ports import Datapath, Log, Network
 from enforcer.reconcile.complaints import Complaints
-from enforcer.reconcile.daemon import Daemon, ignore
+from enforcer.reconcile.daemon import RESYNC_SECONDS, TEND_SECONDS, Daemon, ignore
 from enforcer.reconcile.holder import Holder
 from enforcer.reconcile.link_loop import LinkLoop
 from enforcer.reconcile.store import TargetStore
@@ -60,7 +68,7 @@ def main(
     proc: Path = Path("/proc"),
 ) -> None:
     """Run the daemon in the foreground, or clean up; exits 1 with one line when it cannot."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         run = _cleanup if options.cleanup else _run
         sys.exit(run(options, build, build_network, proc))
@@ -72,6 +80,7 @@ def _run(
     options: argparse.Namespace, build: BuildDatapath, build_network: BuildNetwork, proc: Path
 ) -> int:
     refuse_second_daemon(options.socket)
+    raise_descriptor_limit()
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
     registry = CollectorRegistry()
     count_error = metrics.ErrorCounter(registry)
@@ -94,8 +103,8 @@ def _run(
     looked = node.looked if node is not None else ignore
     daemon = Daemon(holder, datapath, store, log, complaints, looked=looked)
     requests = Requests(holder, cgroups, store, log, complaints, follows_pods=node is not None)
-    of_pods = _register(registry, daemon, health, node, with_pods=options.pod_metrics)
     adopted = daemon.adopt()
+    of_pods = _register(registry, daemon, health, node, with_pods=options.pod_metrics)
     ending = threading.Event()
     links = LinkLoop(daemon, network)
     start_loop("watch links", links.step, ending, log, count_error)
@@ -108,27 +117,46 @@ def _run(
             node.resynced(repaired)
 
     def ready() -> bool:
-        return not stopping.is_set() and (node is None or (node.listed and supported))
+        return not ending.is_set() and (node is None or (node.listed and supported))
 
     supported = not isinstance(datapath, UnsupportedDatapath)
-    stopping = asyncio.Event()
-    listener = listen_unix(options.socket)
-    inode = options.socket.stat().st_ino
+    start_loop("tend", periodic(TEND_SECONDS, daemon.tend, ending), ending, log, count_error)
+    start_loop("resync", periodic(RESYNC_SECONDS, resync, ending), ending, log, count_error)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
     try:
-        with ThreadPoolExecutor(2, "request") as worker:
-            apps = [(control.create_app(daemon, requests, health, worker, log), listener)]
-            if options.metrics_address is not None:
-                app = metrics.create_app(registry, of_pods, ready, worker)
-                apps.append((app, listen_tcp(*options.metrics_address)))
+        pages = metrics.make_metrics(registry, of_pods, ready)
+        with _served(options, make_control(daemon, requests, health), pages, log):
             log.info("started", socket=str(options.socket), cgroup_root=str(cgroups.root))
-            asyncio.run(serve(apps, daemon.tend, resync, stopping))
+            notify_systemd()
+            ending.wait()
     finally:
         ending.set()
-        remove_own(options.socket, inode)
         if node is not None:
             node.stop()
     log.info("stopped", targets_still_limited=len(daemon.targets()))
     return 0
+
+
+@contextmanager
+def _served(
+    options: argparse.Namespace, control: Answer, pages: Answer, log: Log
+) -> Iterator[None]:
+    """Others reach the metrics' address: its threads, places and readings are its own."""
+    listener = listen_unix(options.socket)
+    inode = options.socket.stat().st_ino
+    servers = {"control": HttpServer(listener, control, log, places=32, seconds=10)}
+    try:
+        if options.metrics_address is not None:
+            tcp = listen_tcp(*options.metrics_address)
+            servers["metrics"] = HttpServer(tcp, pages, log, places=16, seconds=5)
+        for name, server in servers.items():
+            server.start(name)
+        yield
+    finally:
+        for server in servers.values():
+            server.close()
+        remove_own(options.socket, inode)
 
 
 def _node(
@@ -163,7 +191,11 @@ def _register(
 ) -> CollectorRegistry:
     """Fill ``registry``; returns another one, with the pods' series only."""
     count_pods = node.counts if node is not None else dict[str, int]
-    registry.register(metrics.NodeCollector(daemon.counters, health, count_pods))
+
+    def known() -> frozenset[int]:
+        return frozenset(target.cgroup_id for target in daemon.targets())
+
+    registry.register(metrics.NodeCollector(daemon.counters, health, count_pods, known))
     registry.register(
         metrics.TargetCollector(lambda: daemon.counters(lambda t: with_pods or not is_pod(t)))
     )
@@ -208,80 +240,6 @@ def _cleanup(
         say=print,
     )
     return 0 if done else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="podpace-enforcer",
-        description="Holds cgroups to their bandwidth limits. Runs in the foreground; SIGTERM "
-        "ends it and leaves every limit in force.",
-    )
-    parser.add_argument("--socket", type=Path, default=Path(DEFAULT_SOCKET_PATH), metavar="PATH")
-    parser.add_argument(
-        "--metrics-address",
-        type=_address,
-        metavar="HOST:PORT",
-        help="serve /metrics, /livez and /readyz there (default: off)",
-    )
-    parser.add_argument(
-        "--cgroup-root", type=Path, metavar="PATH", help="default: the first cgroup v2 mount"
-    )
-    parser.add_argument("--log-level", choices=LEVELS, default="info")
-    parser.add_argument(
-        "--pin-root", type=Path, default=Path("/sys/fs/bpf/podpace"), metavar="PATH"
-    )
-    parser.add_argument(
-        "--state-dir", type=Path, default=Path("/run/podpace/targets"), metavar="PATH"
-    )
-    parser.add_argument(
-        "--node-name",
-        metavar="NAME",
-        help="follow the limited pods that are scheduled to this node (default: off)",
-    )
-    parser.add_argument(
-        "--kubeconfig",
-        metavar="PATH",
-        help="how to reach the API server (default: the pod's service account)",
-    )
-    parser.add_argument(
-        "--pod-metrics",
-        action="store_true",
-        help="/metrics has the series of pods too (/metrics/pods always has)",
-    )
-    parser.add_argument(
-        "--splay-seconds",
-        type=_seconds,
-        default=3.0,
-        metavar="S",
-        help="the first list comes after a random part of this (default: 3)",
-    )
-    parser.add_argument(
-        "--cleanup",
-        action="store_true",
-        help="take every limit off, remove every program, pin, state file and socket, and exit",
-    )
-    parser.add_argument("--version", action="version", version=version("podpace"))
-    return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 300:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds from 0 to 300')
-    return seconds
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(
-            f'"{text}" is no HOST:PORT; write one such as 127.0.0.1:9464'
-        )
-    return host, int(port)
 
 
 if __name__ == "__main__":

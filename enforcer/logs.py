@@ -17,17 +17,6 @@ if _hide_rich:
 LEVELS = ("debug", "info", "warning", "error")
 
 
-class _Forward(logging.Handler):
-    """Libraries' records (uvicorn's) as the same JSON lines."""
-
-    def __init__(self, log: Any) -> None:
-        super().__init__(logging.WARNING)
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._log.warning(record.getMessage(), logger=record.name)
-
-
 def make_log(level: str) -> Any:
     """The daemon's logger; ``level`` is one of :data:`LEVELS`."""
     structlog.configure(
@@ -43,6 +32,4 @@ def make_log(level: str) -> Any:
         logger_factory=structlog.PrintLoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    log = structlog.get_logger()
-    logging.basicConfig(handlers=[_Forward(log)], level=logging.WARNING, force=True)
-    return log
+    return structlog.get_logger()

@@ -1,10 +1,10 @@
-"""Prometheus metrics, read from the kernel when they are asked for."""
+"""Prometheus metrics, read from the kernel when they are asked for, once a second at most."""
 
-import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
+import threading
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Final
 
-from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -12,8 +12,12 @@ from prometheus_client.registry import Collector
 
 from contract.api import Health
 from contract.names import Direction
+from enforcer.api.http import Answer, Request, Response
 from enforcer.state import Counters, Target, TargetCounters
 from enforcer.targets import POD_PREFIX, is_pod
+
+_FRESH_SECONDS: Final = 1.0
+"""However many ask, and however often: a page costs one reading of the kernel in this time."""
 
 _COUNTERS: tuple[tuple[str, str, Callable[[Counters], float]], ...] = (
     ("podpace_passed_bytes", "Ethernet frame bytes let through.", lambda c: c.passed_bytes),
@@ -79,18 +83,27 @@ class RestartCounter:
 class NodeTotals:
     """Sums over all targets that never go down, though targets come and go.
 
-    What a target passed between the last reading and its end is not in them.
+    They grow by what was counted since the last reading, no more: what is held when the daemon
+    starts is where it begins. What a target passed between the last reading and its end is not in
+    them.
     """
 
     def __init__(self) -> None:
         self._totals: dict[tuple[str, Direction], float] = {}
         self._last: dict[int, TargetCounters] = {}
 
-    def add(self, targets: Iterable[tuple[Target, TargetCounters]]) -> None:
-        """Count what is new since the last time."""
-        now = {target.cgroup_id: counters for target, counters in targets}
-        for number, counters in now.items():
-            before = self._last.get(number)
+    def begin(self, adopted: Iterable[tuple[Target, TargetCounters]]) -> None:
+        """What an earlier daemon's targets had counted was told by that one."""
+        self._last |= {target.cgroup_id: counters for target, counters in adopted}
+
+    def add(self, targets: Iterable[tuple[Target, TargetCounters]], known: Container[int]) -> None:
+        """Count what is new since the last time.
+
+        ``known`` are the cgroup ids of all targets: what was counted of one that could not be read
+        this time is kept, or the next reading would count its whole life again.
+        """
+        for target, counters in targets:
+            before = self._last.get(target.cgroup_id)
             for name, _, value in _COUNTERS:
                 for direction in Direction:
                     was = 0.0 if before is None else value(_of(before, direction))
@@ -99,7 +112,8 @@ class NodeTotals:
                     grown = new - was if new >= was else new
                     key = (name, direction)
                     self._totals[key] = self._totals.get(key, 0.0) + grown
-        self._last = now
+            self._last[target.cgroup_id] = counters
+        self._last = {number: last for number, last in self._last.items() if number in known}
 
     def families(self) -> Iterator[Metric]:
         """One family for each counter."""
@@ -122,11 +136,16 @@ class NodeCollector(Collector):
         read: Callable[[], Iterable[tuple[Target, TargetCounters]]],
         health: Health,
         count_pods: Callable[[], Mapping[str, int]],
+        known: Callable[[], Container[int]],
     ) -> None:
+        """``known``: the cgroup ids of all targets. What is there now is where the sums begin."""
         self._read = read
         self._health = health
         self._count_pods = count_pods
+        self._known = known
         self._totals = NodeTotals()
+        self._totals.begin(read())
+        self._lock = threading.Lock()
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not read the kernel."""
@@ -134,7 +153,10 @@ class NodeCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """One family after another."""
-        targets = list(self._read())
+        with self._lock:  # two who read and add in turns would count what is between them twice
+            targets = list(self._read())
+            self._totals.add(targets, self._known())
+            totals = list(self._totals.families())
         build = GaugeMetricFamily(
             "podpace_build_info", "Always 1.", labels=("version", "abi", "source_hash")
         )
@@ -147,8 +169,7 @@ class NodeCollector(Collector):
         for reason, count in self._count_pods().items():
             pods.add_metric((reason,), count)
         yield pods
-        self._totals.add(targets)
-        yield from self._totals.families()
+        yield from totals
 
 
 class TargetCollector(Collector):
@@ -197,40 +218,48 @@ def _labels(target: Target, direction: Direction) -> dict[str, str]:
     return labels
 
 
-def create_app(
-    registry: CollectorRegistry,
-    of_pods: CollectorRegistry,
-    is_ready: Callable[[], bool],
-    worker: Executor,
-) -> FastAPI:
-    """``/metrics``, ``/livez`` (the event loop turns) and ``/readyz`` (targets are in force).
+class Page:
+    """A registry as text. Safe to call from several threads; one of them reads the kernel."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()
+        self._text = b""
+        self._read_at = -_FRESH_SECONDS
+
+    def response(self) -> Response:
+        """As of a second ago at most."""
+        with self._lock:
+            if time.monotonic() - self._read_at >= _FRESH_SECONDS:
+                self._text = generate_latest(self._registry)
+                self._read_at = time.monotonic()
+            return Response(200, self._text, CONTENT_TYPE_LATEST)
+
+
+def make_metrics(
+    registry: CollectorRegistry, of_pods: CollectorRegistry, is_ready: Callable[[], bool]
+) -> Answer:
+    """``/metrics``, ``/livez`` (the daemon answers) and ``/readyz`` (targets are in force).
 
     ``/metrics/pods`` has the series of pods also where ``/metrics`` leaves them out: for somebody
     who looks at them now, not for a database that keeps those of 150,000 pods.
     """
-    app = FastAPI(openapi_url=None)
+    pages = {"/metrics": Page(registry), "/metrics/pods": Page(of_pods)}
 
-    async def scrape(registry: CollectorRegistry) -> Response:
-        loop = asyncio.get_running_loop()
-        text = await loop.run_in_executor(worker, generate_latest, registry)
-        return Response(text, media_type=CONTENT_TYPE_LATEST)
+    def answer(request: Request) -> Response:
+        page = pages.get(request.path)
+        if page is None and request.path not in ("/livez", "/readyz"):
+            return _plain(404, "no such page; there are /metrics, /metrics/pods, /livez, /readyz")
+        if request.method != "GET":
+            return _plain(405, "only GET is served here")
+        if page is not None:
+            return page.response()
+        if request.path == "/livez" or is_ready():
+            return _plain(200, "ok")
+        return _plain(503, "not ready")
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return await scrape(registry)
+    return answer
 
-    @app.get("/metrics/pods")
-    async def pod_metrics() -> Response:
-        return await scrape(of_pods)
 
-    @app.get("/livez")
-    async def livez() -> Response:
-        return Response("ok\n", media_type="text/plain")
-
-    @app.get("/readyz")
-    async def readyz() -> Response:
-        if is_ready():
-            return Response("ok\n", media_type="text/plain")
-        return Response("not ready\n", 503, media_type="text/plain")
-
-    return app
+def _plain(status: int, text: str) -> Response:
+    return Response(status, f"{text}\n".encode(), "text/plain; charset=utf-8")

@@ -2,11 +2,17 @@
 
 import errno
 import os
+import resource
 import socket
 import stat
 from pathlib import Path
+from typing import Final
 
 from enforcer.errors import EnforcerError
+
+_DESCRIPTORS: Final = 65536
+"""Some dozens for the daemon itself, two for a watch, and for each connection one: those are
+bounded by the servers' places, so that what a limit needs is always left."""
 
 
 class SocketError(EnforcerError):
@@ -48,7 +54,6 @@ def listen_unix(path: Path) -> socket.socket:
             listener.bind(str(path))
         finally:
             os.umask(before)
-        listener.listen(128)
     except OSError as error:
         hint = "use a shorter path" if "too long" in str(error) else "see --socket"
         raise SocketError(f"cannot listen on {path}: {error.strerror or error}; {hint}") from error
@@ -74,3 +79,20 @@ def remove_own(path: Path, inode: int) -> None:
             path.unlink()
     except FileNotFoundError:
         pass
+
+
+def raise_descriptor_limit() -> None:
+    """Take what the machine's administrator allows; systemd starts services with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def notify_systemd() -> None:
+    """Tell systemd (Type=notify) that targets are in force and requests are served."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.sendto(b"READY=1", address.replace("@", "\0", 1))

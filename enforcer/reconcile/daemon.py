@@ -14,6 +14,8 @@ from enforcer.reconcile.store import TargetStore
 from enforcer.state import Target, TargetCounters
 from enforcer.targets import is_alive
 
+TEND_SECONDS: Final = 0.1
+RESYNC_SECONDS: Final = 10.0
 _BREATH_SECONDS: Final = 0.002
 _DRIFT: Final = (Attach, Replace, SetLimits)
 

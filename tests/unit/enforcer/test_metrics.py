@@ -1,9 +1,14 @@
 """enforcer.api.metrics: what a scrape says."""
 
+import threading
+
 from prometheus_client import CollectorRegistry, generate_latest
 
 from contract.api import Health, TargetRequest
-from enforcer.api.metrics import ErrorCounter, NodeCollector, TargetCollector
+from contract.limits import Limits
+from enforcer.api.http import Request
+from enforcer.api.metrics import ErrorCounter, NodeCollector, TargetCollector, make_metrics
+from enforcer.state import Counters, Target, TargetCounters
 
 HEALTH = Health("0.1.0", 1, "0123abcd", "/sys/fs/cgroup")
 
@@ -11,7 +16,9 @@ HEALTH = Health("0.1.0", 1, "0123abcd", "/sys/fs/cgroup")
 def _scrape(bench) -> dict[str, float]:
     registry = CollectorRegistry()
     ErrorCounter(registry)("attach")
-    registry.register(NodeCollector(bench.daemon.counters, HEALTH, lambda: {"Enforced": 3}))
+    registry.register(
+        NodeCollector(bench.daemon.counters, HEALTH, lambda: {"Enforced": 3}, lambda: {})
+    )
     registry.register(TargetCollector(bench.daemon.counters))
     lines = generate_latest(registry).decode().splitlines()
     pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
@@ -61,3 +68,80 @@ def test_a_removed_target_has_no_series(bench):
     bench.requests.remove_target("/kubepods/pod1")
 
     assert not [name for name in _scrape(bench) if "target=" in name]
+
+
+def _counters(passed: int) -> TargetCounters:
+    counted = Counters(0, 0, passed, 0, 0, 0, 0, 0, "paced", "")
+    return TargetCounters(counted, counted, "")
+
+
+class _Kernel:
+    """One target; ``readings`` are what each look at it finds."""
+
+    target = Target("cgroup:/x", "/x", 7, Limits(None, None))
+
+    def __init__(self, *readings: int | None) -> None:
+        self.readings = list(readings)
+
+    def read(self):
+        """None: this time it could not be read."""
+        passed = self.readings.pop(0)
+        return [] if passed is None else [(self.target, _counters(passed))]
+
+    def collector(self) -> NodeCollector:
+        """Of this node."""
+        return NodeCollector(self.read, HEALTH, dict, lambda: {7})
+
+
+def _passed(collector: NodeCollector) -> float:
+    (family,) = [f for f in collector.collect() if f.name == "podpace_node_passed_bytes"]
+    return family.samples[0].value
+
+
+def test_node_totals_grow_by_what_was_counted_and_no_more():
+    """Neither by what was counted before the start, nor by a whole life after a failed reading."""
+    collector = _Kernel(1000, 1300, None, 1500, 200).collector()
+
+    assert [_passed(collector) for _ in range(4)] == [300, 300, 500, 700]
+
+
+def test_two_scrapes_at_once_count_each_byte_once():
+    """The one that read earlier must not add later."""
+    kernel = _Kernel(0, 1000, 2000)
+    collector = kernel.collector()
+    begun, may_end, read = threading.Event(), threading.Event(), kernel.read
+
+    def slow():
+        found = read()
+        begun.set()
+        may_end.wait()
+        return found
+
+    collector._read = slow
+    threads = [threading.Thread(target=_passed, args=(collector,)) for _ in range(2)]
+    threads[0].start()
+    begun.wait()
+    threads[1].start()
+    may_end.set()
+    for thread in threads:
+        thread.join()
+    kernel.readings.append(2500)
+
+    assert _passed(collector) == 2500
+
+
+def test_a_page_is_read_from_the_kernel_once_for_all_who_ask(monkeypatch):
+    """Within a second; then again."""
+    now = [100.0]
+    monkeypatch.setattr("enforcer.api.metrics.time.monotonic", lambda: now[0])
+    kernel, registry = _Kernel(0, 1, 2, 3), CollectorRegistry()
+    registry.register(kernel.collector())
+    answer = make_metrics(registry, CollectorRegistry(), lambda: True)
+
+    texts = [answer(Request("GET", "/metrics", b"")).body for _ in range(50)]
+    now[0] += 1
+    later = answer(Request("GET", "/metrics", b"")).body
+
+    assert len(set(texts)) == 1
+    assert later != texts[0]
+    assert kernel.readings == [3]

@@ -1,5 +1,6 @@
 """The daemon's real process, a fake kernel: socket, signals, restart, metrics."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -10,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import httpx
+import psutil
 import pytest
 
 from tests.processes import ROOT, enforcer, enforcer_command, fake_machine
@@ -228,6 +230,31 @@ def test_a_wrong_metrics_address_is_a_usage_error(tmp_path, address):
 
     assert code == 2
     assert "is no HOST:PORT; write one such as 127.0.0.1:9464" in error
+
+
+def test_clients_of_the_metrics_port_never_reach_the_control_socket(tmp_path):
+    """300 idle connections and 300 half requests: requests are served, the daemon is alive, and
+    its descriptors stay few."""
+    (fake_machine(tmp_path) / "pod").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (
+        enforcer(tmp_path, "--metrics-address", f"127.0.0.1:{port}") as daemon,
+        contextlib.ExitStack() as stack,
+    ):
+        idle = psutil.Process(daemon.process.pid).num_fds()
+        for number in range(600):
+            rude = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            if number % 2:
+                rude.sendall(b"GET /metrics HT")
+        attached = daemon.client("attach", "/pod", "--egress", "8M")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=60) as answer:
+            alive = answer.read()
+        used = psutil.Process(daemon.process.pid).num_fds() - idle
+
+    assert attached.returncode == 0
+    assert alive == b"ok\n"
+    assert used <= 20
 
 
 def test_metrics_are_served_where_asked(tmp_path):
