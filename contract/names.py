@@ -30,6 +30,18 @@ LABEL_MODE: Final = f"{DOMAIN}/mode"
 # The API's image of a static pod, which only the kubelet may write.
 ANNOTATION_MIRROR: Final = "kubernetes.io/config.mirror"
 
+OUR_LABELS: Final = frozenset(
+    (
+        LABEL_LIMITED,
+        LABEL_INGRESS_BITS_PER_SECOND,
+        LABEL_EGRESS_BITS_PER_SECOND,
+        LABEL_INGRESS_BURST_BITS,
+        LABEL_EGRESS_BURST_BITS,
+        LABEL_SOURCE,
+        LABEL_MODE,
+    )
+)
+
 # The pod condition, written by the enforcer.
 CONDITION_BANDWIDTH_ENFORCED: Final = f"{DOMAIN}/BandwidthEnforced"
 

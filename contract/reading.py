@@ -25,9 +25,10 @@ OUR_ANNOTATIONS: Final = frozenset(
         names.ANNOTATION_EXEMPT_CIDRS,
     )
 )
-_PREFIX: Final = f"{names.DOMAIN}/"
-_VOCABULARY: Final = Vocabulary(tuple(OUR_ANNOTATIONS), _PREFIX)
-_NO_LABELS: Final = (*INPUT_KEYS, names.LABEL_NAMESPACE_IGNORE)
+STANDARD_ANNOTATIONS: Final = frozenset(STANDARD_RATE_KEYS.values())
+OUR_PREFIX: Final = f"{names.DOMAIN}/"
+_VOCABULARY: Final = Vocabulary(tuple(OUR_ANNOTATIONS), OUR_PREFIX)
+MISPLACED_LABELS: Final = (*INPUT_KEYS, names.LABEL_NAMESPACE_IGNORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def read(
         return Asked(ours, standard, burst)
 
     unknown = _VOCABULARY.sort(
-        key for key in annotations if key.startswith(_PREFIX) and key not in OUR_ANNOTATIONS
+        key for key in annotations if key.startswith(OUR_PREFIX) and key not in OUR_ANNOTATIONS
     )
     return Reading(
         asked(Direction.INGRESS),
@@ -113,7 +114,7 @@ def read(
         annotations.get(names.ANNOTATION_READINESS_GATE),
         unknown,
         {key: annotations[key] for key, _ in unknown.misspelt},
-        tuple(filter(labels.__contains__, _NO_LABELS)) if labels else (),
+        tuple(filter(labels.__contains__, MISPLACED_LABELS)) if labels else (),
     )
 
 

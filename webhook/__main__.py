@@ -139,6 +139,7 @@ def _serve(settings: Settings) -> None:
     """Builds the real adapters; nothing else does."""
     from webhook.admission import make_mutate, make_validate
     from webhook.app import create_admission_app, create_health_app
+    from webhook.large import LargeReviews
     from webhook.lifecycle import Lifecycle
     from webhook.serve import run
 
@@ -150,11 +151,15 @@ def _serve(settings: Settings) -> None:
     )
     stop = threading.Event()
     finish = _start_loops(settings, store, live, metrics, stop)
-    mutate = make_mutate(store, metrics)
-    validate = make_validate(store, settings.release_namespace, metrics)
+    handlers = {
+        "mutate": make_mutate(store, metrics),
+        "validate": make_validate(store, settings.release_namespace, metrics),
+    }
+    large = LargeReviews()
     try:
+        large.start()
         run(
-            create_admission_app(mutate, validate, lifecycle, metrics),
+            create_admission_app(handlers, lifecycle, metrics, large),
             create_health_app(lifecycle, metrics),
             live.context,
             lifecycle,
@@ -162,6 +167,7 @@ def _serve(settings: Settings) -> None:
         )
     finally:
         stop.set()
+        large.stop()
         finish()
 
 

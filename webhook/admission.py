@@ -42,6 +42,12 @@ Handler = Callable[[bytes], bytes]
 """Takes a request's body, gives the answer's; raises UnusableReviewError and nothing else."""
 
 _WRITES = (reviews.CREATE, reviews.UPDATE)
+_OVERSIZED: Final = Problem(
+    "data",
+    "",
+    "is larger than 64 KiB, more than any policy needs",
+    "write what is no policy elsewhere",
+)
 _LOGGED_PROBLEMS: Final = 20
 _NAME_CHARS: Final = 253
 """Of an object's name; a review that the API server did not send may hold anything."""
@@ -111,8 +117,16 @@ def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) 
     return validate
 
 
+def too_large_answer(uid: str) -> bytes:
+    """What nobody can judge is refused, or it would be admitted where failures are ignored."""
+    log.warning("review too large", uid=clip(uid, _NAME_CHARS))
+    return reviews.encode_answer(reviews.deny(uid, "it is too large to be judged"))
+
+
 def policy_problems(config_map: ConfigMap) -> tuple[Problem, ...]:
     """Everything wrong with a policy ConfigMap."""
+    if config_map.metadata.oversized:
+        return (_OVERSIZED,)
     _, problems = parse_policy(config_map.data or {})
     binary = tuple(
         Problem(key, "(binary)", "is binary data", "write it as text under data").shortened()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract import names
-from contract.names import DIRECTIONS, RATE_KEYS, STANDARD_RATE_KEYS
+from contract.names import DIRECTIONS, OUR_LABELS, RATE_KEYS, STANDARD_RATE_KEYS
 from contract.policy import EffectivePolicy
 from contract.problems import Problem
 from contract.reading import Reading, read
@@ -14,17 +14,6 @@ from webhook.checks import ADVICE, CHECKS
 from webhook.jsonpatch import Operation, change_map
 from webhook.reviews import Pod
 
-OUR_LABELS: Final = frozenset(
-    (
-        names.LABEL_LIMITED,
-        names.LABEL_INGRESS_BITS_PER_SECOND,
-        names.LABEL_EGRESS_BITS_PER_SECOND,
-        names.LABEL_INGRESS_BURST_BITS,
-        names.LABEL_EGRESS_BURST_BITS,
-        names.LABEL_SOURCE,
-        names.LABEL_MODE,
-    )
-)
 _TOLD_PROBLEMS: Final = 100
 
 
@@ -44,6 +33,12 @@ class Decision:
         return not self.problems
 
 
+_OVERSIZED: Final = Problem(
+    "metadata",
+    "",
+    "has more labels or annotations than the API server takes (256 KiB of annotations)",
+    "write them somewhere else",
+)
 _NOT_OURS: Final = Decision((), (), (), None)
 
 
@@ -56,6 +51,8 @@ def decide(pod: Pod, policy: EffectivePolicy, old: Pod | None = None) -> Decisio
     annotations = pod.metadata.annotations or {}
     if names.ANNOTATION_MIRROR in annotations:
         return _NOT_OURS
+    if pod.metadata.oversized:
+        return Decision((_OVERSIZED,), (), (), None)
     old_annotations = None if old is None else old.metadata.annotations or {}
     reading = read(annotations, old_annotations, policy.take_over, pod.metadata.labels)
     refusing = found = _problems(reading, policy)

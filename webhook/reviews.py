@@ -35,6 +35,8 @@ class Metadata(Struct, rename="camel"):
     uid: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+    oversized: bool = False
+    """In a digest only: there was more than anybody reads."""
 
 
 class ReadinessGate(Struct, rename="camel"):

@@ -5,13 +5,16 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import Generator
-from typing import Final
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
+from webhook.connections import HEADER_BYTES, Acceptor, Connection, GuardedProtocol
 from webhook.errors import WebhookError
 from webhook.lifecycle import Lifecycle
 from webhook.settings import Settings
@@ -22,17 +25,65 @@ _KEEP_ALIVE_SECONDS: Final = 120
 """Longer than the 90 s after which the API server closes an idle connection: it should be first,
 or a request could meet our close half-way."""
 _CLOSE_SECONDS: Final = 3
-_HEADER_BYTES: Final = 16384
 _BACKLOG: Final = 1024
+_CONNECTIONS: Final = 1024
+"""Of admission; the API server needs one for each review that it waits for."""
+_HEALTH_CONNECTIONS: Final = 64
+_SWITCH_SECONDS: Final = 0.001
+"""After which a thread that computes lets others compute: a fifth of Python's default, since a
+review takes less than a millisecond."""
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals alone: they begin the draining, not the end."""
+    """Leaves signals alone: they begin the draining, not the end. Accepts by rules of its own."""
+
+    def __init__(
+        self, app: Starlette, listening: socket.socket, context: ssl.SSLContext | None, most: int
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            http=GuardedProtocol,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_CLOSE_SECONDS,
+            h11_max_incomplete_event_size=HEADER_BYTES,
+        )
+        config.load()
+        super().__init__(config)
+        self._acceptor = Acceptor(listening, self._make_protocol, context, most)
+        self._listening = listening
+        self._accepting: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """No handlers of its own."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        """Accepts from here on."""
+        await self.lifespan.startup()
+        self.servers = []
+        self._accepting = asyncio.create_task(self._acceptor.run())
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accepts no more; what is open gets its answer."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait([self._accepting])
+        self._listening.close()
+        await super().shutdown(sockets)
+
+    def _make_protocol(self, connection: Connection) -> GuardedProtocol:
+        return GuardedProtocol(
+            connection,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -45,37 +96,42 @@ def _listen(host: str, port: int) -> socket.socket:
         raise WebhookError(message) from e
 
 
-def _server(app: FastAPI, context: ssl.SSLContext | None) -> _Server:
-    config = uvicorn.Config(
-        app,
-        ssl_context_factory=(lambda *_: context) if context is not None else None,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_CLOSE_SECONDS,
-        h11_max_incomplete_event_size=_HEADER_BYTES,
-        backlog=_BACKLOG,
-    )
-    config.load()
-    return _Server(config)
-
-
-async def serve(
-    admission: FastAPI,
-    health: FastAPI,
+def run(
+    admission: Starlette,
+    health: Starlette,
     context: ssl.SSLContext,
     lifecycle: Lifecycle,
     settings: Settings,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.
 
+    Health has a thread and a loop of its own: whatever keeps admission busy, it answers.
+
     Raises:
         WebhookError: a port cannot be had.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     sockets = [_listen(settings.host, port) for port in (settings.port, settings.health_port)]
-    servers = [_server(admission, context), _server(health, None)]
+    server = _Server(admission, sockets[0], context, _CONNECTIONS)
+    health_server = _Server(health, sockets[1], None, _HEALTH_CONNECTIONS)
+    thread = threading.Thread(target=_run, args=(health_server.serve,), name="health", daemon=True)
+    thread.start()
+    try:
+        _run(lambda: _serve(server, lifecycle, settings))
+    finally:
+        health_server.should_exit = True
+        thread.join()
+    log.info("stopped")
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """On the fastest event loop there is."""
+    factory = uvicorn.Config("", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+
+
+async def _serve(server: _Server, lifecycle: Lifecycle, settings: Settings) -> None:
     asked = asyncio.Event()
     hurry = asyncio.Event()
 
@@ -85,34 +141,16 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    serving = [
-        asyncio.create_task(server.serve(sockets=[listening]))
-        for server, listening in zip(servers, sockets, strict=True)
-    ]
+    serving = asyncio.create_task(server.serve())
     log.info("serving", port=settings.port, health_port=settings.health_port)
     stopped = asyncio.create_task(asked.wait())
     # A server that cannot start ends the process.
-    await asyncio.wait([*serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
     if asked.is_set():
         lifecycle.draining = True
         log.info("draining", seconds=settings.drain_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hurry.wait(), settings.drain_seconds)
     stopped.cancel()
-    for server in servers:
-        server.should_exit = True
-    await asyncio.gather(*serving)
-    log.info("stopped")
-
-
-def run(
-    admission: FastAPI,
-    health: FastAPI,
-    context: ssl.SSLContext,
-    lifecycle: Lifecycle,
-    settings: Settings,
-) -> None:
-    """:func:`serve` on the fastest event loop there is."""
-    factory = uvicorn.Config(admission, log_config=None).get_loop_factory()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(admission, health, context, lifecycle, settings))
+    server.should_exit = True
+    await serving

@@ -1,21 +1,25 @@
 """The routes: what is refused before it is a review, health, and draining."""
 
 import asyncio
+import base64
 import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from webhook import app as app_module
 from webhook.admission import make_mutate, make_validate
-from webhook.app import MAX_BODY_BYTES, create_admission_app, create_health_app
+from webhook.app import create_admission_app, create_health_app
+from webhook.large import MAX_BODY_BYTES, LargeReviews
 from webhook.lifecycle import Lifecycle
 from webhook.metrics import Metrics
 from webhook.policies import PolicyStore
 
+EGRESS = "podpace.io/egress-bandwidth"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -35,22 +39,29 @@ class Server:
     def __init__(self) -> None:
         self.store = PolicyStore("podpace-system")
         self.metrics = Metrics()
+        self.large = LargeReviews()
         self.lifecycle = Lifecycle({"policies not synced": lambda: self.store.synced})
-        self.admission: FastAPI = create_admission_app(
-            make_mutate(self.store, self.metrics),
-            make_validate(self.store, "podpace-system", self.metrics),
+        self.admission: Starlette = create_admission_app(
+            {
+                "mutate": make_mutate(self.store, self.metrics),
+                "validate": make_validate(self.store, "podpace-system", self.metrics),
+            },
             self.lifecycle,
             self.metrics,
+            self.large,
         )
-        self.health: FastAPI = create_health_app(self.lifecycle, self.metrics)
+        self.health: Starlette = create_health_app(self.lifecycle, self.metrics)
 
-    def call(self, app: FastAPI, method: str, path: str, **options: Any) -> httpx.Response:
+    def call(self, app: Starlette, method: str, path: str, **options: Any) -> httpx.Response:
         """One request."""
 
         async def run() -> httpx.Response:
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://w") as client:
-                return await client.request(method, path, **options)
+            try:
+                async with httpx.AsyncClient(transport=transport, base_url="http://w") as client:
+                    return await client.request(method, path, **options)
+            finally:
+                self.large.stop()
 
         return asyncio.run(run())
 
@@ -114,25 +125,91 @@ def test_a_charset_behind_the_content_type_is_no_matter(server: Server) -> None:
     assert server.post("/mutate", review({}), **headers).status_code == 200
 
 
-def test_a_body_above_the_cap_is_refused(server: Server) -> None:
-    """By its stated length."""
+def large(kind: str, size: int) -> bytes:
+    """A review of so many bytes, with what nobody reads in it, or what nobody should."""
+    pod: dict[str, Any] = {"metadata": {"name": "big", "annotations": {EGRESS: "10M"}}}
+    if kind == "spec":
+        pod["spec"] = {"containers": [{"env": [{"name": "X", "value": "@"}]}]}
+        padding = b"\\u003c"
+    else:
+        pod["metadata"]["annotations"]["a"] = "@"
+        padding = b'","podpace.io/%d0gress-bandwidt":"'
+    before, after = json.dumps(review(pod)).encode().split(b"@")
+    count = (size - len(before) - len(after)) // len(padding)
+    middle = padding * count if kind == "spec" else b"".join(padding % n for n in range(count))
+    return before + middle + after
+
+
+def test_the_largest_legal_review_is_decided_as_any_other(server: Server) -> None:
+    """JSON makes six bytes of a sign that takes one in etcd, and an update has two objects."""
+    answer = server.post("/mutate", large("spec", 20_000_000)).json()["response"]
+
+    assert answer["allowed"]
+    patch = json.loads(base64.b64decode(answer["patch"]))
+    assert "/metadata/labels" in {operation["path"] for operation in patch}
+
+
+def test_more_annotations_than_the_api_server_takes_are_refused(server: Server) -> None:
+    """Once, and without reading each."""
+    answer = server.post("/mutate", large("keys", 3_000_000)).json()["response"]
+
+    assert not answer["allowed"]
+    assert "more labels or annotations than the API server takes" in answer["status"]["message"]
+
+
+def test_a_policy_of_very_many_keys_is_refused(server: Server) -> None:
+    """So that it is not in force one day."""
+    data = {f"k{n:06d}": "" for n in range(150_000)}
+    policy = {"metadata": {"name": "podpace-policy"}, "data": data}
+
+    answer = server.post("/validate", review(policy)).json()["response"]
+
+    assert not answer["allowed"]
+    assert "is larger than 64 KiB" in answer["status"]["message"]
+
+
+def test_a_body_above_the_cap_is_denied_and_not_left_to_the_failure_policy(server: Server) -> None:
+    """Where failures are ignored it would be admitted unjudged."""
+    response = server.post("/mutate", large("spec", MAX_BODY_BYTES + 1000))
+
+    answer = response.json()["response"]
+    assert (answer["uid"], answer["allowed"]) == ("u-1", False)
+    assert "too large to be judged" in answer["status"]["message"]
     assert server.post("/mutate", b" " * (MAX_BODY_BYTES + 1)).status_code == 413
 
 
-def test_a_body_above_the_cap_without_a_length_is_refused(server: Server) -> None:
-    """While it is read, not after."""
+def test_a_body_without_an_end_is_refused(server: Server) -> None:
+    """While it is read, not after, and next to nothing of it is kept."""
     sent = 0
 
     async def chunks() -> AsyncIterator[bytes]:
         nonlocal sent
         while True:
             sent += 1
-            yield b" " * 65536
+            yield b" " * 1048576
 
     response = server.call(server.admission, "POST", "/mutate", content=chunks(), headers=JSON)
 
     assert response.status_code == 413
-    assert sent < 2 * MAX_BODY_BYTES / 65536
+    assert sent < 5 * MAX_BODY_BYTES / 1048576
+
+
+def test_a_large_body_that_is_no_review_is_a_bad_request(server: Server) -> None:
+    """As a small one."""
+    assert server.post("/mutate", b"[" * 1_000_000).status_code == 400
+    assert server.post("/mutate", b'{"a": "' + b"b" * 1_000_000).status_code == 400
+
+
+def test_a_large_review_is_decided_when_the_process_that_reads_them_has_ended(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slower, but not unjudged."""
+    monkeypatch.setattr(sys, "executable", "/bin/true")
+
+    answer = server.post("/mutate", large("spec", 500_000)).json()["response"]
+
+    assert answer["allowed"]
+    assert "patch" in answer
 
 
 def test_a_body_that_does_not_arrive_is_given_up(
