@@ -17,10 +17,6 @@ from bench.rig import (
     socket_counters,
 )
 from contract.names import Direction
-<<<<<<< HEAD
-=======
-from enforcer.reconcile.daemon import RESYNC_SECONDS
->>>>>>> 0d1b73a (Serve the control socket and metrics by a small server that no client can fill)
 from tests.kernel.shaping import sent_windows
 
 pytestmark = pytest.mark.slow_emulated
