@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -72,6 +73,34 @@ def issue_leaf(
         .sign(issuer_key, hashes.SHA256())
     )
     return _key_pair(certificate, key)
+
+
+def check_authority(authority: KeyPair, bundle: bytes) -> None:
+    """Whether it can sign leaves that whoever trusts ``bundle`` accepts.
+
+    Raises:
+        ValueError: it cannot; the message says why.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(authority.certificate)
+        key = serialization.load_pem_private_key(authority.key, None)
+        trusted = x509.load_pem_x509_certificates(bundle)
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound) as e:
+        message = f"its certificate, key or bundle cannot be read: {e}"
+        raise ValueError(message) from e
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        message = "its key is not ECDSA"
+        raise ValueError(message)
+    if key.public_key() != certificate.public_key():
+        message = "its key is not the certificate's"
+        raise ValueError(message)
+    if not constraints.ca:
+        message = "its certificate is no authority's"
+        raise ValueError(message)
+    if certificate not in trusted:
+        message = "its certificate is not in the bundle"
+        raise ValueError(message)
 
 
 def expiry(certificate: bytes) -> datetime:

@@ -11,10 +11,17 @@ the clock, so it does not matter which replica takes it.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from certs.authority import KeyPair, expiry, make_authority, merge_bundles, needs_renewal
+from certs.authority import (
+    KeyPair,
+    check_authority,
+    expiry,
+    make_authority,
+    merge_bundles,
+    needs_renewal,
+)
 
 OVERLAP: Final = timedelta(minutes=10)
 """API servers take seconds to honour a changed webhook configuration; this is generous."""
@@ -26,7 +33,7 @@ _NEXT: Final = "next.json"
 
 
 class UnusableAuthorityError(Exception):
-    """The Secret's content is not a state of ours; the message says what to do."""
+    """The Secret's content is not a state of ours; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +102,26 @@ def to_secret_data(state: AuthorityState) -> dict[str, bytes]:
 
 
 def from_secret_data(data: Mapping[str, bytes]) -> AuthorityState:
-    """Reads what :func:`to_secret_data` wrote.
+    """Reads what :func:`to_secret_data` wrote, and checks all of it: what is returned can be used.
 
     Raises:
         UnusableAuthorityError: it is something else.
     """
     try:
         signer = KeyPair(data[_CERTIFICATE], data[_KEY])
-        expiry(signer.certificate)
+        check_authority(signer, data[_BUNDLE])
         successor = None
         if _NEXT in data:
             written = json.loads(data[_NEXT])
+            published_at = datetime.fromisoformat(written["publishedAt"])
             successor = Successor(
                 KeyPair(written["certificate"].encode(), written["key"].encode()),
-                datetime.fromisoformat(written["publishedAt"]),
+                published_at if published_at.tzinfo else published_at.replace(tzinfo=UTC),
             )
+            check_authority(successor.authority, data[_BUNDLE])
         return AuthorityState(signer, data[_BUNDLE], successor)
-    except (KeyError, ValueError, TypeError, AttributeError) as e:
-        message = f"the Secret does not hold an authority of podpace ({e}); delete it to get one"
+    except KeyError as e:
+        message = f"it has no {e.args[0]}"
         raise UnusableAuthorityError(message) from e
+    except (ValueError, TypeError, AttributeError) as e:
+        raise UnusableAuthorityError(str(e)) from e

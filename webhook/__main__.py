@@ -4,7 +4,6 @@ import contextlib
 import socket
 import ssl
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import typer
 from kube.errors import ApiError, NoClusterError
 from webhook.errors import WebhookError
 from webhook.kube.__main__ import Kubeconfig, ReleaseNamespace, hooks, own_namespace
-from webhook.loops import start_loop
+from webhook.loops import Loops
 from webhook.metrics import Metrics
 from webhook.policies import DEFAULT_RELEASE_NAMESPACE, PolicyStore
 from webhook.settings import Settings
@@ -149,8 +148,8 @@ def _serve(settings: Settings) -> None:
     lifecycle = Lifecycle(
         {"policies not synced": lambda: store.synced, "no certificate": lambda: live.loaded}
     )
-    stop = threading.Event()
-    finish = _start_loops(settings, store, live, metrics, stop)
+    loops = Loops(metrics)
+    finish = _start_loops(settings, store, live, metrics, loops)
     handlers = {
         "mutate": make_mutate(store, metrics),
         "validate": make_validate(store, settings.release_namespace, metrics),
@@ -160,13 +159,14 @@ def _serve(settings: Settings) -> None:
         large.start()
         run(
             create_admission_app(handlers, lifecycle, metrics, large),
-            create_health_app(lifecycle, metrics),
+            create_health_app(lifecycle, metrics, loops),
             live.context,
-            lifecycle,
-            settings,
+            lifecycle=lifecycle,
+            loops=loops,
+            settings=settings,
         )
     finally:
-        stop.set()
+        loops.stop.set()
         large.stop()
         finish()
 
@@ -176,7 +176,7 @@ def _start_loops(
     store: PolicyStore,
     live: LiveContext,
     metrics: Metrics,
-    stop: threading.Event,
+    loops: Loops,
 ) -> Callable[[], None]:
     """Starts what runs beside the servers; returns what to do after they ended."""
     if settings.tls_cert is not None and settings.tls_key is not None:
@@ -185,15 +185,15 @@ def _start_loops(
         files = CertificateFiles(live, settings.tls_cert, settings.tls_key)
         # Unusable files should end the start, not be retried in silence.
         files.step()
-        start_loop("certificate files", files.step, stop)
+        loops.add("certificate files").start(files.step)
     if settings.policy_dir is not None:
         from webhook.folder import PolicyFolder
 
         folder = PolicyFolder(settings.policy_dir, store, "default")
         folder.step()
-        start_loop("policy folder", folder.step, stop)
+        loops.add("policy folder").start(folder.step)
         return lambda: None
-    return _start_kube_loops(settings, store, live, metrics, stop)
+    return _start_kube_loops(settings, store, live, metrics, loops)
 
 
 def _start_kube_loops(
@@ -201,7 +201,7 @@ def _start_kube_loops(
     store: PolicyStore,
     live: LiveContext,
     metrics: Metrics,
-    stop: threading.Event,
+    loops: Loops,
 ) -> Callable[[], None]:
     from kube.api import KubeApi
     from kube.credentials import load
@@ -211,19 +211,21 @@ def _start_kube_loops(
     from webhook.kube.authority import SharedAuthority
     from webhook.kube.election import Election
     from webhook.kube.leaf import SelfManagedLeaf, service_hosts
+    from webhook.kube.observer import WatchObserver
 
     api = KubeApi(lambda: load(settings.kubeconfig))
     namespace = settings.release_namespace
     sink = policies.PolicySink(store, metrics, policies.event_poster(api))
+    loop = loops.add("policy watch")
     watch = ListWatch(
         api,
         policies.PATH,
         policies.QUERY,
         policies.decode,
         sink,
-        observer=policies.WatchObserver(metrics),
+        observer=WatchObserver(metrics, loop),
     )
-    start_loop("policy watch", watch.step, stop)
+    loop.start(watch.step)
     if settings.tls_cert is None:
         hosts = service_hosts(settings.service, namespace, settings.cluster_domain)
         leaf = SelfManagedLeaf(
@@ -235,7 +237,7 @@ def _start_kube_loops(
             timedelta(days=settings.leaf_days),
             settings.certificate_poll_seconds,
         )
-        start_loop("certificates", leaf.step, stop)
+        loops.add("certificates").start(leaf.step)
     if settings.audit_seconds <= 0:
         return lambda: None
     identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
@@ -249,7 +251,7 @@ def _start_kube_loops(
         settings.audit_seconds,
         settings.exempt_namespaces,
     )
-    start_loop("audit", audit.step, stop)
+    loops.add("audit").start(audit.step)
 
     def give_back_the_lease() -> None:
         with contextlib.suppress(ApiError):

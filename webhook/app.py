@@ -14,6 +14,7 @@ from starlette.routing import Route
 from webhook.admission import Handler, UnusableReviewError, too_large_answer
 from webhook.large import LargeReviews, TooLargeError, UnreadableError
 from webhook.lifecycle import Lifecycle
+from webhook.loops import Loops
 from webhook.metrics import Metrics
 
 log = structlog.stdlib.get_logger()
@@ -151,11 +152,14 @@ def create_admission_app(
     )
 
 
-def create_health_app(lifecycle: Lifecycle, metrics: Metrics) -> Starlette:
+def create_health_app(lifecycle: Lifecycle, metrics: Metrics, loops: Loops) -> Starlette:
     """``GET /livez``, ``/readyz`` and ``/metrics``."""
 
     async def livez(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        faults = loops.faults()
+        if faults:
+            return PlainTextResponse("\n".join(["to be started anew:", *faults, ""]), 503)
+        return PlainTextResponse("\n".join(["ok", *loops.lines(), ""]))
 
     async def readyz(_: Request) -> Response:
         reasons = lifecycle.unready()

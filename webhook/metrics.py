@@ -67,6 +67,18 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        self.loop_success = Gauge(
+            "podpace_loop_last_success_timestamp_seconds",
+            "When a loop in the background last went well.",
+            ("loop",),
+            registry=self.registry,
+        )
+        self.loop_failures = Counter(
+            "podpace_loop_failures",
+            "Failed steps of a loop in the background; each is tried again.",
+            ("loop",),
+            registry=self.registry,
+        )
         # A series that appears with its first event hides that event from rate() and increase().
         for source in Source:
             self.limit_source.labels(source)

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from webhook.connections import HEADER_BYTES, Acceptor, Connection, GuardedProtocol
 from webhook.errors import WebhookError
 from webhook.lifecycle import Lifecycle
+from webhook.loops import Loops
 from webhook.settings import Settings
 
 log = structlog.stdlib.get_logger()
@@ -100,7 +101,9 @@ def run(
     admission: Starlette,
     health: Starlette,
     context: ssl.SSLContext,
+    *,
     lifecycle: Lifecycle,
+    loops: Loops,
     settings: Settings,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.
@@ -117,7 +120,7 @@ def run(
     thread = threading.Thread(target=_run, args=(health_server.serve,), name="health", daemon=True)
     thread.start()
     try:
-        _run(lambda: _serve(server, lifecycle, settings))
+        _run(lambda: _serve(server, lifecycle, loops, settings))
     finally:
         health_server.should_exit = True
         thread.join()
@@ -131,7 +134,7 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         runner.run(main())
 
 
-async def _serve(server: _Server, lifecycle: Lifecycle, settings: Settings) -> None:
+async def _serve(server: _Server, lifecycle: Lifecycle, loops: Loops, settings: Settings) -> None:
     asked = asyncio.Event()
     hurry = asyncio.Event()
 
@@ -142,6 +145,7 @@ async def _serve(server: _Server, lifecycle: Lifecycle, settings: Settings) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     serving = asyncio.create_task(server.serve())
+    beating = asyncio.create_task(loops.add("admission").watch_over())
     log.info("serving", port=settings.port, health_port=settings.health_port)
     stopped = asyncio.create_task(asked.wait())
     # A server that cannot start ends the process.
@@ -152,5 +156,6 @@ async def _serve(server: _Server, lifecycle: Lifecycle, settings: Settings) -> N
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hurry.wait(), settings.drain_seconds)
     stopped.cancel()
+    beating.cancel()
     server.should_exit = True
     await serving

@@ -28,6 +28,8 @@ HEALTHY: Final = {
     f'{_BUCKET}{{name="pods.podpace.io",le="+Inf"}}': "0+60x120",
     "podpace_webhook_certificate_expiry_timestamp_seconds": "604800x120",
     'podpace_policy_bad{namespace="shop"}': "0x120",
+    'podpace_loop_last_success_timestamp_seconds{loop="policy watch",pod="a"}': "0+60x120",
+    'podpace_loop_last_success_timestamp_seconds{loop="certificates",pod="a"}': "0+60x120",
     'podpace_audit_pods_total{result="failed"}': "2x120",
     'podpace_errors_total{instance="n1",node="node-1",operation="attach"}': "1x120",
     'podpace_pods{instance="n1",node="node-1",reason="Enforced"}': "7x120",
@@ -43,6 +45,12 @@ FAULTS: Final[dict[str, dict[str, str]]] = {
     "PodpaceWebhookSlow": {f'{_BUCKET}{{name="pods.podpace.io",le="0.1"}}': "0+50x120"},
     "PodpaceWebhookCertificateExpires": {
         "podpace_webhook_certificate_expiry_timestamp_seconds": "90000x120"
+    },
+    "PodpacePoliciesStale": {
+        'podpace_loop_last_success_timestamp_seconds{loop="policy watch",pod="a"}': "0+30x120"
+    },
+    "PodpaceWebhookLoopFails": {
+        'podpace_loop_last_success_timestamp_seconds{loop="certificates",pod="a"}': "0+30x120"
     },
     "PodpacePolicyBad": {'podpace_policy_bad{namespace="shop"}': "1x120"},
     "PodpaceAuditFails": {'podpace_audit_pods_total{result="failed"}': "0+1x120"},

@@ -1,8 +1,10 @@
 """The authority that replicas share in a Secret, and its bundle in the webhook configurations."""
 
 import base64
-from dataclasses import dataclass
-from datetime import timedelta
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -29,62 +31,75 @@ _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
 KINDS: Final = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 
 
-@dataclass(frozen=True)
+@dataclass
 class SharedAuthority:
-    """Any replica may take any step; the Secret's resourceVersion settles who was first."""
+    """Any replica may take any step; the Secret's resourceVersion settles who was first.
+
+    A Secret that somebody emptied or wrote something else into is repaired with what this replica
+    knows of it, so that trust goes on. One that was deleted, or deleted and made anew, gets a new
+    authority: that is how one is revoked.
+    """
 
     api: Api
     namespace: str
     overlap: timedelta = OVERLAP
+    now: Callable[[], datetime] = utc_now
+    _known: tuple[str, AuthorityState] | None = field(default=None, init=False)
+    """The Secret's uid and the state that it had last."""
 
     def current(self) -> AuthorityState:
         """The state in the Secret, after the step that is due, if one is.
 
         Raises:
             ApiError: the Secret could not be read or written.
-            CertificateError: it holds something else.
+            CertificateError: others write it faster than we can.
         """
         secrets = f"/api/v1/namespaces/{self.namespace}/secrets"
-        now = utc_now()
         for _ in range(5):
             try:
                 secret = self.api.get(f"{secrets}/{SECRET}")
             except NotFoundError:
-                state = first_state(now)
-                if self._written("create", secrets, _secret(self.namespace, state)):
-                    return state
+                with contextlib.suppress(ConflictError):
+                    self.api.create(secrets, _secret(self.namespace))
                 continue
-            if not secret.get("data"):
-                # The chart makes it empty, so that it goes with the release.
-                state = first_state(now)
-                secret["data"] = _encode(state)
-                if self._written("replace", f"{secrets}/{SECRET}", secret):
-                    return state
-                continue
-            try:
-                data = {k: base64.b64decode(v) for k, v in (secret.get("data") or {}).items()}
-                state = from_secret_data(data)
-            except (UnusableAuthorityError, ValueError) as e:
-                raise CertificateError(f"Secret {self.namespace}/{SECRET}: {e}") from e
+            found = self._read(secret)
+            state = found or self._lost(secret["metadata"].get("uid", ""))
             annotations = secret["metadata"].get("annotations") or {}
             force = annotations.pop(names.ANNOTATION_ROTATE, None) is not None
-            due = next_state(state, now, self.overlap, force=force)
-            if due == state and not force:
-                return state
-            secret["data"] = _encode(due)
-            secret["metadata"]["annotations"] = annotations
-            if self._written("replace", f"{secrets}/{SECRET}", secret):
-                return due
+            due = next_state(state, self.now(), self.overlap, force=force)
+            if due != found or force:
+                secret["data"] = _encode(due)
+                secret["metadata"]["annotations"] = annotations
+                try:
+                    secret = self.api.replace(f"{secrets}/{SECRET}", secret)
+                except (ConflictError, NotFoundError):
+                    continue
+                log.info("authority written", secret=SECRET)
+            self._known = (secret["metadata"].get("uid", ""), due)
+            return due
         message = f"Secret {self.namespace}/{SECRET} changes faster than it can be read"
         raise CertificateError(message)
 
-    def _written(self, verb: str, path: str, secret: Json) -> bool:
+    def last_known(self) -> AuthorityState | None:
+        """What it was when the API server last told."""
+        return self._known[1] if self._known else None
+
+    def _read(self, secret: Json) -> AuthorityState | None:
+        """What the Secret says; None when it is empty, as the chart makes it, or spoilt."""
+        if not secret.get("data"):
+            return None
         try:
-            self.api.create(path, secret) if verb == "create" else self.api.replace(path, secret)
-        except ConflictError:
-            return False
-        log.info("authority written", secret=SECRET)
-        return True
+            data = {k: base64.b64decode(v, validate=True) for k, v in secret["data"].items()}
+            return from_secret_data(data)
+        except (UnusableAuthorityError, ValueError, TypeError) as e:
+            log.warning("authority spoilt", secret=SECRET, reason=str(e)[:300])
+            return None
+
+    def _lost(self, uid: str) -> AuthorityState:
+        if self._known is not None and self._known[0] == uid:
+            log.warning("authority restored from memory", secret=SECRET)
+            return self._known[1]
+        return first_state(self.now())
 
 
 def publish_bundle(api: Api, configuration: str, bundle: bytes) -> int:
@@ -127,7 +142,8 @@ def _encode(state: AuthorityState) -> dict[str, str]:
     return {k: base64.b64encode(v).decode() for k, v in to_secret_data(state).items()}
 
 
-def _secret(namespace: str, state: AuthorityState) -> Json:
+def _secret(namespace: str) -> Json:
+    """Empty, as the chart makes it."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -137,5 +153,4 @@ def _secret(namespace: str, state: AuthorityState) -> Json:
             "labels": {"app.kubernetes.io/managed-by": "podpace-webhook"},
         },
         "type": "Opaque",
-        "data": _encode(state),
     }

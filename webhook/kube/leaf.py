@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from certs.authority import LEAF_LIFETIME, KeyPair, issue_leaf, needs_renewal, utc_now
+from certs.authority import LEAF_LIFETIME, KeyPair, expiry, issue_leaf, needs_renewal
+from kube.errors import ApiError
 from kube.ports import Api
 from webhook.kube.authority import SharedAuthority, publish_bundle
 from webhook.tls import LiveContext
@@ -34,21 +35,34 @@ class SelfManagedLeaf:
         Raises:
             ApiError, CertificateError: what was loaded stays in use.
         """
-        state = self.authority.current()
+        try:
+            state = self.authority.current()
+        except ApiError:
+            # A leaf does not run out because the API server is away: the signer is known.
+            if (known := self.authority.last_known()) is not None:
+                self._renew_when_due(known.signer)
+            raise
         if not self.live.loaded:
             # Trust is published next, but without a certificate there is nothing to lose.
             self._renew(state.signer)
         # First trust, then the leaf: a leaf of an authority that is not trusted fails.
         publish_bundle(self.api, self.configuration, state.bundle)
-        if self._leaf is None or state.signer != self._signer or self._due(self._leaf):
+        if self._leaf is None or state.signer != self._signer:
             self._renew(state.signer)
+        self._renew_when_due(state.signer)
         return self.poll_seconds
 
-    def _due(self, leaf: KeyPair) -> bool:
-        return needs_renewal(leaf.certificate, utc_now())
+    def _renew_when_due(self, signer: KeyPair) -> None:
+        now = self.authority.now()
+        if (
+            self._leaf is not None
+            and needs_renewal(self._leaf.certificate, now)
+            and expiry(signer.certificate) > now
+        ):
+            self._renew(signer)
 
     def _renew(self, signer: KeyPair) -> None:
-        leaf = issue_leaf(signer, self.hosts, utc_now(), self.lifetime)
+        leaf = issue_leaf(signer, self.hosts, self.authority.now(), self.lifetime)
         self.live.load(leaf)
         self._leaf, self._signer = leaf, signer
 

@@ -11,7 +11,6 @@ import structlog
 from contract import names
 from contract.problems import Problem
 from kube.errors import ApiError, ConflictError
-from kube.listwatch import Observer
 from kube.ports import Api, Json
 from webhook.kube.events import WARNING, make_event
 from webhook.metrics import Metrics
@@ -24,22 +23,6 @@ PATH: Final = "/api/v1/configmaps"
 QUERY: Final = {"fieldSelector": f"metadata.name={names.POLICY_CONFIG_MAP}"}
 
 PostEvent = Callable[[str, Json], None]
-
-
-class WatchObserver(Observer):
-    """Counts and logs what becomes of a watch."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def restarted(self, reason: str) -> None:
-        """Ends are ordinary: watches are renewed every few minutes."""
-        if reason != "ended":
-            self._metrics.watch_restarts.labels(reason).inc()
-
-    def unreadable(self, reason: str) -> None:
-        """It is left out."""
-        log.warning("policy unreadable", reason=reason)
 
 
 def decode(body: bytes) -> Json:

@@ -96,9 +96,12 @@ def test_a_state_survives_the_secret(state: AuthorityState) -> None:
         to_secret_data(first_state(NOW)) | {"next.json": b"[]"},
         to_secret_data(first_state(NOW)) | {"next.json": b"{"},
         {"tls.crt": make_authority(NOW).certificate},
+        to_secret_data(first_state(NOW)) | {"ca.crt": make_authority(NOW).certificate},
+        to_secret_data(first_state(NOW)) | {"tls.key": make_authority(NOW).key},
+        to_secret_data(first_state(NOW)) | {"tls.key": b"-----BEGIN PRIVATE KEY-----"},
     ],
 )
-def test_a_foreign_secret_is_told(data: dict[str, bytes]) -> None:
-    """With what to do about it."""
-    with pytest.raises(UnusableAuthorityError, match="delete it to get one"):
+def test_what_could_not_be_used_is_not_taken_for_an_authority(data: dict[str, bytes]) -> None:
+    """All of it is looked at: certificate, key, bundle, successor."""
+    with pytest.raises(UnusableAuthorityError):
         from_secret_data(data)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from webhook.admission import make_mutate, make_validate
 from webhook.app import create_admission_app, create_health_app
 from webhook.large import MAX_BODY_BYTES, LargeReviews
 from webhook.lifecycle import Lifecycle
+from webhook.loops import Loops
 from webhook.metrics import Metrics
 from webhook.policies import PolicyStore
 
@@ -50,7 +52,8 @@ class Server:
             self.metrics,
             self.large,
         )
-        self.health: Starlette = create_health_app(self.lifecycle, self.metrics)
+        self.loops = Loops(self.metrics)
+        self.health: Starlette = create_health_app(self.lifecycle, self.metrics, self.loops)
 
     def call(self, app: Starlette, method: str, path: str, **options: Any) -> httpx.Response:
         """One request."""
@@ -291,6 +294,23 @@ def test_ready_is_when_the_policies_are_known(server: Server) -> None:
     assert "policies not synced" in before.text
     assert "shutting down" in after.text
     assert server.call(server.health, "GET", "/livez").status_code == 200
+
+
+def test_a_loop_that_hangs_fails_liveness_and_each_is_told(server: Server) -> None:
+    """The kubelet then starts the replica anew; readiness is another matter."""
+    release = threading.Event()
+    server.loops.add("idle").start(lambda: 1000.0)
+    before = server.call(server.health, "GET", "/livez")
+    hanging = server.loops.add("hanging")
+    hanging.start(lambda: release.wait(60) and None)
+    hanging._alive_until -= 1000
+    after = server.call(server.health, "GET", "/livez")
+    release.set()
+    server.loops.stop.set()
+
+    assert (before.status_code, before.text) == (200, "ok\nidle: ok\n")
+    assert after.status_code == 503
+    assert "hanging: no sign of life" in after.text
 
 
 def test_requests_are_counted_by_result(server: Server) -> None:
