@@ -47,6 +47,11 @@ CONDITION_BANDWIDTH_ENFORCED: Final = f"{DOMAIN}/BandwidthEnforced"
 
 # Policy: a ConfigMap of this name in a namespace, and one in the release namespace for the cluster.
 POLICY_CONFIG_MAP: Final = "podpace-policy"
+# Further ones of the cluster: ConfigMaps of the release namespace with this label and value.
+LABEL_POLICY: Final = f"{DOMAIN}/policy"
+LABEL_POLICY_VALUE: Final = "true"
+# On a policy of the cluster: deleting or emptying it is meant.
+ANNOTATION_ALLOW_REMOVAL: Final = f"{DOMAIN}/allow-removal"
 # Its keys. The first four follow a direction and a dot: ``ingress.max``.
 POLICY_DEFAULT: Final = "default"
 POLICY_MIN: Final = "min"
@@ -58,6 +63,9 @@ POLICY_TAKE_OVER: Final = "take-over"
 POLICY_MODE: Final = "mode"
 POLICY_READINESS_GATE: Final = "readiness-gate"
 POLICY_EXEMPT_CIDRS: Final = "exempt-cidrs"
+# Of the cluster's policies only.
+POLICY_NAMESPACE_SELECTOR: Final = "namespace-selector"
+POLICY_PRIORITY: Final = "priority"
 
 # On the Secret of the webhook's certificate authority: begins a rotation now, whatever the value.
 ANNOTATION_ROTATE: Final = f"{DOMAIN}/rotate"

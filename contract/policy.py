@@ -1,19 +1,18 @@
-"""Policy: what a cluster and a namespace say about the limits of pods.
+"""Policy: what one ConfigMap says about the limits of pods.
 
-    ConfigMap data --parse_policy--> Policy --merge--> EffectivePolicy
+    ConfigMap data --parse_policy--> Policy --merging.merge--> EffectivePolicy
 
-A namespace may tighten what the cluster says, never loosen it. All bandwidths are bits per second,
-bursts bits.
+All bandwidths are bits per second, bursts bits.
 """
 
-import ipaddress
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum
 from typing import Final, TypeVar
 
 from contract import names
-from contract.names import Direction, GateRule, Mode, OnViolation, Require, Source
+from contract.names import Direction, GateRule, Mode, OnViolation, Require
 from contract.networks import MAX_TEXTS, parse_cidrs
 from contract.problems import KEY_CHARS, Problem, clip
 from contract.quantity import (
@@ -21,11 +20,11 @@ from contract.quantity import (
     parse_bits_per_second,
     parse_burst_bits,
 )
+from contract.selectors import EVERYTHING, NOTHING, Selector, parse_selector
 from contract.unknown import MAX_UNKNOWN, Unknown, Vocabulary
 
 _Parsed = TypeVar("_Parsed")
 _Word = TypeVar("_Word", bound=StrEnum)
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,10 @@ class Policy:
     mode: Mode | None = None
     readiness_gate: GateRule | None = None
     exempt_cidrs: tuple[str, ...] | None = None
+    selector: Selector = EVERYTHING
+    """The namespaces that it is about; a namespace's own is about that one."""
+    priority: int = 0
+    """Among the cluster's; the higher is heard first."""
 
     def of(self, direction: Direction) -> Bounds:
         """The bounds of one direction."""
@@ -60,44 +63,10 @@ class Policy:
         """Whether this policy sets a largest limit for some direction."""
         return self.ingress.max is not None or self.egress.max is not None
 
-
-@dataclass(frozen=True, slots=True)
-class Sourced:
-    """A bandwidth and the policy it came from."""
-
-    bits_per_second: int
-    source: Source
-
-
-@dataclass(frozen=True, slots=True)
-class EffectiveBounds:
-    """One direction after merging. ``default`` lies within ``min`` and ``max``.
-
-    Where there is a ``max`` there is a ``default``: without a limit a pod would be above any max.
-    """
-
-    default: Sourced | None = None
-    min: Sourced | None = None
-    max: Sourced | None = None
-    burst_max: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EffectivePolicy:
-    """What holds for the pods of one namespace."""
-
-    ingress: EffectiveBounds = field(default=EffectiveBounds())
-    egress: EffectiveBounds = field(default=EffectiveBounds())
-    on_violation: OnViolation = OnViolation.DENY
-    require: Require = Require.NONE
-    take_over: bool = False
-    mode: Mode = Mode.ENFORCE
-    readiness_gate: GateRule = GateRule.ON_REQUEST
-    exempt_cidrs: tuple[str, ...] = ()
-
-    def of(self, direction: Direction) -> EffectiveBounds:
-        """The bounds of one direction."""
-        return self.ingress if direction is Direction.INGRESS else self.egress
+    @property
+    def silent(self) -> bool:
+        """Whether this policy says nothing."""
+        return replace(self, selector=EVERYTHING, priority=0) == NO_POLICY
 
 
 NO_POLICY: Final = Policy()
@@ -108,7 +77,7 @@ _BOUND_PARSERS: Final[dict[str, Callable[[str, str], int | Problem]]] = {
     names.POLICY_MAX: parse_bits_per_second,
     names.POLICY_BURST_MAX: parse_burst_bits,
 }
-POLICY_KEYS: Final = (
+NAMESPACE_KEYS: Final = (
     *(f"{direction}.{bound}" for direction in Direction for bound in _BOUND_PARSERS),
     names.POLICY_ON_VIOLATION,
     names.POLICY_REQUIRE,
@@ -117,18 +86,46 @@ POLICY_KEYS: Final = (
     names.POLICY_READINESS_GATE,
     names.POLICY_EXEMPT_CIDRS,
 )
+"""What every policy may say."""
+POLICY_KEYS: Final = (*NAMESPACE_KEYS, names.POLICY_NAMESPACE_SELECTOR, names.POLICY_PRIORITY)
+"""What some policy may say."""
+_PRIORITY: Final = re.compile(r"[+-]?[0-9]{1,9}")
+_CLUSTERS_ONLY: Final = "is for the cluster's policies only"
 
 _KNOWN: Final = frozenset(POLICY_KEYS)
 _VOCABULARY: Final = Vocabulary(POLICY_KEYS)
 _UNREAD: Final = "is a key that this version of podpace does not know; it has no effect"
 
 
-def parse_policy(data: Mapping[str, str]) -> tuple[Policy, tuple[Problem, ...]]:
+class Scope(Enum):
+    """Whom a policy is about."""
+
+    NAMESPACE = "the namespace that it is in"
+    CLUSTER = "all namespaces"
+    SELECTED = "the namespaces that it selects"
+
+
+def scope_of(
+    namespace: str, name: str, labels: Mapping[str, str], release_namespace: str
+) -> Scope | None:
+    """What kind of policy a ConfigMap is; None: it is none."""
+    ours = namespace == release_namespace
+    if name == names.POLICY_CONFIG_MAP:
+        return Scope.CLUSTER if ours else Scope.NAMESPACE
+    labelled = labels.get(names.LABEL_POLICY) == names.LABEL_POLICY_VALUE
+    return Scope.SELECTED if ours and labelled else None
+
+
+def parse_policy(
+    data: Mapping[str, str], scope: Scope = Scope.NAMESPACE
+) -> tuple[Policy, tuple[Problem, ...]]:
     """What a ConfigMap's ``data`` says and everything that is wrong with it.
 
-    A value that cannot be read counts as not written, so even a bad policy is usable.
+    A value that cannot be read counts as not written, so even a bad policy is usable; one whose
+    selector cannot be read selects nothing.
     """
     problems: list[Problem] = []
+    unread = NOTHING if scope is Scope.SELECTED else EVERYTHING
 
     def keep(value: _Parsed | Problem | None) -> _Parsed | None:
         if isinstance(value, Problem):
@@ -161,6 +158,8 @@ def parse_policy(data: Mapping[str, str]) -> tuple[Policy, tuple[Problem, ...]]:
         mode=keep(_word(data, names.POLICY_MODE, Mode)),
         readiness_gate=keep(_word(data, names.POLICY_READINESS_GATE, GateRule)),
         exempt_cidrs=_cidrs(data, problems),
+        selector=keep(_selector(data, scope)) or unread,
+        priority=keep(_priority(data, scope)) or 0,
     )
     return policy, tuple(problem.shortened() for problem in problems)
 
@@ -209,6 +208,35 @@ def _flag(data: Mapping[str, str], key: str) -> bool | Problem | None:
     return Problem(key, text, "is not true or false", 'write "true" or "false"')
 
 
+def _selector(data: Mapping[str, str], scope: Scope) -> Selector | Problem:
+    key = names.POLICY_NAMESPACE_SELECTOR
+    text = data.get(key)
+    if text is None:
+        return EVERYTHING
+    match scope:
+        case Scope.NAMESPACE:
+            return Problem(key, text, _CLUSTERS_ONLY, "remove it")
+        case Scope.CLUSTER:
+            reason = f"has no place in {names.POLICY_CONFIG_MAP}, which is about all namespaces"
+            label = f"{names.LABEL_POLICY}={names.LABEL_POLICY_VALUE}"
+            return Problem(key, text, reason, f"write another ConfigMap here, labelled {label}")
+        case Scope.SELECTED:
+            fix = "write one as for kubectl get -l, such as tier in (free,trial)"
+            return parse_selector(text) or Problem(key, text, "is not a label selector", fix)
+
+
+def _priority(data: Mapping[str, str], scope: Scope) -> int | Problem:
+    key = names.POLICY_PRIORITY
+    text = data.get(key)
+    if text is None:
+        return 0
+    if scope is Scope.NAMESPACE:
+        return Problem(key, text, _CLUSTERS_ONLY, "remove it")
+    if _PRIORITY.fullmatch(text.strip()) is None:
+        return Problem(key, text, "is not a whole number", "write one such as 10; the higher wins")
+    return int(text)
+
+
 def _cidrs(data: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...] | None:
     text = data.get(names.POLICY_EXEMPT_CIDRS)
     if text is None:
@@ -235,75 +263,3 @@ def _out_of_order(direction: Direction, bounds: Bounds, data: Mapping[str, str])
                 )
             )
     return found
-
-
-def merge(namespace: Policy, cluster: Policy) -> EffectivePolicy:
-    """What holds in a namespace.
-
-    The smaller max, the larger min, the smaller burst.max and the stricter require hold. Defaults,
-    on-violation, take-over and readiness-gate: the namespace's, else the cluster's. A namespace
-    cannot undo a cluster's mode or exempt-cidrs, nor get round its max by either of them.
-    """
-    return EffectivePolicy(
-        ingress=_merge_bounds(namespace.ingress, cluster.ingress),
-        egress=_merge_bounds(namespace.egress, cluster.egress),
-        on_violation=namespace.on_violation or cluster.on_violation or OnViolation.DENY,
-        require=max(
-            (p.require or Require.NONE for p in (namespace, cluster)), key=list(Require).index
-        ),
-        take_over=next(
-            (p.take_over for p in (namespace, cluster) if p.take_over is not None), False
-        ),
-        mode=_merge_mode(namespace, cluster),
-        readiness_gate=namespace.readiness_gate or cluster.readiness_gate or GateRule.ON_REQUEST,
-        exempt_cidrs=_merge_cidrs(namespace, cluster),
-    )
-
-
-def _merge_bounds(namespace: Bounds, cluster: Bounds) -> EffectiveBounds:
-    both = ((namespace, Source.NAMESPACE), (cluster, Source.CLUSTER))
-
-    def said(bound: str) -> list[Sourced]:
-        return [
-            Sourced(value, source)
-            for bounds, source in both
-            if (value := getattr(bounds, bound)) is not None
-        ]
-
-    ceiling = min(said("max"), key=lambda s: s.bits_per_second, default=None)
-    floor = max(said("min"), key=lambda s: s.bits_per_second, default=None)
-    if floor and ceiling and floor.bits_per_second > ceiling.bits_per_second:
-        floor = ceiling
-    default = next(iter(said("default")), ceiling)
-    if default and ceiling and default.bits_per_second > ceiling.bits_per_second:
-        default = ceiling
-    if default and floor and default.bits_per_second < floor.bits_per_second:
-        default = floor
-    bursts = [b.burst_max for b, _ in both if b.burst_max is not None]
-    return EffectiveBounds(default, floor, ceiling, min(bursts, default=None))
-
-
-def _merge_mode(namespace: Policy, cluster: Policy) -> Mode:
-    cluster_mode = cluster.mode or (Mode.ENFORCE if cluster.bounded else None)
-    if cluster_mode is Mode.ENFORCE:
-        return Mode.ENFORCE
-    return namespace.mode or cluster_mode or Mode.ENFORCE
-
-
-def _merge_cidrs(namespace: Policy, cluster: Policy) -> tuple[str, ...]:
-    if namespace.exempt_cidrs is None:
-        return cluster.exempt_cidrs or ()
-    if cluster.exempt_cidrs is None and not cluster.bounded:
-        return namespace.exempt_cidrs
-    allowed = [ipaddress.ip_network(n) for n in cluster.exempt_cidrs or ()]
-    return tuple(
-        text
-        for text in namespace.exempt_cidrs
-        if any(_within(ipaddress.ip_network(text), network) for network in allowed)
-    )
-
-
-def _within(inner: _Network, outer: _Network) -> bool:
-    if inner.version != outer.version or inner.prefixlen < outer.prefixlen:
-        return False
-    return inner.supernet(new_prefix=outer.prefixlen) == outer

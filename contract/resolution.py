@@ -10,8 +10,8 @@ from typing import Final
 
 from contract import names
 from contract.limits import Limit, make_limit
+from contract.merging import EffectiveBounds, EffectivePolicy, Sourced
 from contract.names import Direction, GateRule, Mode, Source
-from contract.policy import EffectiveBounds, EffectivePolicy, Sourced
 from contract.reading import Asked, Reading
 
 _NEARNESS: Final = tuple(Source)
@@ -111,7 +111,8 @@ def _resolve_direction(asked: Asked, bounds: EffectiveBounds) -> Resolved | None
         source, origin = Source.POD, asked.rate.key
         bits, cause, bound = _within(wanted, bounds)
     elif bounds.default is not None:
-        source, origin = bounds.default.source, f"{bounds.default.source} policy"
+        source = bounds.default.source
+        origin = f"{source} policy{bounds.default.note}"
         bits, cause, bound = bounds.default.bits_per_second, Cause.DEFAULT, bounds.default
     else:
         return None

@@ -143,7 +143,7 @@ def _serve(settings: Settings) -> None:
     from webhook.serve import run
 
     metrics = Metrics()
-    store = PolicyStore(settings.release_namespace)
+    store = PolicyStore(settings.release_namespace, without_cluster=settings.policy_dir is not None)
     live = LiveContext(settings.tls_minimum, metrics.certificate_expiry.set)
     lifecycle = Lifecycle(
         {"policies not synced": lambda: store.synced, "no certificate": lambda: live.loaded}
@@ -205,27 +205,15 @@ def _start_kube_loops(
 ) -> Callable[[], None]:
     from kube.api import KubeApi
     from kube.credentials import load
-    from kube.listwatch import ListWatch
     from webhook.kube import policies
     from webhook.kube.audit import Audit
     from webhook.kube.authority import SharedAuthority
     from webhook.kube.election import Election
     from webhook.kube.leaf import SelfManagedLeaf, service_hosts
-    from webhook.kube.observer import WatchObserver
 
     api = KubeApi(lambda: load(settings.kubeconfig))
     namespace = settings.release_namespace
-    sink = policies.PolicySink(store, metrics, policies.event_poster(api))
-    loop = loops.add("policy watch")
-    watch = ListWatch(
-        api,
-        policies.PATH,
-        policies.QUERY,
-        policies.decode,
-        sink,
-        observer=WatchObserver(metrics, loop),
-    )
-    loop.start(watch.step)
+    policies.start_watches(api, store, metrics, loops, namespace)
     if settings.tls_cert is None:
         hosts = service_hosts(settings.service, namespace, settings.cluster_domain)
         leaf = SelfManagedLeaf(

@@ -1,21 +1,19 @@
 """From a request's bytes to the answer: decode, decide, count, log. No network."""
 
 import time
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import structlog
 
-from contract import names
-from contract.names import DIRECTIONS, Mode
-from contract.policy import EffectivePolicy, Policy, merge, parse_policy, unread_keys
+from contract.merging import EffectivePolicy, Layer
+from contract.names import DIRECTIONS
+from contract.policy import Scope, scope_of
 from contract.problems import Problem, clip
-from contract.quantity import format_bits_per_second
-from contract.unknown import MAX_UNKNOWN
 from webhook import reviews
 from webhook.metrics import Metrics
 from webhook.mutation import Decision, decide, denial_message
+from webhook.policy_review import policy_denial_message, policy_problems, policy_warnings
 from webhook.reviews import Answer, ConfigMap, Pod, Request, Review
 
 log = structlog.stdlib.get_logger()
@@ -32,9 +30,8 @@ class Policies(Protocol):
         """What holds for the pods of a namespace."""
         ...
 
-    @property
-    def cluster(self) -> Policy:
-        """The cluster's own policy."""
+    def cluster_layers(self, namespace: str) -> Sequence[Layer]:
+        """The cluster's policies that hold in a namespace."""
         ...
 
 
@@ -42,12 +39,6 @@ Handler = Callable[[bytes], bytes]
 """Takes a request's body, gives the answer's; raises UnusableReviewError and nothing else."""
 
 _WRITES = (reviews.CREATE, reviews.UPDATE)
-_OVERSIZED: Final = Problem(
-    "data",
-    "",
-    "is larger than 64 KiB, more than any policy needs",
-    "write what is no policy elsewhere",
-)
 _LOGGED_PROBLEMS: Final = 20
 _NAME_CHARS: Final = 253
 """Of an object's name; a review that the API server did not send may hold anything."""
@@ -84,21 +75,29 @@ def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) 
     """The handler of policy ConfigMaps."""
     duration = metrics.duration.labels("validate")
 
+    def scope_of_request(request: Request[ConfigMap]) -> Scope | None:
+        metadata = request.object.metadata if request.object else None
+        if metadata is None or request.operation not in _WRITES:
+            return None
+        name = request.name or metadata.name or ""
+        return scope_of(request.namespace, name, metadata.labels or {}, release_namespace)
+
     def validate(body: bytes) -> bytes:
         started = time.perf_counter()
         request = _open(reviews.decode_config_map_review, body).request
         config_map = request.object
         problems: tuple[Problem, ...] = ()
         warnings: tuple[str, ...] = ()
-        if config_map is not None and _is_policy(request):
-            problems = policy_problems(config_map)
-            warnings = unread_keys(config_map.data or {})
-            if request.namespace != release_namespace:
-                warnings += policy_warnings(config_map, policies.cluster)
+        scope = scope_of_request(request)
+        if config_map is not None and scope is not None:
+            problems = policy_problems(config_map, scope)
+            cluster = policies.cluster_layers(request.namespace)
+            warnings = policy_warnings(config_map, scope, cluster)
             log.info(
                 "policy reviewed",
                 uid=clip(request.uid, _NAME_CHARS),
                 namespace=clip(request.namespace, _NAME_CHARS),
+                policy=clip(request.name or config_map.metadata.name or "", _NAME_CHARS),
                 operation=_operation(request),
                 dry_run=bool(request.dry_run),
                 allowed=not problems,
@@ -123,44 +122,6 @@ def too_large_answer(uid: str) -> bytes:
     return reviews.encode_answer(reviews.deny(uid, "it is too large to be judged"))
 
 
-def policy_problems(config_map: ConfigMap) -> tuple[Problem, ...]:
-    """Everything wrong with a policy ConfigMap."""
-    if config_map.metadata.oversized:
-        return (_OVERSIZED,)
-    _, problems = parse_policy(config_map.data or {})
-    binary = tuple(
-        Problem(key, "(binary)", "is binary data", "write it as text under data").shortened()
-        for key in islice(config_map.binary_data or (), MAX_UNKNOWN)
-    )
-    return problems + binary
-
-
-def policy_warnings(config_map: ConfigMap, cluster: Policy) -> tuple[str, ...]:
-    """Where a namespace's policy tries to loosen the cluster's, which then holds."""
-    policy, _ = parse_policy(config_map.data or {})
-    merged = merge(policy, cluster)
-    found = []
-    for direction in DIRECTIONS:
-        ours, theirs = policy.of(direction).max, cluster.of(direction).max
-        if ours is not None and theirs is not None and ours > theirs:
-            most = format_bits_per_second(theirs)
-            found.append(f"{direction}.max is above the cluster's, {most}, which holds")
-    if policy.mode is Mode.OBSERVE and (cluster.bounded or cluster.mode is Mode.ENFORCE):
-        found.append(f"{names.POLICY_MODE}: the cluster's policy enforces, which holds")
-    lost = sorted(set(policy.exempt_cidrs or ()) - set(merged.exempt_cidrs))
-    if lost:
-        key, networks = names.POLICY_EXEMPT_CIDRS, ", ".join(lost)
-        found.append(f"{key}: the cluster's policy does not exempt {networks}, which holds")
-    if policy.require is not None and policy.require is not merged.require:
-        found.append(f"{names.POLICY_REQUIRE}: the cluster requires {merged.require}, which holds")
-    return tuple(found)
-
-
-def policy_denial_message(problems: tuple[Problem, ...]) -> str:
-    """What a user reads when a policy is refused."""
-    return denial_message(problems, "the policy")
-
-
 def _open(decode: Callable[[bytes], Review[T]], body: bytes) -> Review[T]:
     try:
         review = decode(body)
@@ -181,11 +142,6 @@ def _answer_pod(request: Request[Pod], decision: Decision) -> tuple[Answer, str]
         message = denial_message(decision.problems, "the pod's bandwidth")
         return reviews.deny(request.uid, message, decision.warnings), "denied"
     return reviews.allow(request.uid, decision.patch, decision.warnings), "allowed"
-
-
-def _is_policy(request: Request[ConfigMap]) -> bool:
-    name = request.name or (request.object.metadata.name if request.object else None)
-    return name == names.POLICY_CONFIG_MAP and request.operation in _WRITES
 
 
 def _operation(request: Request[T]) -> str:

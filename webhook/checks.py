@@ -9,8 +9,8 @@ from typing import Final
 
 from contract import names
 from contract.limits import cap_burst_bits
+from contract.merging import EffectivePolicy
 from contract.names import DIRECTIONS, RATE_KEYS, Direction, GateRule, OnViolation, Require
-from contract.policy import EffectivePolicy
 from contract.problems import KEY_CHARS, Problem, clip
 from contract.quantity import format_bits_per_second
 from contract.reading import Reading
@@ -180,7 +180,8 @@ def _violations(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
                 yield Problem(
                     asked.rate.key,
                     asked.rate.text,
-                    f"is above the {bounds.max.source}'s maximum, {format_bits_per_second(most)}",
+                    f"is above the {bounds.max.source}'s maximum, {format_bits_per_second(most)}"
+                    f"{bounds.max.note}",
                     f"write {most} or less",
                 )
             elif bounds.min and rate < bounds.min.bits_per_second:
@@ -188,7 +189,8 @@ def _violations(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
                 yield Problem(
                     asked.rate.key,
                     asked.rate.text,
-                    f"is below the {bounds.min.source}'s minimum, {format_bits_per_second(least)}",
+                    f"is below the {bounds.min.source}'s minimum, {format_bits_per_second(least)}"
+                    f"{bounds.min.note}",
                     f"write {least} or more",
                 )
         burst = asked.burst.bits if asked.burst else None

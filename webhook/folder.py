@@ -5,7 +5,7 @@ from pathlib import Path
 import structlog
 
 from webhook.errors import WebhookError
-from webhook.manifests import NamedPolicy, UnusableInputError, load
+from webhook.manifests import NamedNamespace, NamedPolicy, UnusableInputError, load
 from webhook.policies import PolicyStore
 
 log = structlog.stdlib.get_logger()
@@ -37,14 +37,20 @@ class PolicyFolder:
             objects = [o for f in files for o in load(str(f), self._default_namespace)]
         except (OSError, UnusableInputError) as e:
             raise WebhookError(f"policies in {self._folder}: {e}") from e
+        release = self._store.release_namespace
         policies = {
-            o.namespace: o.config_map.data or {} for o in objects if isinstance(o, NamedPolicy)
+            o.key: o.config_map.data or {}
+            for o in objects
+            if isinstance(o, NamedPolicy) and o.scope(release) is not None
         }
-        bad = self._store.replace(policies)
+        self._store.replace_namespaces(
+            {o.name: o.labels for o in objects if isinstance(o, NamedNamespace)}
+        )
+        self._store.replace(policies)
         self._seen = seen
         log.info(
             "policies read",
-            policies=sorted(policies),
-            bad={namespace: [str(p)[:200] for p in bad[namespace]] for namespace in bad},
+            policies=["/".join(key) for key in sorted(policies)],
+            bad={"/".join(k): [str(p)[:200] for p in bad] for k, bad in self._store.bad.items()},
         )
         return 0.5

@@ -10,7 +10,9 @@ import msgspec
 import yaml
 
 from contract import names
-from webhook.reviews import ConfigMap, Pod
+from contract.policy import Scope, scope_of
+from webhook.policies import PolicyKey
+from webhook.reviews import ConfigMap, Metadata, Pod
 
 STDIN: Final = "-"
 T = TypeVar("T")
@@ -44,14 +46,35 @@ class NamedPod:
 
 @dataclass(frozen=True, slots=True)
 class NamedPolicy:
-    """A policy ConfigMap and its namespace."""
+    """A ConfigMap that is a policy, if its namespace is one where such count; see ``scope``."""
 
     namespace: str
     config_map: ConfigMap
 
+    @property
+    def key(self) -> PolicyKey:
+        """Where it is."""
+        return PolicyKey(self.namespace, self.config_map.metadata.name or "")
 
-def load(path: str, default_namespace: str) -> Iterator[NamedPod | NamedPolicy]:
-    """Every pod and policy in a file of one or more documents; ``-`` is standard input.
+    def scope(self, release_namespace: str) -> Scope | None:
+        """Whom it is about; None: it is no policy."""
+        labels = self.config_map.metadata.labels or {}
+        return scope_of(*self.key, labels, release_namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedNamespace:
+    """A namespace; policies select it by its labels."""
+
+    name: str
+    labels: Mapping[str, str]
+
+
+Named = NamedPod | NamedPolicy | NamedNamespace
+
+
+def load(path: str, default_namespace: str) -> Iterator[Named]:
+    """Every pod, policy and namespace in a file of one or more documents; ``-`` is standard input.
 
     Other objects are passed over.
 
@@ -71,9 +94,7 @@ def load(path: str, default_namespace: str) -> Iterator[NamedPod | NamedPolicy]:
             yield from _objects(document, default_namespace, f"{path}, document {position}")
 
 
-def _objects(
-    document: object, default_namespace: str, where: str
-) -> Iterator[NamedPod | NamedPolicy]:
+def _objects(document: object, default_namespace: str, where: str) -> Iterator[Named]:
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
         message = f"{where}: not a Kubernetes object; it needs apiVersion and kind"
         raise UnusableInputError(message)
@@ -85,8 +106,11 @@ def _objects(
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     namespace = str(metadata.get("namespace") or default_namespace)
-    if kind == "ConfigMap" and metadata.get("name") == names.POLICY_CONFIG_MAP:
+    if kind == "ConfigMap" and _may_be_policy(metadata):
         yield NamedPolicy(namespace, _convert(document, ConfigMap, where))
+    elif kind == "Namespace":
+        read = _convert(metadata, Metadata, where)
+        yield NamedNamespace(read.name or "", read.labels or {})
     elif kind in _TEMPLATES:
         template: Any = document
         for step in _TEMPLATES[kind]:
@@ -97,6 +121,12 @@ def _objects(
         generated = metadata.get("generateName")
         name = str(metadata.get("name") or (f"{generated}*" if generated else "(no name)"))
         yield NamedPod(kind, name, namespace, _convert(template, Pod, where))
+
+
+def _may_be_policy(metadata: Mapping[str, Any]) -> bool:
+    labels = metadata.get("labels")
+    labelled = isinstance(labels, dict) and labels.get(names.LABEL_POLICY)
+    return metadata.get("name") == names.POLICY_CONFIG_MAP or bool(labelled)
 
 
 def _convert(document: object, shape: type[T], where: str) -> T:

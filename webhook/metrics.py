@@ -38,8 +38,13 @@ class Metrics:
         )
         self.bad_policy = Gauge(
             "podpace_policy_bad",
-            "1 for a namespace whose latest policy is bad; the last good one is in force.",
-            ("namespace",),
+            "1 for a policy whose latest version is bad; the last good one is in force.",
+            ("namespace", "policy"),
+            registry=self.registry,
+        )
+        self.cluster_policies = Gauge(
+            "podpace_cluster_policies",
+            "Policies of the cluster that say something.",
             registry=self.registry,
         )
         self.policies_changed = Gauge(

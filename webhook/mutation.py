@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract import names
+from contract.merging import EffectivePolicy
 from contract.names import DIRECTIONS, OUR_LABELS, RATE_KEYS, STANDARD_RATE_KEYS
-from contract.policy import EffectivePolicy
 from contract.problems import Problem
 from contract.reading import Reading, read
 from contract.resolution import Resolution, resolve

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from contract.merging import EffectivePolicy
 from contract.names import Direction
-from contract.policy import EffectivePolicy, unread_keys
+from contract.problems import Problem
 from contract.quantity import format_bits_per_second
-from webhook.admission import policy_denial_message, policy_problems, policy_warnings
-from webhook.manifests import NamedPod, NamedPolicy, UnusableInputError, load
+from webhook.manifests import NamedNamespace, NamedPod, NamedPolicy, UnusableInputError, load
 from webhook.mutation import Decision, decide, denial_message
 from webhook.policies import PolicyStore
+from webhook.policy_review import policy_denial_message, policy_problems, policy_warnings
 from webhook.reviews import encode_patch, fit_warnings
 
 ADMITTED: Final = 0
@@ -51,31 +52,38 @@ def review(
         UnusableInputError: see :func:`webhook.manifests.load`; also when there is nothing in it.
     """
     objects = [found for path in paths for found in load(path, namespace)]
-    if not objects:
+    store = PolicyStore(release_namespace, without_cluster=True)
+    for found in objects:
+        if isinstance(found, NamedNamespace):
+            store.put_namespace(found.name, found.labels)
+        elif isinstance(found, NamedPolicy) and found.scope(release_namespace) is not None:
+            store.put(found.key, found.config_map.data or {})
+    verdicts = [
+        _judge_policy(found, store)
+        if isinstance(found, NamedPolicy)
+        else _judge_pod(found, store.effective(found.namespace))
+        for found in objects
+        if not isinstance(found, NamedNamespace)
+    ]
+    if not verdicts:
         message = "nothing to review: no pod, workload or policy in the input; give one with -f"
         raise UnusableInputError(message)
-    store = PolicyStore(release_namespace)
-    policies = [o for o in objects if isinstance(o, NamedPolicy)]
-    # The cluster's policy first, so that a namespace's is judged against it.
-    for policy in sorted(policies, key=lambda p: p.namespace != release_namespace):
-        store.put(policy.namespace, policy.config_map.data or {})
-    verdicts = [
-        _judge_policy(o, store, release_namespace)
-        if isinstance(o, NamedPolicy)
-        else _judge_pod(o, store.effective(o.namespace))
-        for o in objects
-    ]
     code = ADMITTED if all(v.allowed for v in verdicts) else DENIED
     if output == "json":
         return code, json.dumps([asdict(v) for v in verdicts], indent=2)
     return code, "\n".join(_as_text(verdicts))
 
 
-def _judge_policy(policy: NamedPolicy, store: PolicyStore, release_namespace: str) -> Verdict:
-    problems = policy_problems(policy.config_map)
-    warnings = unread_keys(policy.config_map.data or {})
-    if policy.namespace != release_namespace:
-        warnings += policy_warnings(policy.config_map, store.cluster)
+def _judge_policy(policy: NamedPolicy, store: PolicyStore) -> Verdict:
+    scope = policy.scope(store.release_namespace)
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...]
+    if scope is None:
+        warnings = (f"it has no effect: policies of the cluster are in {store.release_namespace}",)
+    else:
+        problems = policy_problems(policy.config_map, scope)
+        cluster = store.cluster_layers(policy.namespace)
+        warnings = policy_warnings(policy.config_map, scope, cluster)
     return Verdict(
         kind="ConfigMap",
         namespace=policy.namespace,

@@ -12,13 +12,13 @@ from client import command
 from client.command import Output, Version
 from client.errors import ClientError, UnreachableError
 from client.kube import output
-from client.kube.api import Cluster, NotFoundError, connect
+from client.kube.api import Cluster, connect
 from client.kube.explain import explain as explain_pod
 from client.kube.pods import LIMITED_SELECTOR, PodLimits, read_pod, sort_pods
+from client.kube.policies import read_policies
 from client.kube.rates import Enforcers, Sample, make_rows
 from client.output import Format, console, print_data, print_problems
 from client.top import Row, make_view
-from contract.names import POLICY_CONFIG_MAP
 
 app = typer.Typer(
     name="kubectl-podpace",
@@ -116,15 +116,11 @@ def explain(
     kubeconfig: Kubeconfig = None,
     release_namespace: ReleaseNamespace = DEFAULT_RELEASE_NAMESPACE,
 ) -> None:
-    """Explain where the limits of POD came from: its annotations and both policies."""
+    """Explain where the limits of POD came from: its annotations and the policies."""
     cluster = connect(kubeconfig, context)
     found = _pod(cluster, namespace, pod)
-    explanation = explain_pod(
-        found,
-        _policy(cluster, found.namespace),
-        _policy(cluster, release_namespace),
-        release_namespace,
-    )
+    policies = read_policies(cluster, found.namespace, release_namespace)
+    explanation = explain_pod(found, policies)
     if output_format is Format.TABLE:
         output.print_explanation(explanation)
         print_problems(explanation.problems)
@@ -203,14 +199,6 @@ def _pod(cluster: Cluster, namespace: str | None, name: str) -> PodLimits:
 def _scope(cluster: Cluster, namespace: str | None, *, everywhere: bool) -> str | None:
     """The namespace that is meant; None for all."""
     return None if everywhere else namespace or cluster.namespace
-
-
-def _policy(cluster: Cluster, namespace: str) -> dict[str, str] | None:
-    path = f"/api/v1/namespaces/{namespace}/configmaps/{POLICY_CONFIG_MAP}"
-    try:
-        return cluster.get(path).get("data") or {}
-    except NotFoundError:
-        return None
 
 
 if __name__ == "__main__":

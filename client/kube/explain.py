@@ -1,19 +1,14 @@
 """Pure: where a pod's limits came from. Compares its labels with its annotations and the policies;
 decides nothing itself."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from client.kube.pods import PodLimits
-from contract.names import (
-    DIRECTIONS,
-    POLICY_CONFIG_MAP,
-    RATE_KEYS,
-    STANDARD_RATE_KEYS,
-    Direction,
-    Source,
-)
-from contract.policy import Bounds, EffectiveBounds, Policy, Sourced, merge, parse_policy
+from client.kube.policies import Policies
+from contract import names
+from contract.merging import EffectivePolicy, Layer, Sourced, merge
+from contract.names import DIRECTIONS, RATE_KEYS, STANDARD_RATE_KEYS, Direction, Source
+from contract.policy import Policy
 from contract.quantity import format_bits_per_second
 from contract.reading import read
 from contract.resolution import Cause, Resolved, resolve
@@ -30,8 +25,26 @@ class Explained:
     """Why that, in a sentence."""
     asked: str
     """``KEY: "TEXT"``, or that the pod asks for nothing."""
-    namespace_policy: str
-    cluster_policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What holds for one key of policies, and the ConfigMap that says it."""
+
+    key: str
+    text: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """One policy."""
+
+    place: str
+    priority: int
+    namespaces: str
+    """``all``, the name of its own, or a label selector."""
+    says: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,42 +53,30 @@ class Explanation:
 
     pod: PodLimits
     directions: tuple[Explained, ...]
+    values: tuple[Value, ...]
+    policies: tuple[PolicyText, ...]
+    """Who is heard first is first; the namespace's own comes last."""
     problems: tuple[str, ...]
-    """What in the policies cannot be read."""
+    """What of the policies cannot be read."""
 
 
-def explain(
-    pod: PodLimits,
-    namespace_data: Mapping[str, str] | None,
-    cluster_data: Mapping[str, str] | None,
-    release_namespace: str,
-) -> Explanation:
-    """``…_data`` is a policy's ConfigMap; None: there is none."""
-    namespace, problems = parse_policy(namespace_data or {})
-    cluster, more_problems = parse_policy(cluster_data or {})
-    effective = merge(namespace, cluster)
+def explain(pod: PodLimits, policies: Policies) -> Explanation:
+    """Merges and resolves as the webhook does, and says why the labels are what they are."""
+    effective = merge(policies.own, policies.cluster)
     resolution = resolve(read(pod.annotations), effective)
-    places = (
-        f"{POLICY_CONFIG_MAP} in {pod.namespace}",
-        f"{POLICY_CONFIG_MAP} in {release_namespace}",
-    )
     directions = tuple(
         Explained(
             direction,
             None if (limit := pod.of(direction)) is None else limit.bits_per_second,
-            _because(pod, resolution.of(direction), direction, effective.of(direction), places),
+            _because(pod, direction, resolution.of(direction), effective, policies),
             _asked(pod, direction),
-            _says(namespace_data, namespace, direction),
-            _says(cluster_data, cluster, direction),
         )
         for direction in DIRECTIONS
     )
-    found = [
-        f"{place}: {problem}"
-        for place, of_place in zip(places, (problems, more_problems), strict=True)
-        for problem in of_place
-    ]
-    return Explanation(pod, directions, tuple(found))
+    layers = (*policies.cluster, *((policies.own,) if policies.own else ()))
+    return Explanation(
+        pod, directions, _values(effective), tuple(map(_text, layers)), policies.problems
+    )
 
 
 def _asked(pod: PodLimits, direction: Direction) -> str:
@@ -84,30 +85,20 @@ def _asked(pod: PodLimits, direction: Direction) -> str:
     return ", ".join(written) or "nothing"
 
 
-def _says(data: Mapping[str, str] | None, policy: Policy, direction: Direction) -> str:
-    if data is None:
-        return "none"
-    bounds: Bounds = policy.of(direction)
-    said = [
-        f"{name} {format_bits_per_second(value)}"
-        for name, value in (("default", bounds.default), ("min", bounds.min), ("max", bounds.max))
-        if value is not None
-    ]
-    return ", ".join(said) or "nothing about it"
-
-
 def _because(
     pod: PodLimits,
-    resolved: Resolved | None,
     direction: Direction,
-    bounds: EffectiveBounds,
-    places: tuple[str, str],
+    resolved: Resolved | None,
+    effective: EffectivePolicy,
+    policies: Policies,
 ) -> str:
     limit = pod.of(direction)
     bits = None if limit is None else limit.bits_per_second
     expected = None if resolved is None else resolved.limit.bits_per_second
     if bits == expected:
-        return _reason(resolved, bounds, places)
+        return _reason(resolved, effective.of(direction).max)
+    if not policies.complete:
+        return "the cluster's policies decided, which you may not read"
     now = "no limit" if expected is None else format_bits_per_second(expected)
     return (
         f"annotations and policies now say {now}: they changed while no webhook looked; the audit "
@@ -115,22 +106,77 @@ def _because(
     )
 
 
-def _reason(resolved: Resolved | None, bounds: EffectiveBounds, places: tuple[str, str]) -> str:
+def _reason(resolved: Resolved | None, most: Sourced | None) -> str:
     if resolved is None:
         return "neither the pod nor a policy sets a limit"
-    if resolved.bound is None:
-        return f"the pod asks for it ({resolved.origin})"
-    whose, key = _whose(resolved.bound, places), resolved.origin
+    bound, key = resolved.bound, resolved.origin
+    if bound is None:
+        return f"the pod asks for it ({key})"
     if resolved.cause is Cause.LOWERED:
-        return f"{key} is above {whose('maximum')}, and was brought down to it"
+        return f"{key} is above {_whose(bound, 'maximum')}, and was brought down to it"
     if resolved.cause is Cause.RAISED:
-        return f"{key} is below {whose('minimum')}, and was raised to it"
-    most = bounds.max.bits_per_second if bounds.max is not None else None
-    at_max = most == resolved.bound.bits_per_second
+        return f"{key} is below {_whose(bound, 'minimum')}, and was raised to it"
+    at_max = most is not None and most.bits_per_second == bound.bits_per_second
     what = "maximum, which holds for pods that ask for nothing" if at_max else "default"
-    return f"it is {whose(what)}"
+    return f"it is {_whose(bound, what)}"
 
 
-def _whose(sourced: Sourced, places: tuple[str, str]) -> Callable[[str], str]:
-    place = places[0] if sourced.source is Source.NAMESPACE else places[1]
-    return lambda what: f"the {sourced.source}'s {what} ({place})"
+def _whose(sourced: Sourced, what: str) -> str:
+    return f"the {sourced.source}'s {what} ({sourced.place})"
+
+
+def _values(effective: EffectivePolicy) -> tuple[Value, ...]:
+    texts = _words(effective)
+    for direction in DIRECTIONS:
+        bounds = effective.of(direction)
+        default, least, most = map(_bits, (bounds.default, bounds.min, bounds.max))
+        texts |= _bounds(direction, default, least, most, burst_max=bounds.burst_max)
+    return tuple(Value(key, texts[key], place) for key, place in sorted(effective.places.items()))
+
+
+def _text(layer: Layer) -> PolicyText:
+    policy = layer.policy
+    texts = _words(policy)
+    for direction in DIRECTIONS:
+        said = policy.of(direction)
+        texts |= _bounds(direction, said.default, said.min, said.max, burst_max=said.burst_max)
+    says = ", ".join(f"{key} {text}" for key, text in sorted(texts.items()))
+    about = layer.namespace if layer.source is Source.NAMESPACE else policy.selector.text or "all"
+    return PolicyText(layer.place, policy.priority, about, says or "nothing")
+
+
+def _words(policy: Policy | EffectivePolicy) -> dict[str, str]:
+    said: dict[str, str | bool | None] = {
+        names.POLICY_ON_VIOLATION: policy.on_violation,
+        names.POLICY_REQUIRE: policy.require,
+        names.POLICY_TAKE_OVER: policy.take_over,
+        names.POLICY_MODE: policy.mode,
+        names.POLICY_READINESS_GATE: policy.readiness_gate,
+    }
+    texts = {key: str(word).lower() for key, word in said.items() if word is not None}
+    if policy.exempt_cidrs is not None:
+        texts[names.POLICY_EXEMPT_CIDRS] = ", ".join(policy.exempt_cidrs) or "none"
+    return texts
+
+
+def _bits(sourced: Sourced | None) -> int | None:
+    return None if sourced is None else sourced.bits_per_second
+
+
+def _bounds(
+    direction: Direction,
+    default: int | None,
+    least: int | None,
+    most: int | None,
+    *,
+    burst_max: int | None,
+) -> dict[str, str]:
+    rates = {names.POLICY_DEFAULT: default, names.POLICY_MIN: least, names.POLICY_MAX: most}
+    texts = {
+        f"{direction}.{bound}": format_bits_per_second(bits)
+        for bound, bits in rates.items()
+        if bits is not None
+    }
+    if burst_max is not None:
+        texts[f"{direction}.{names.POLICY_BURST_MAX}"] = f"{burst_max} bits"
+    return texts

@@ -67,23 +67,28 @@ def print_pod(pod: PodLimits, sample: Sample | None) -> None:
 
 
 def print_explanation(explanation: Explanation) -> None:
-    """A paragraph per direction."""
+    """A paragraph per direction, what holds and who says it, and what each policy says."""
     out, pod = console(), explanation.pod
     out.print(f"{pod.namespace}/{pod.name}", soft_wrap=True)
     for explained in explanation.directions:
         bits = explained.bits_per_second
         limit = "not limited" if bits is None else format_bits_per_second(bits)
-        for text in (
-            f"{explained.direction:<8}{limit}: {explained.because}",
-            f"        the pod asks for:     {explained.asked}",
-            f"        namespace's policy:   {explained.namespace_policy}",
-            f"        cluster's policy:     {explained.cluster_policy}",
-        ):
-            out.print(text, soft_wrap=True)
+        out.print(f"{explained.direction:<8}{limit}: {explained.because}", soft_wrap=True)
+        out.print(f"        the pod asks for: {explained.asked}", soft_wrap=True)
     status, reason = _in_force(pod)
     out.print(f"in force: {status} ({reason})", soft_wrap=True)
     if pod.condition is not None:
         out.print(f"        {pod.condition.message}", soft_wrap=True)
+    if explanation.values:
+        table = make_table("KEY", "VALUE", "FROM")
+        for value in explanation.values:
+            table.add_row(value.key, value.text, value.place)
+        out.print(table)
+    if explanation.policies:
+        table = make_table("POLICY", "PRIORITY", "NAMESPACES", "SAYS")
+        for policy in explanation.policies:
+            table.add_row(policy.place, str(policy.priority), policy.namespaces, policy.says)
+        out.print(table)
 
 
 def _in_force(pod: PodLimits) -> tuple[str, str]:

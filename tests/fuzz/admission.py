@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["contract", "webhook"]):
     from webhook.admission import UnusableReviewError, make_mutate, make_validate
     from webhook.log import configure
     from webhook.metrics import Metrics
-    from webhook.policies import PolicyStore
+    from webhook.policies import PolicyKey, PolicyStore
 
 SEED = b"""{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u",
 "operation":"UPDATE","namespace":"n","object":{"metadata":{"name":"podpace-policy","annotations":
@@ -30,8 +30,9 @@ SEED = b"""{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request
 
 def _reviews() -> Callable[[bytes], None]:
     configure("error")
-    store = PolicyStore("podpace-system")
-    store.replace({"podpace-system": {"egress.max": "1G", "require": "any", "take-over": "true"}})
+    store = PolicyStore("podpace-system", without_cluster=True)
+    policy = {"egress.max": "1G", "require": "any", "take-over": "true"}
+    store.replace({PolicyKey("podpace-system"): policy})
     metrics = Metrics()
     handlers = make_mutate(store, metrics), make_validate(store, "podpace-system", metrics)
 

@@ -3,9 +3,10 @@
 import pytest
 
 from client.errors import ClientError
-from client.kube.api import connect
+from client.kube.api import NotFoundError, connect
 from client.kube.explain import explain
 from client.kube.pods import read_pod
+from client.kube.policies import read_policies
 from client.kube.rates import Enforcers, Sample, make_rows, read_metrics
 from contract.limits import Limit
 from contract.names import Direction, Source
@@ -158,7 +159,7 @@ def test_a_pod_without_metadata_maps_and_status_is_read():
 )
 def test_the_origin_of_a_limit_is_named(pod, namespace, cluster, because):
     """Whose annotation or whose policy, and where that is."""
-    explained = explain(pod, namespace, cluster, "rel").directions[1]
+    explained = explain(pod, _read(namespace, cluster)).directions[1]
 
     assert explained.direction is Direction.EGRESS
     assert explained.because == because
@@ -166,30 +167,116 @@ def test_the_origin_of_a_limit_is_named(pod, namespace, cluster, because):
 
 def test_labels_that_do_not_follow_are_said_to_be_old():
     """A policy that came after the pod."""
-    explained = explain(_limited(20 * M), {"egress.default": "10M"}, None, "rel").directions[1]
+    policies = _read({"egress.default": "10M"}, None)
+
+    explained = explain(_limited(20 * M), policies).directions[1]
 
     assert explained.because.startswith("annotations and policies now say 10 Mbit/s")
     assert explained.bits_per_second == 20 * M
 
 
-def test_what_a_policy_holds_is_told_and_what_cannot_be_read_is_a_problem():
-    """Both policies are shown, whichever won."""
+def test_what_a_policy_says_is_told_and_what_cannot_be_read_is_a_problem():
+    """Every policy is shown, whichever won."""
     namespace = {"egress.default": "10M", "egress.max": "much"}
 
-    explanation = explain(_limited(), namespace, {"egress.min": "1M"}, "rel")
+    explanation = explain(_limited(), _read(namespace, {"egress.min": "1M"}))
 
-    assert explanation.directions[1].namespace_policy == "default 10 Mbit/s"
-    assert explanation.directions[1].cluster_policy == "min 1 Mbit/s"
-    assert explanation.directions[0].namespace_policy == "nothing about it"
+    assert [(p.place, p.namespaces, p.says) for p in explanation.policies] == [
+        ("podpace-policy in rel", "all", "egress.min 1 Mbit/s"),
+        ("podpace-policy in default", "default", "egress.default 10 Mbit/s"),
+    ]
     (problem,) = explanation.problems
     assert problem.startswith('podpace-policy in default: egress.max: "much"')
+
+
+def test_every_value_is_told_with_the_config_map_that_it_comes_from():
+    """Among several policies that select the namespace."""
+    free = {"namespace-selector": "tier in (free,trial)", "priority": "10", "egress.max": "10M"}
+    namespace = {"egress.default": "5M"}
+    cluster = {"ingress.max": "1G", "mode": "observe", "egress.burst.max": "1M"}
+
+    policies = _read(namespace, cluster, {"free": free}, {"tier": "trial"})
+    explanation = explain(_limited(5 * M), policies)
+
+    assert {v.key: (v.text, v.place) for v in explanation.values} == {
+        "egress.burst.max": ("1000000 bits", "podpace-policy in rel"),
+        "egress.default": ("5 Mbit/s", "podpace-policy in default"),
+        "egress.max": ("10 Mbit/s", "free in rel"),
+        "ingress.default": ("1 Gbit/s", "podpace-policy in rel"),
+        "ingress.max": ("1 Gbit/s", "podpace-policy in rel"),
+        "mode": ("observe", "podpace-policy in rel"),
+    }
+    first = explanation.policies[0]
+    assert (first.place, first.priority, first.namespaces) == (
+        "free in rel",
+        10,
+        "tier in (free,trial)",
+    )
+    assert _read(namespace, cluster, {"free": free}, {"tier": "paid"}).cluster[0].name != "free"
+
+
+def test_who_may_not_read_the_cluster_s_policies_sees_the_rest():
+    """A limit that they made is not taken for an old one."""
+    own = {"egress.default": "10M"}
+    policies = read_policies(_Policies(own, None, forbidden=True), "default", "rel")
+
+    lower, same = explain(_limited(5 * M), policies), explain(_limited(10 * M), policies)
+
+    assert lower.directions[1].because == "the cluster's policies decided, which you may not read"
+    assert same.directions[1].because == "it is the namespace's default (podpace-policy in default)"
+    assert lower.problems == ("the cluster's policies are not seen: forbidden",)
+
+
+class _Policies:
+    """An API server that has policies, and one namespace."""
+
+    def __init__(self, namespace, cluster, selected=None, labels=None, *, forbidden=False):
+        label = {"podpace.io/policy": "true"}
+        maps = [
+            ("default", "podpace-policy", {}, namespace),
+            ("rel", "podpace-policy", label, cluster),
+        ]
+        maps += [("rel", name, label, data) for name, data in (selected or {}).items()]
+        self.maps = {
+            (where, name): {
+                "metadata": {"namespace": where, "name": name, "labels": labels},
+                "data": data,
+            }
+            for where, name, labels, data in maps
+            if data is not None
+        }
+        self.labels = labels
+        self.forbidden = forbidden
+
+    def get(self, path):
+        if path == "/api/v1/namespaces/default":
+            return {"metadata": {"name": "default", "labels": self.labels}}
+        _, _, _, where, _, name = path.lstrip("/").split("/")
+        if (where, name) not in self.maps:
+            raise NotFoundError(path)
+        return self.maps[where, name]
+
+    def list(self, path, query=None):
+        assert (path, query) == (
+            "/api/v1/namespaces/rel/configmaps",
+            {"labelSelector": "podpace.io/policy=true"},
+        )
+        if self.forbidden:
+            raise ClientError("forbidden")
+        return [
+            o for (where, _), o in self.maps.items() if where == "rel" and o["metadata"]["labels"]
+        ]
+
+
+def _read(namespace, cluster, selected=None, labels=None):
+    return read_policies(_Policies(namespace, cluster, selected, labels), "default", "rel")
 
 
 def test_the_source_label_is_not_needed_to_explain():
     """Explaining compares; it does not believe labels."""
     pod = _limited(annotations={OUR_EGRESS: "10M"}, source=Source.CLUSTER)
 
-    assert explain(pod, None, None, "rel").directions[1].because.startswith("the pod asks")
+    assert explain(pod, _read(None, None)).directions[1].because.startswith("the pod asks")
 
 
 def _sample(at, passed, dropped=0.0, limited=0.0):

@@ -2,19 +2,20 @@
 
 import pytest
 
-from contract.names import Direction, GateRule, Mode, OnViolation, Require, Source
+from contract.names import GateRule, Mode, OnViolation, Require
 from contract.policy import (
+    NAMESPACE_KEYS,
     NO_POLICY,
     POLICY_KEYS,
     Bounds,
-    EffectivePolicy,
     Policy,
-    Sourced,
-    merge,
+    Scope,
     parse_policy,
+    scope_of,
 )
+from contract.selectors import EVERYTHING, NOTHING, parse_selector
 
-EVERYTHING = {
+ALL_KEYS = {
     "ingress.default": "10M",
     "ingress.min": "1M",
     "ingress.max": "100M",
@@ -42,10 +43,10 @@ def _policy(**data: str) -> Policy:
 
 def test_every_key_is_read() -> None:
     """Each key of the table has its place."""
-    policy, problems = parse_policy(EVERYTHING)
+    policy, problems = parse_policy(ALL_KEYS)
 
     assert problems == ()
-    assert set(EVERYTHING) == set(POLICY_KEYS)
+    assert set(ALL_KEYS) == set(NAMESPACE_KEYS)
     assert policy == Policy(
         ingress=Bounds(10_000_000, 1_000_000, 100_000_000, 1_000_000),
         egress=Bounds(5_000_000, 1_000_000, 50_000_000, 2_000_000),
@@ -61,7 +62,7 @@ def test_every_key_is_read() -> None:
 def test_an_empty_config_map_says_nothing() -> None:
     """No key, no rule."""
     assert parse_policy({}) == (NO_POLICY, ())
-    assert merge(NO_POLICY, NO_POLICY) == EffectivePolicy()
+    assert NO_POLICY.silent
 
 
 def test_a_bad_value_leaves_the_others_in_place() -> None:
@@ -96,108 +97,70 @@ def test_bounds_are_told_when_out_of_order(bound: str) -> None:
     assert all("is above" in p.reason for p in problems)
 
 
-def test_a_namespace_may_tighten_and_not_loosen() -> None:
-    """Smaller max, larger min, smaller burst.max, stricter require."""
-    cluster = _policy(
-        ingress__max="100M", ingress__min="2M", ingress__burst__max="2M", require="any"
-    )
-    loose = _policy(ingress__max="1G", ingress__min="1M", ingress__burst__max="9M", require="none")
-    tight = _policy(ingress__max="50M", ingress__min="3M", ingress__burst__max="1M", require="both")
+def test_a_policy_of_the_cluster_selects_namespaces_and_has_a_priority() -> None:
+    """Both keys are of those alone that select."""
+    data = {"namespace-selector": "tier in (free,trial)", "priority": " 10\n", "egress.max": "10M"}
 
-    loosened, tightened = merge(loose, cluster), merge(tight, cluster)
+    policy, problems = parse_policy(data, Scope.SELECTED)
 
-    assert loosened.ingress.max == Sourced(100_000_000, Source.CLUSTER)
-    assert loosened.ingress.min == Sourced(2_000_000, Source.CLUSTER)
-    assert (loosened.ingress.burst_max, loosened.require) == (2_000_000, Require.ANY)
-    assert tightened.ingress.max == Sourced(50_000_000, Source.NAMESPACE)
-    assert tightened.ingress.min == Sourced(3_000_000, Source.NAMESPACE)
-    assert (tightened.ingress.burst_max, tightened.require) == (1_000_000, Require.BOTH)
+    assert problems == ()
+    assert set(data) - set(NAMESPACE_KEYS) == set(POLICY_KEYS) - set(NAMESPACE_KEYS)
+    assert policy.selector == parse_selector("tier in (free,trial)")
+    assert (policy.priority, policy.egress.max) == (10, 10_000_000)
+    assert not policy.silent
 
 
-def test_a_default_lies_within_the_merged_bounds() -> None:
-    """Whoever set the bound that moved it is its source."""
-    over = merge(_policy(egress__default="1G"), _policy(egress__max="10M"))
-    under = merge(_policy(egress__default="1M"), _policy(egress__min="10M"))
+def test_a_policy_that_only_selects_says_nothing() -> None:
+    """It bounds nobody."""
+    policy, _ = parse_policy({"namespace-selector": "a", "priority": "1"}, Scope.SELECTED)
 
-    assert over.egress.default == Sourced(10_000_000, Source.CLUSTER)
-    assert under.egress.default == Sourced(10_000_000, Source.CLUSTER)
-
-
-def test_a_max_is_the_default_where_there_is_none() -> None:
-    """A pod without a limit would be above any max."""
-    assert merge(NO_POLICY, _policy(egress__max="10M")).egress.default == Sourced(
-        10_000_000, Source.CLUSTER
-    )
-
-
-def test_a_min_of_one_policy_above_the_max_of_the_other_gives_way() -> None:
-    """Only one value is left; the max decides."""
-    effective = merge(_policy(egress__min="20M"), _policy(egress__max="10M"))
-
-    assert effective.of(Direction.EGRESS).min == effective.egress.max
+    assert policy.silent
 
 
 @pytest.mark.parametrize(
-    ("namespace", "cluster", "mode"),
+    ("scope", "data", "reason"),
     [
-        ({}, {}, Mode.ENFORCE),
-        ({"mode": "observe"}, {}, Mode.OBSERVE),
-        ({}, {"mode": "observe"}, Mode.OBSERVE),
-        ({"mode": "enforce"}, {"mode": "observe"}, Mode.ENFORCE),
-        ({"mode": "observe"}, {"mode": "enforce"}, Mode.ENFORCE),
-        ({"mode": "observe"}, {"ingress.max": "1M"}, Mode.ENFORCE),
-        ({"mode": "observe"}, {"ingress.max": "1M", "mode": "observe"}, Mode.OBSERVE),
+        (Scope.NAMESPACE, {"priority": "1"}, "is for the cluster's policies only"),
+        (Scope.NAMESPACE, {"namespace-selector": ""}, "is for the cluster's policies only"),
+        (Scope.CLUSTER, {"namespace-selector": "a=b"}, "which is about all namespaces"),
+        (Scope.SELECTED, {"namespace-selector": "a in b"}, "is not a label selector"),
+        (Scope.SELECTED, {"priority": "high"}, "is not a whole number"),
+        (Scope.CLUSTER, {"priority": "1e3"}, "is not a whole number"),
     ],
 )
-def test_observing_is_no_way_round_the_cluster(
-    namespace: dict[str, str], cluster: dict[str, str], mode: Mode
+def test_selectors_and_priorities_out_of_place_or_unreadable_are_told(
+    scope: Scope, data: dict[str, str], reason: str
 ) -> None:
-    """A namespace observes only where the cluster does not insist."""
-    assert merge(parse_policy(namespace)[0], parse_policy(cluster)[0]).mode is mode
+    """With what to do."""
+    _, [problem] = parse_policy(data, scope)
+
+    assert reason in problem.reason
+    assert problem.fix
+
+
+def test_a_selector_that_cannot_be_read_takes_no_bound_from_everybody() -> None:
+    """The policy for all stays for all; one that selects selects nothing, not everything."""
+    bad = {"namespace-selector": "(", "egress.max": "1M"}
+
+    assert parse_policy(bad, Scope.CLUSTER)[0].selector == EVERYTHING
+    assert parse_policy(bad, Scope.SELECTED)[0].selector == NOTHING
+    assert not NOTHING.selects({})
 
 
 @pytest.mark.parametrize(
-    ("namespace", "cluster", "exempt"),
+    ("namespace", "name", "labels", "scope"),
     [
-        (None, "10.0.0.0/8", ("10.0.0.0/8",)),
-        ("10.1.0.0/16,11.0.0.0/8", "10.0.0.0/8", ("10.1.0.0/16",)),
-        ("10.1.0.0/16", None, ("10.1.0.0/16",)),
-        ("::/0", "10.0.0.0/8", ()),
-        ("10.0.0.0/7", "10.0.0.0/8", ()),
-        ("", "10.0.0.0/8", ()),
+        ("team", "podpace-policy", {}, Scope.NAMESPACE),
+        ("team", "podpace-policy", {"podpace.io/policy": "true"}, Scope.NAMESPACE),
+        ("rel", "podpace-policy", {"podpace.io/policy": "true"}, Scope.CLUSTER),
+        ("rel", "free", {"podpace.io/policy": "true"}, Scope.SELECTED),
+        ("rel", "free", {"podpace.io/policy": "false"}, None),
+        ("rel", "free", {}, None),
+        ("team", "free", {"podpace.io/policy": "true"}, None),
     ],
 )
-def test_a_namespace_exempts_only_within_what_the_cluster_exempts(
-    namespace: str | None, cluster: str | None, exempt: tuple[str, ...]
+def test_a_tenant_s_label_makes_no_policy_of_the_cluster(
+    namespace: str, name: str, labels: dict[str, str], scope: Scope | None
 ) -> None:
-    """Where the cluster says nothing, the namespace may say anything."""
-    policies = [
-        parse_policy({} if text is None else {"exempt-cidrs": text})[0]
-        for text in (namespace, cluster)
-    ]
-
-    assert merge(*policies).exempt_cidrs == exempt
-
-
-def test_exempting_everything_is_no_way_round_a_cluster_max() -> None:
-    """An exemption would lift the limit."""
-    assert merge(_policy(exempt_cidrs="0.0.0.0/0"), _policy(egress__max="1M")).exempt_cidrs == ()
-
-
-def test_the_namespace_is_heard_first_about_the_rest() -> None:
-    """on-violation, take-over and readiness-gate."""
-    cluster = _policy(on_violation="clamp", take_over="true", readiness_gate="always")
-    namespace = _policy(on_violation="deny", take_over="false", readiness_gate="never")
-
-    silent, heard = merge(NO_POLICY, cluster), merge(namespace, cluster)
-
-    assert (silent.on_violation, silent.take_over, silent.readiness_gate) == (
-        OnViolation.CLAMP,
-        True,
-        GateRule.ALWAYS,
-    )
-    assert (heard.on_violation, heard.take_over, heard.readiness_gate) == (
-        OnViolation.DENY,
-        False,
-        GateRule.NEVER,
-    )
+    """Name and namespace decide first."""
+    assert scope_of(namespace, name, labels, "rel") is scope

@@ -9,7 +9,7 @@ from tests.unit.webhook.fake_api import FakeApi
 from webhook.kube.audit import Audit
 from webhook.kube.election import Election
 from webhook.metrics import Metrics
-from webhook.policies import PolicyStore
+from webhook.policies import PolicyKey, PolicyStore
 
 RELEASE = "podpace-system"
 
@@ -22,8 +22,8 @@ def pod(name: str, namespace: str = "a", **metadata: object) -> Json:
 @pytest.fixture
 def audit(api: FakeApi) -> Audit:
     """A lone replica's audit under a cluster max of 1 Mbit/s."""
-    store = PolicyStore(RELEASE)
-    store.replace({RELEASE: {"egress.max": "1M"}})
+    store = PolicyStore(RELEASE, without_cluster=True)
+    store.replace({PolicyKey(RELEASE): {"egress.max": "1M"}})
     election = Election(api, RELEASE, "audit", "me")
     return Audit(api, store, Metrics(), election, RELEASE, interval_seconds=60)
 
@@ -97,10 +97,10 @@ def test_only_a_leader_with_policies_audits(api: FakeApi, audit: Audit) -> None:
     audit.step()
     follower = labels(api, "a")
     other.resign(2.0)
-    audit.store.synced = False
+    known, audit.store = audit.store, PolicyStore(RELEASE)
     audit.step()
     unsynced = labels(api, "a")
-    audit.store.synced = True
+    audit.store = known
     audit.step()
 
     assert follower == unsynced == {}

@@ -8,15 +8,19 @@ import msgspec
 import pytest
 import yaml
 
-from contract.policy import NO_POLICY, EffectivePolicy, merge, parse_policy
+from contract.merging import EffectivePolicy, Layer, merge
+from contract.names import Source
+from contract.policy import Scope, parse_policy
 from contract.reading import read
-from webhook.admission import policy_denial_message, policy_problems
 from webhook.checks import CHECKS
 from webhook.mutation import decide, denial_message
+from webhook.policy_review import policy_denial_message, policy_problems
 from webhook.reviews import ConfigMap, Pod
 
 DOCS = Path(__file__).parents[3] / "docs"
-_BLOCK = re.compile(r"^```(yaml policy|yaml pod|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^```(yaml policy(?: cluster| selected)?|yaml pod|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 def examples(page: str) -> dict[str, dict[str, str]]:
@@ -33,7 +37,8 @@ def _pod(blocks: dict[str, str]) -> tuple[dict[str, str], EffectivePolicy]:
     data: dict[str, Any] = yaml.safe_load(blocks.get("yaml policy", "{}"))
     policy, problems = parse_policy(data)
     assert problems == ()
-    return yaml.safe_load(blocks["yaml pod"])["annotations"], merge(policy, NO_POLICY)
+    own = Layer("default", "podpace-policy", Source.NAMESPACE, policy)
+    return yaml.safe_load(blocks["yaml pod"])["annotations"], merge(own, ())
 
 
 @pytest.mark.parametrize("title", PODS)
@@ -50,9 +55,10 @@ def test_a_refused_pod_reads_what_the_page_says(title: str) -> None:
 @pytest.mark.parametrize("title", POLICIES)
 def test_a_refused_policy_reads_what_the_page_says(title: str) -> None:
     """Key, text, reason and fix."""
-    data = yaml.safe_load(POLICIES[title]["yaml policy"])
+    [(kind, text)] = [(k, v) for k, v in POLICIES[title].items() if k.startswith("yaml policy")]
+    scope = Scope[kind.split()[2].upper()] if kind.count(" ") > 1 else Scope.NAMESPACE
 
-    problems = policy_problems(msgspec.convert({"data": data}, ConfigMap))
+    problems = policy_problems(msgspec.convert({"data": yaml.safe_load(text)}, ConfigMap), scope)
 
     assert policy_denial_message(problems) + "\n" == POLICIES[title]["text"]
 

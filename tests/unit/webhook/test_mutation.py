@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from contract.policy import NO_POLICY, EffectivePolicy, merge, parse_policy
+from contract.merging import EffectivePolicy, Layer, merge
+from contract.names import Source
+from contract.policy import parse_policy
 from contract.problems import Problem
 from tests.unit.webhook.patching import apply_patch
 from webhook import checks
@@ -19,7 +21,8 @@ EGRESS = "podpace.io/egress-bandwidth"
 
 def policy(**data: str) -> EffectivePolicy:
     """The policy of a namespace, ``egress_max="1M"``."""
-    return merge(parse_policy({k.replace("_", ".", 1): v for k, v in data.items()})[0], NO_POLICY)
+    said, _ = parse_policy({k.replace("_", ".", 1): v for k, v in data.items()})
+    return merge(Layer("default", "podpace-policy", Source.NAMESPACE, said), ())
 
 
 def pod(metadata: dict[str, Any], **spec: Any) -> Pod:

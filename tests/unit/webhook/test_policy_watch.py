@@ -1,5 +1,7 @@
 """The policies as they are listed and watched, and what is told about bad ones."""
 
+import json
+
 import pytest
 
 from contract import names
@@ -7,9 +9,18 @@ from kube.errors import ApiError, GoneError
 from kube.listwatch import ListWatch, Observer
 from kube.ports import Json
 from tests.unit.webhook.fake_api import FakeApi
-from webhook.kube.policies import PATH, QUERY, PolicySink, decode, event_poster
+from webhook.kube.policies import (
+    PATH,
+    QUERY,
+    Namespace,
+    NamespaceSink,
+    PolicySink,
+    decode,
+    decode_namespace,
+    event_poster,
+)
 from webhook.metrics import Metrics
-from webhook.policies import PolicyStore
+from webhook.policies import PolicyKey, PolicyStore
 
 RELEASE = "podpace-system"
 
@@ -33,7 +44,7 @@ class Watched:
 
     def __init__(self, api: FakeApi) -> None:
         self.api = api
-        self.store = PolicyStore(RELEASE)
+        self.store = PolicyStore(RELEASE, without_cluster=True)
         self.metrics = Metrics()
         self.sink = PolicySink(self.store, self.metrics, event_poster(api))
         self.restarts: list[str] = []
@@ -49,7 +60,7 @@ class Watched:
     def bad(self, namespace: str) -> float | None:
         """The metric."""
         return self.metrics.registry.get_sample_value(
-            "podpace_policy_bad", {"namespace": namespace}
+            "podpace_policy_bad", {"namespace": namespace, "policy": names.POLICY_CONFIG_MAP}
         )
 
 
@@ -78,7 +89,6 @@ def test_policies_are_listed_and_then_watched(watched: Watched, api: FakeApi) ->
     assert first == (2_000_000, 3_000_000)
     assert watched.egress_max("a") is None
     assert api.watched_from == ["1", "9"]
-    assert watched.store.synced
 
 
 def test_a_watch_that_is_too_old_lists_again(watched: Watched, api: FakeApi) -> None:
@@ -149,3 +159,55 @@ def test_an_event_that_cannot_be_written_does_not_stop_the_policies(
     watched.sink.put(event("MODIFIED", config_map("c", egress_max="lots"), "8")["object"])
 
     assert watched.bad("c") == 1
+
+
+def selected(name: str, **data: str) -> Json:
+    """A labelled policy of the cluster."""
+    metadata = {"name": name, "namespace": RELEASE, "labels": {names.LABEL_POLICY: "true"}}
+    return {"metadata": metadata, "data": {k.replace("_", "."): v for k, v in data.items()}}
+
+
+def test_labelled_policies_of_the_cluster_are_watched_apart() -> None:
+    """The one named podpace-policy is the other watch's, whatever its labels."""
+    store, metrics = PolicyStore(RELEASE, without_cluster=True), Metrics()
+    sink = PolicySink(store, metrics, lambda *_: None, selected=True)
+    for_all = selected(names.POLICY_CONFIG_MAP, egress_max="1M")
+    objects = [
+        event("ADDED", o, "1")["object"] for o in (selected("free", egress_max="2M"), for_all)
+    ]
+
+    sink.replace(objects)
+    limit = store.effective("a").egress.max
+    policies = metrics.registry.get_sample_value("podpace_cluster_policies")
+    sink.remove(objects[0])
+
+    assert limit is not None
+    assert (limit.bits_per_second, limit.place) == (2_000_000, f"free in {RELEASE}")
+    assert policies == 1
+    assert store.effective("a").egress.max is None
+    assert metrics.registry.get_sample_value("podpace_cluster_policies") == 0
+
+
+def test_labels_of_namespaces_are_watched() -> None:
+    """New, changed and gone."""
+    store = PolicyStore(RELEASE)
+    store.put(PolicyKey(RELEASE, "free"), {"namespace-selector": "tier=free", "egress.max": "1M"})
+    sink = NamespaceSink(store)
+
+    def namespace(labels: dict[str, str] | None = None) -> Namespace:
+        body = {"metadata": {"name": "a", "labels": labels, "managedFields": [{"f": {}}]}}
+        return decode_namespace(json.dumps(body).encode())
+
+    def bounded() -> bool:
+        return store.effective("a").egress.max is not None
+
+    sink.replace([namespace()])
+    seen = [bounded()]
+    sink.put(namespace({"tier": "free"}))
+    seen.append(bounded())
+    sink.put(namespace({}))
+    seen.append(bounded())
+    sink.remove(namespace())
+
+    # Of a namespace that is gone nothing is known: every policy bounds it.
+    assert (*seen, bounded()) == (False, True, False, True)

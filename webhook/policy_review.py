@@ -1,0 +1,93 @@
+"""What is wrong with a policy, and what of a namespace's does not count. Pure."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+from contract import names
+from contract.merging import EffectiveBounds, Layer, Sourced, merge
+from contract.names import DIRECTIONS, Source
+from contract.policy import Bounds, Scope, parse_policy, unread_keys
+from contract.problems import Problem
+from contract.quantity import format_bits_per_second
+from contract.unknown import MAX_UNKNOWN
+from webhook.mutation import denial_message
+from webhook.reviews import ConfigMap
+
+_OVERSIZED: Final = Problem(
+    "data",
+    "",
+    "is larger than 64 KiB, more than any policy needs",
+    "write what is no policy elsewhere",
+)
+
+
+def policy_problems(config_map: ConfigMap, scope: Scope) -> tuple[Problem, ...]:
+    """Everything wrong with a policy ConfigMap."""
+    if config_map.metadata.oversized:
+        return (_OVERSIZED,)
+    _, problems = parse_policy(config_map.data or {}, scope)
+    binary = tuple(
+        Problem(key, "(binary)", "is binary data", "write it as text under data").shortened()
+        for key in islice(config_map.binary_data or (), MAX_UNKNOWN)
+    )
+    return problems + binary
+
+
+def policy_warnings(
+    config_map: ConfigMap, scope: Scope, cluster: Sequence[Layer]
+) -> tuple[str, ...]:
+    """What of a policy has no effect: keys that nobody knows, and what the cluster does not let a
+    namespace say.
+
+    ``cluster`` are those that hold in its namespace, as ``contract.merging.select`` gives them.
+    """
+    unread = unread_keys(config_map.data or {})
+    return unread if scope is not Scope.NAMESPACE else unread + _said_in_vain(config_map, cluster)
+
+
+def _said_in_vain(config_map: ConfigMap, cluster: Sequence[Layer]) -> tuple[str, ...]:
+    policy, _ = parse_policy(config_map.data or {})
+    merged = merge(Layer("", names.POLICY_CONFIG_MAP, Source.NAMESPACE, policy), cluster)
+    found = []
+    for direction in DIRECTIONS:
+        told = _bounds_lost(policy.of(direction), merged.of(direction))
+        found += [f"{direction}.{warning}" for warning in told]
+    for key, ours, holds in (
+        (names.POLICY_ON_VIOLATION, policy.on_violation, merged.on_violation),
+        (names.POLICY_REQUIRE, policy.require, merged.require),
+        (names.POLICY_TAKE_OVER, policy.take_over, merged.take_over),
+        (names.POLICY_MODE, policy.mode, merged.mode),
+        (names.POLICY_READINESS_GATE, policy.readiness_gate, merged.readiness_gate),
+    ):
+        if ours is not None and ours != holds:
+            word = str(holds).lower()
+            found.append(f"{key}: the cluster's policy says {word}, which holds")
+    lost = sorted(set(policy.exempt_cidrs or ()) - set(merged.exempt_cidrs))
+    if lost:
+        key, networks = names.POLICY_EXEMPT_CIDRS, ", ".join(lost)
+        found.append(f"{key}: the cluster's policy does not exempt {networks}, which holds")
+    return tuple(found)
+
+
+def policy_denial_message(problems: tuple[Problem, ...]) -> str:
+    """What a user reads when a policy is refused."""
+    return denial_message(problems, "the policy")
+
+
+def _bounds_lost(said: Bounds, holds: EffectiveBounds) -> Iterator[str]:
+    for bound, ours, theirs in (
+        (names.POLICY_DEFAULT, said.default, holds.default),
+        (names.POLICY_MIN, said.min, holds.min),
+        (names.POLICY_MAX, said.max, holds.max),
+    ):
+        if ours is not None and theirs is not None and ours != theirs.bits_per_second:
+            where = "above" if ours > theirs.bits_per_second else "below"
+            yield f"{bound} is {where} the cluster's, {_rate(theirs)}, which holds"
+    if said.burst_max is not None and said.burst_max != holds.burst_max:
+        most = f"{holds.burst_max} bits"
+        yield f"{names.POLICY_BURST_MAX} is above the cluster's, {most}, which holds"
+
+
+def _rate(sourced: Sourced) -> str:
+    return format_bits_per_second(sourced.bits_per_second) + sourced.note
