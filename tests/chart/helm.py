@@ -45,7 +45,8 @@ def template(
 def refusal(values: Mapping[str, Any], program: str = "helm") -> str:
     """What helm says to values that it must not take."""
     content = yaml.safe_dump(dict(values))
-    done = helm("template", RELEASE, str(CHART), "--values=-", stdin=content, program=program)
+    command = ("template", RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--values=-")
+    done = helm(*command, stdin=content, program=program)
     assert done.returncode != 0, f"taken: {values}"
     return done.stderr
 

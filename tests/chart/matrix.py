@@ -42,6 +42,18 @@ MATRIX: Final[dict[str, dict[str, Any]]] = {
             "exemptCidrs": ["10.0.0.0/8", "fd00::/8"],
         }
     },
+    "policies that select, live changes by those with the verb": {
+        "policy": {"egress": {"max": "1G"}, "review": False},
+        "policies": {
+            "free-tier": {
+                "namespaceSelector": "tier in (free,trial)",
+                "priority": 10,
+                "egress": {"max": "10M"},
+            },
+            "late": {"priority": -123456789, "mode": "observe"},
+        },
+        "liveChanges": {"requireVerb": True},
+    },
     "a cloud's narrow ports, own registry": {
         "image": {
             "registry": "registry.example/team",
@@ -52,7 +64,7 @@ MATRIX: Final[dict[str, dict[str, Any]]] = {
             "image": {"digest": "sha256:" + "0" * 64},
             "port": 10250,
             "hostNetwork": True,
-            "exemptNamespaces": ["gitlab", "backup"],
+            "exemptNamespaces": ["gitlab", "backup", "2024", "on"],
             "tolerations": [{"key": "infra", "operator": "Exists", "effect": "NoSchedule"}],
             "podLabels": {"team": "net"},
             "podAnnotations": {"note": "x"},

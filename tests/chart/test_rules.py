@@ -27,9 +27,11 @@ HEALTHY: Final = {
     f'{_BUCKET}{{name="pods.podpace.io",le="1"}}': "0+60x120",
     f'{_BUCKET}{{name="pods.podpace.io",le="+Inf"}}': "0+60x120",
     "podpace_webhook_certificate_expiry_timestamp_seconds": "604800x120",
-    'podpace_policy_bad{namespace="shop"}': "0x120",
     'podpace_loop_last_success_timestamp_seconds{loop="policy watch",pod="a"}': "0+60x120",
     'podpace_loop_last_success_timestamp_seconds{loop="certificates",pod="a"}': "0+60x120",
+    'podpace_policy_bad{namespace="shop",policy="podpace-policy"}': "0x120",
+    'podpace_cluster_policies{instance="a"}': "2x120",
+    'podpace_cluster_policies{instance="b"}': "2x60 0 2x58",
     'podpace_audit_pods_total{result="failed"}': "2x120",
     'podpace_errors_total{instance="n1",node="node-1",operation="attach"}': "1x120",
     'podpace_pods{instance="n1",node="node-1",reason="Enforced"}': "7x120",
@@ -52,7 +54,11 @@ FAULTS: Final[dict[str, dict[str, str]]] = {
     "PodpaceWebhookLoopFails": {
         'podpace_loop_last_success_timestamp_seconds{loop="certificates",pod="a"}': "0+30x120"
     },
-    "PodpacePolicyBad": {'podpace_policy_bad{namespace="shop"}': "1x120"},
+    "PodpacePolicyBad": {'podpace_policy_bad{namespace="shop",policy="podpace-policy"}': "1x120"},
+    "PodpacePolicyLost": {
+        'podpace_cluster_policies{instance="a"}': "2x80 1x38",
+        'podpace_cluster_policies{instance="b"}': "2x80 1x38",
+    },
     "PodpaceAuditFails": {'podpace_audit_pods_total{result="failed"}': "0+1x120"},
     "PodpaceEnforcerDown": {'up{job="podpace-enforcer",instance="n1",node="node-1"}': "0x120"},
     "PodpaceEnforcerErrors": {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.helm import CHART, RELEASE, helm, refusal
+from tests.chart.helm import CHART, RELEASE, helm, refusal, template
 from tests.cluster.build import HELMS
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -48,6 +48,17 @@ REFUSED: list[tuple[str, object, str]] = [
     ("policy.takeOver", "yes", "'/policy/takeOver': got string, want null or boolean"),
     ("policy.mode", "log", "'/policy/mode'"),
     ("policy.exemptCidrs", ["ten"], "'/policy/exemptCidrs/0'"),
+    (
+        "policy.exemptCidrs",
+        [f"10.0.{n}.0/24" for n in range(65)],
+        "'/policy/exemptCidrs': maxItems",
+    ),
+    ("policy.priority", 1, "'/policy': additional properties 'priority'"),
+    ("policies.podpace-policy", {}, "'/policies': 'not' failed"),
+    ("policies.Free", {}, "'/policies': additional properties 'Free' not allowed"),
+    ("policies.free.create", True, "'/policies/free': additional properties 'create'"),
+    ("policies.free.priority", "high", "'/policies/free/priority'"),
+    ("policies.free.egress.max", "1 M", "'/policies/free/egress/max'"),
     ("monitoring.dashboard.enabled", "true", "'/monitoring/dashboard/enabled'"),
     ("networkPolicy.apiServerPorts", [], "'/networkPolicy/apiServerPorts'"),
     ("uninstall.timeoutSeconds", "5m", "'/uninstall/timeoutSeconds'"),
@@ -66,11 +77,35 @@ def test_an_unknown_or_wrong_value_is_refused_with_its_path(
     assert said in refusal(values(path, value), program)
 
 
+def test_the_release_s_namespace_cannot_be_default() -> None:
+    """It is exempt; somebody has forgotten ``--namespace``."""
+    done = helm("template", RELEASE, str(CHART))
+
+    assert "install with --namespace podpace-system" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("replicas", "least", "taken"),
+    [(2, 1, True), (2, 2, False), (3, 2, True), (2, "50%", True), (2, "51%", False), (1, 1, True)],
+)
+def test_a_budget_leaves_a_replica_to_a_drain(replicas: int, least: int | str, taken: bool) -> None:
+    """Else no node with a replica could be drained."""
+    budget = {"podDisruptionBudget": {"minAvailable": least}}
+    wanted = {"webhook": {"replicas": replicas, **budget}}
+
+    if taken:
+        template(wanted)
+    else:
+        assert f"minAvailable {least} leaves none of {replicas} replicas" in refusal(wanted)
+
+
 def test_the_test_s_namespace_must_be_one_with_admission() -> None:
     """A schema cannot compare two values."""
     exempt = {"webhook": {"exemptNamespaces": ["default"]}}
 
     assert 'test.namespace "default" is exempt from admission' in refusal(exempt)
+    at_startup = {"webhook": {"failurePolicy": "Fail"}, "test": {"namespace": "cilium"}}
+    assert 'test.namespace "cilium" is exempt from admission' in refusal(at_startup)
 
 
 def test_a_cluster_that_lacks_what_is_needed_is_refused() -> None:

@@ -23,15 +23,25 @@ USERS: Final = {
     KUBELET_USER: ("system:nodes",),
     "dev": ("system:masters",),
     "editor": (),
+    # Of a namespace, with the ClusterRole edit; the lead has the verb change-bandwidth, too.
+    "tenant": (),
+    "lead": (),
+    # May write pods' status and bind them, as a scheduler's or a node's agent.
+    "controller": (),
+    "platform": (),
 }
 SERVICE: Final = "podpace-webhook"
 TEMPLATES: Final = (
     "webhook-rbac.yaml",
     "webhook-guard.yaml",
+    "pod-guard.yaml",
+    "policy-guard.yaml",
     "webhook-configurations.yaml",
     "enforcer-rbac.yaml",
     "enforcer-guard.yaml",
 )
+REQUIRE_VERB: Final[Json] = {"liveChanges": {"requireVerb": True}}
+"""Values with which there is ``live-changes.yaml``."""
 READY_SECONDS: Final = 30
 
 
@@ -156,20 +166,27 @@ class Installation:
         message = f"the webhook is not called: {self.plane.log('kube-apiserver')[-2000:]}"
         raise AssertionError(message)
 
-    def set_policy(self, namespace: str, data: dict[str, str] | None) -> None:
+    def set_policy(
+        self, namespace: str, data: dict[str, str] | None, name: str = "podpace-policy"
+    ) -> None:
         """Put a policy there (None: take it away) and wait until every replica has it."""
-        if namespace == RELEASE_NAMESPACE:
+        if (namespace, name) == (RELEASE_NAMESPACE, "podpace-policy"):
             self.in_force = data
         marks = [len(r.log) for r in self.replicas]
         path = f"/api/v1/namespaces/{namespace}/configmaps"
         if data is None:
-            self.admin.delete(f"{path}/podpace-policy")
+            meant = {"metadata": {"annotations": {"podpace.io/allow-removal": "true"}}}
+            self.admin.try_patch(f"{path}/{name}", meant)
+            self.admin.delete(f"{path}/{name}")
         else:
-            put_policy(self.admin, namespace, data)
+            put_policy(self.admin, namespace, data, name)
         event = "policy removed" if data is None else "policy seen"
         for replica, mark in zip(self.replicas, marks, strict=True):
             replica.wait_log(
-                lambda e: e["event"] == event and e["namespace"] == namespace, start=mark
+                lambda e: (
+                    (e["event"], e.get("namespace"), e.get("policy")) == (event, namespace, name)
+                ),
+                start=mark,
             )
 
     def stop(self) -> None:
@@ -181,14 +198,21 @@ class Installation:
         self.admin.http.close()
 
 
-def put_policy(client: Client, namespace: str, data: dict[str, str]) -> None:
-    """Create or replace a policy."""
+def put_policy(
+    client: Client, namespace: str, data: dict[str, str], name: str = "podpace-policy"
+) -> None:
+    """Create or replace a policy, whatever it said before."""
     path = f"/api/v1/namespaces/{namespace}/configmaps"
-    body = {"metadata": {"name": "podpace-policy"}, "data": data}
-    if client.http.get(f"{path}/podpace-policy").status_code == 404:
+    metadata = {
+        "name": name,
+        "labels": {"podpace.io/policy": "true"},
+        "annotations": {"podpace.io/allow-removal": "true"},
+    }
+    body = {"metadata": metadata, "data": data}
+    if client.http.get(f"{path}/{name}").status_code == 404:
         client.create(path, body)
     else:
-        response = client.http.put(f"{path}/podpace-policy", json=body)
+        response = client.http.put(f"{path}/{name}", json=body)
         assert response.is_success, response.text
 
 

@@ -27,6 +27,8 @@ _CONTROLLERS: Final = (
     "job-controller",
     "namespace-controller",
     "garbage-collector-controller",
+    # Fills the roles that people are given: edit, view.
+    "clusterrole-aggregation-controller",
 )
 _NODE_CONTROLLERS: Final = (
     "serviceaccount-controller",

@@ -9,7 +9,14 @@ import yaml
 
 from tests.cluster.client import Client, Json
 from tests.cluster.helpers import EGRESS, EGRESS_LABEL, until
-from tests.cluster.install import KUBELET_USER, RELEASE_NAMESPACE, Installation, pod, render
+from tests.cluster.install import (
+    KUBELET_USER,
+    RELEASE_NAMESPACE,
+    REQUIRE_VERB,
+    Installation,
+    pod,
+    render,
+)
 from tests.cluster.nodes.identity import bound_token, client_with, enforcer_pod
 
 OURS = {
@@ -242,15 +249,12 @@ def test_it_writes_events_of_its_own_only(admin: Client, agent: Client, here: st
 @pytest.fixture
 def verb_required(installation: Installation) -> Iterator[None]:
     """A cluster that asks for the verb."""
-    _apply_guard(installation, require_verb=True)
-    yield
-    _apply_guard(installation, require_verb=False)
-
-
-def _apply_guard(installation: Installation, *, require_verb: bool) -> None:
-    documents = render("enforcer-guard.yaml", {"liveChanges": {"requireVerb": require_verb}})
-    done = installation.plane.kubectl("apply", "-f", "-", stdin=yaml.dump_all(documents))
-    assert done.returncode == 0, done.stderr
+    documents = yaml.dump_all(render("live-changes.yaml", REQUIRE_VERB))
+    for command in ("apply", "delete"):
+        done = installation.plane.kubectl(command, "-f", "-", stdin=documents)
+        assert done.returncode == 0, done.stderr
+        if command == "apply":
+            yield
 
 
 def test_live_changes_need_a_verb_where_the_cluster_asks_for_it(

@@ -21,12 +21,18 @@ app.kubernetes.io/component: {{ .component }}
 {{ .image.repository }}{{ if .image.digest }}@{{ .image.digest }}{{ else }}:{{ $tag }}{{ end }}
 {{- end }}
 
-{{/* The policy's keys as the ConfigMap has them, for example ingress.burst.max. */}}
+{{/* A policy's keys as its ConfigMap has them, for example ingress.burst.max; the argument is the policy. */}}
 {{- define "podpace.policyData" -}}
-{{- $p := .Values.policy -}}
+{{- $p := . -}}
+{{- with $p.namespaceSelector }}
+namespace-selector: {{ . | quote }}
+{{- end }}
+{{- with $p.priority }}
+priority: {{ int64 . | quote }}
+{{- end }}
 {{- range $direction := list "ingress" "egress" }}
 {{- range $value, $key := dict "default" "default" "min" "min" "max" "max" "burstMax" "burst.max" }}
-{{- with get (get $p $direction) $value }}
+{{- with get (get $p $direction | default dict) $value }}
 {{ $direction }}.{{ $key }}: {{ . | quote }}
 {{- end }}
 {{- end }}
@@ -49,6 +55,45 @@ readiness-gate: {{ . | quote }}
 {{- with $p.exemptCidrs }}
 exempt-cidrs: {{ join "," . | quote }}
 {{- end }}
+{{- end }}
+
+{{/* The cluster's policies of the values by name, as JSON. */}}
+{{- define "podpace.allPolicies" -}}
+{{- $all := deepCopy .Values.policies -}}
+{{- if .Values.policy.create }}{{ $_ := set $all "podpace-policy" .Values.policy }}{{ end -}}
+{{- toJson $all -}}
+{{- end }}
+
+{{/* The same as manifests. */}}
+{{- define "podpace.policies" -}}
+{{- range $name, $policy := include "podpace.allPolicies" . | fromJson }}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ $name | quote }}
+  namespace: {{ $.Release.Namespace | quote }}
+  labels:
+    {{- include "podpace.labels" (dict "root" $ "component" "policy") | nindent 4 }}
+    podpace.io/policy: "true"
+  annotations:
+    # Uninstalling, or leaving it out of the values, does not lift its bounds.
+    helm.sh/resource-policy: keep
+data:
+  {{- include "podpace.policyData" $policy | trim | default "{}" | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Namespaces that are always left out of admission and audit, and those of the values; as JSON. */}}
+{{- define "podpace.exemptNamespaces" -}}
+{{- if eq .Release.Namespace "default" }}
+{{- fail "the release namespace is exempt from admission, and that must not be default; install with --namespace podpace-system --create-namespace" }}
+{{- end -}}
+{{- $more := .Values.webhook.exemptNamespaces -}}
+{{- if eq .Values.webhook.failurePolicy "Fail" }}
+{{- $more = concat .Values.webhook.startupNamespaces $more -}}
+{{- end -}}
+{{- uniq (concat (list "kube-system" "kube-node-lease" .Release.Namespace) $more) | toJson -}}
 {{- end }}
 
 {{/* Security context of the containers that need nothing of the node. */}}
@@ -83,6 +128,48 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{/* Annotations of what exists for `helm test` only; the argument is the weight. */}}
 {{- define "podpace.testHook" -}}
 helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* CEL: whether the key k is one that people write or we write, of labels or annotations. */}}
+{{- define "podpace.cel.inputKey" -}}
+(k.startsWith('podpace.io/') || k in ['kubernetes.io/ingress-bandwidth',
+          'kubernetes.io/egress-bandwidth', 'kubernetes.io/config.mirror'])
+{{- end }}
+
+{{/* CEL: the labels that the webhook writes. contract/names.py has them, too; a test compares. */}}
+{{- define "podpace.cel.labelKeys" -}}
+['podpace.io/limited', 'podpace.io/source', 'podpace.io/mode',
+          'podpace.io/ingress-bits-per-second', 'podpace.io/egress-bits-per-second',
+          'podpace.io/ingress-burst-bits', 'podpace.io/egress-burst-bits']
+{{- end }}
+
+{{/* CEL: the annotations that ask for limits. */}}
+{{- define "podpace.cel.annotationKeys" -}}
+['podpace.io/ingress-bandwidth', 'podpace.io/egress-bandwidth',
+          'podpace.io/ingress-burst', 'podpace.io/egress-burst',
+          'kubernetes.io/ingress-bandwidth', 'kubernetes.io/egress-bandwidth']
+{{- end }}
+
+{{/* CEL: our accounts that label pods. */}}
+{{- define "podpace.cel.labellers" -}}
+['system:serviceaccount:{{ .Release.Namespace }}:podpace-webhook',
+          'system:serviceaccount:{{ .Release.Namespace }}:podpace-uninstall']
+{{- end }}
+
+{{/* A label selector in kubectl's text form; contract/selectors.py reads it, and a test compares. */}}
+{{- define "podpace.selectorPattern" -}}
+{{- $key := "([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?" -}}
+{{- $value := "([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?" -}}
+{{- $set := printf "[(][ ]*%s[ ]*(,[ ]*%s[ ]*)*[)]" $value $value -}}
+{{- $one := printf "(![ ]*%s|%s([ ]*(==?|!=)[ ]*%s|[ ]+(in|notin)[ ]*%s)?)" $key $key $value $set -}}
+{{- printf "^[ \\n]*(%s([ ]*,[ ]*%s)*)?[ \\n]*$" $one $one -}}
+{{- end }}
+
+{{/* Annotations of what exists while the policies are judged; the argument is the weight. */}}
+{{- define "podpace.reviewHook" -}}
+helm.sh/hook: pre-install,pre-upgrade
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
