@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import structlog
 import typer
 
@@ -20,6 +21,7 @@ from webhook.kube.__main__ import Kubeconfig, ReleaseNamespace, hooks, own_names
 from webhook.loops import Loops
 from webhook.metrics import Metrics
 from webhook.policies import DEFAULT_RELEASE_NAMESPACE, PolicyStore
+from webhook.reach import LINUX, Placement
 from webhook.settings import Settings
 from webhook.tls import LiveContext
 
@@ -85,6 +87,9 @@ def serve(
         list[str] | None,
         typer.Option(help="The audit leaves it alone, as the webhook configurations do. Repeat."),
     ] = None,
+    enforcer_nodes: Annotated[
+        str, typer.Option(help="nodeSelector and affinity of the enforcers, as JSON.")
+    ] = "",
     ca_overlap_seconds: Annotated[
         float, typer.Option(help="A new authority is trusted this long before it signs.")
     ] = 600.0,
@@ -127,11 +132,21 @@ def serve(
         drain_seconds=drain_seconds,
         audit_seconds=audit_seconds,
         exempt_namespaces=tuple(exempt_namespace or ()),
+        enforcer_nodes=_placement(enforcer_nodes),
         ca_overlap_seconds=ca_overlap_seconds,
         leaf_days=leaf_days,
         certificate_poll_seconds=certificate_poll_seconds,
     )
     _serve(settings)
+
+
+def _placement(text: str) -> Placement:
+    if not text:
+        return LINUX
+    try:
+        return msgspec.json.decode(text, type=Placement)
+    except msgspec.MsgspecError as e:
+        raise typer.BadParameter(str(e), param_hint="--enforcer-nodes") from e
 
 
 def _serve(settings: Settings) -> None:
@@ -151,7 +166,7 @@ def _serve(settings: Settings) -> None:
     loops = Loops(metrics)
     finish = _start_loops(settings, store, live, metrics, loops)
     handlers = {
-        "mutate": make_mutate(store, metrics),
+        "mutate": make_mutate(store, metrics, settings.enforcer_nodes),
         "validate": make_validate(store, settings.release_namespace, metrics),
     }
     large = LargeReviews()

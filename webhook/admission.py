@@ -14,6 +14,7 @@ from webhook import reviews
 from webhook.metrics import Metrics
 from webhook.mutation import Decision, decide, denial_message
 from webhook.policy_review import policy_denial_message, policy_problems, policy_warnings
+from webhook.reach import LINUX, Placement
 from webhook.reviews import Answer, ConfigMap, Pod, Request, Review
 
 log = structlog.stdlib.get_logger()
@@ -45,8 +46,8 @@ _NAME_CHARS: Final = 253
 T = TypeVar("T")
 
 
-def make_mutate(policies: Policies, metrics: Metrics) -> Handler:
-    """The handler of pods."""
+def make_mutate(policies: Policies, metrics: Metrics, enforcers: Placement = LINUX) -> Handler:
+    """The handler of pods; ``enforcers``: the nodes that they are on."""
     duration = metrics.duration.labels("mutate")
 
     def mutate(body: bytes) -> bytes:
@@ -57,7 +58,7 @@ def make_mutate(policies: Policies, metrics: Metrics) -> Handler:
             answer, result = reviews.allow(request.uid), "allowed"
         else:
             old = request.old_object if request.operation == reviews.UPDATE else None
-            decision = decide(pod, policies.effective(request.namespace), old)
+            decision = decide(pod, policies.effective(request.namespace), old, enforcers)
             answer, result = _answer_pod(request, decision)
             _log_pod(request, decision)
             source = decision.resolution.source if decision.resolution else None

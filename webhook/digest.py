@@ -34,6 +34,8 @@ _VALUE_CHARS: Final = 8192
 """Of an annotation that means something; no value that can be read is as long."""
 _NAME_CHARS: Final = 253
 _MAX_GATES: Final = 1000
+_MAX_SPEC_BYTES: Final = 64 * 1024
+"""Of what says where a pod may be; who says more is taken to be anywhere."""
 _NULL: Final = Raw(b"null")
 _KNOWN: Final = OUR_ANNOTATIONS | STANDARD_ANNOTATIONS | {names.ANNOTATION_MIRROR}
 _LABELS: Final = frozenset((*names.OUR_LABELS, *MISPLACED_LABELS))
@@ -115,7 +117,10 @@ def _small_pod(pod: _Pod) -> Pod:
     if annotations is not None and metadata.annotations is not None:
         unknown = (k for k in annotations if k.startswith(OUR_PREFIX) and k not in _KNOWN)
         metadata.annotations |= _first(unknown, annotations)
-    return Pod(metadata, PodSpec() if oversized else pod.spec)
+    spec = PodSpec() if oversized else pod.spec
+    if len(msgspec.json.encode(spec)) > _MAX_SPEC_BYTES:
+        spec = PodSpec(readiness_gates=spec.readiness_gates)
+    return Pod(metadata, spec)
 
 
 def _small_config_map(config_map: _ConfigMap) -> ConfigMap:

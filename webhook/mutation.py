@@ -1,6 +1,6 @@
 """The decision about one pod: refused with all its problems, or admitted with a patch. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,9 @@ from contract.problems import Problem
 from contract.reading import Reading, read
 from contract.resolution import Resolution, resolve
 from webhook.checks import ADVICE, CHECKS
+from webhook.gates import set_gate
 from webhook.jsonpatch import Operation, change_map
+from webhook.reach import LINUX, Placement
 from webhook.reviews import Pod
 
 _TOLD_PROBLEMS: Final = 100
@@ -42,8 +44,12 @@ _OVERSIZED: Final = Problem(
 _NOT_OURS: Final = Decision((), (), (), None)
 
 
-def decide(pod: Pod, policy: EffectivePolicy, old: Pod | None = None) -> Decision:
+def decide(
+    pod: Pod, policy: EffectivePolicy, old: Pod | None = None, enforcers: Placement = LINUX
+) -> Decision:
     """What to answer for ``pod``; ``old`` is what it was before an update.
+
+    ``enforcers``: the nodes that they are on.
 
     On an update only problems that it brings refuse it; the others, which came with an earlier
     policy or while the webhook was away, are told as warnings.
@@ -67,17 +73,18 @@ def decide(pod: Pod, policy: EffectivePolicy, old: Pod | None = None) -> Decisio
     resolution = resolve(reading, policy)
     if refusing:
         return Decision(tuple(refusing), tuple(warnings), (), resolution)
-    patch = make_patch(pod, reading, resolution, take_over=policy.take_over, gate=old is None)
+    patch = make_patch(pod, reading, resolution, take_over=policy.take_over)
+    if old is None:
+        gate_patch, gate_warnings = set_gate(pod, resolution, enforcers)
+        patch += gate_patch
+        warnings += gate_warnings
     return Decision((), tuple(warnings), tuple(patch), resolution)
 
 
 def make_patch(
-    pod: Pod, reading: Reading, resolution: Resolution, *, take_over: bool, gate: bool
+    pod: Pod, reading: Reading, resolution: Resolution, *, take_over: bool
 ) -> list[Operation]:
-    """What makes the pod say what is in force; empty when it does already.
-
-    ``gate`` is whether readiness gates can still be added: only at creation.
-    """
+    """What makes the pod's metadata say what is in force; empty when it does already."""
     put = resolution.annotations()
     drop = {names.ANNOTATION_EXEMPT_CIDRS}
     if take_over:
@@ -89,14 +96,6 @@ def make_patch(
     metadata = pod.metadata
     patch = change_map("/metadata/annotations", metadata.annotations, put, frozenset(drop))
     patch += change_map("/metadata/labels", metadata.labels, resolution.labels(), OUR_LABELS)
-    gates = pod.spec.readiness_gates
-    condition = names.CONDITION_BANDWIDTH_ENFORCED
-    if gate and resolution.gate and condition not in (g.condition_type for g in gates or ()):
-        entry: Mapping[str, str] = {"conditionType": condition}
-        if gates is None:
-            patch.append(Operation("add", "/spec/readinessGates", [entry]))
-        else:
-            patch.append(Operation("add", "/spec/readinessGates/-", entry))
     return patch
 
 

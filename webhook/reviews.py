@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from contract.problems import clip
 from webhook.jsonpatch import Operation
+from webhook.reach import Placement
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
@@ -45,7 +46,7 @@ class ReadinessGate(Struct, rename="camel"):
     condition_type: str
 
 
-class PodSpec(Struct, rename="camel"):
+class PodSpec(Placement, rename="camel"):
     """PodSpec, as far as we read it."""
 
     readiness_gates: list[ReadinessGate] | None = None

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from ssl import TLSVersion
 
+from webhook.reach import LINUX, Placement
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -37,6 +39,8 @@ class Settings:
     """Between two looks for pods whose labels do not follow; 0 is never."""
     exempt_namespaces: tuple[str, ...] = ()
     """Left out of the audit, besides those that always are."""
+    enforcer_nodes: Placement = LINUX
+    """Where the enforcers are: a pod that no such node takes gets no readiness gate."""
     ca_overlap_seconds: float = 600.0
     """How long a new authority is trusted before it signs."""
     leaf_days: float = 7.0

@@ -4,6 +4,7 @@ Writes RESULTS.md beside this file. ``--seconds`` is how long each cell runs.
 """
 
 import argparse
+import contextlib
 import datetime
 import os
 import platform
@@ -13,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from bench.webhook import apiserver, servers
+from bench.webhook import apiserver, hostile, servers
 from bench.webhook.bodies import review
 
 RESULTS: Final = Path(__file__).parent / "RESULTS.md"
@@ -27,6 +28,7 @@ def main() -> None:
     """Runs every cell, ours and the peer's in turn, so that both meet the same machine."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--before", type=Path, help="a checkout of another version, to compare")
     parser.add_argument("--no-apiserver", action="store_true", help="leave out the last table")
     options = parser.parse_args()
     rows = []
@@ -34,22 +36,30 @@ def main() -> None:
         folder = Path(name)
         servers.build_peer(folder)
         servers.write_certificates(folder)
-        with servers.podpace(folder) as ours, servers.go(folder) as peer:
+        with contextlib.ExitStack() as stack:
+            ours = stack.enter_context(servers.podpace(folder))
+            peer = stack.enter_context(servers.go(folder))
+            subjects = [ours, peer]
+            if options.before is not None:
+                subjects.append(stack.enter_context(servers.podpace(folder, options.before)))
             for size, size_bytes in SIZES.items():
                 body = folder / "body.json"
                 body.write_bytes(review(size_bytes))
                 for rate, per_second in RATES.items():
-                    for subject in (ours, peer):
+                    for subject in subjects:
                         print(f"{subject.name}, {size}, {rate}", file=sys.stderr)
                         found = servers.load(folder, subject, body, per_second, options.seconds)
                         rows.append((subject.name, size, rate, found))
+            crowded = hostile.measure(folder, ours, options.seconds)
     behind = None if options.no_apiserver else apiserver.measure(100, 3 * options.seconds)
-    text = report(rows, behind)
+    text = report(rows, behind, crowded)
     RESULTS.write_text(text)
     print(text)
 
 
-def report(rows: list[Row], behind: dict[str, Any] | None) -> str:
+def report(
+    rows: list[Row], behind: dict[str, Any] | None, crowded: list[tuple[str, dict[str, Any]]]
+) -> str:
     """Markdown."""
     lines = [
         "# The webhook beside a minimal Go webhook",
@@ -71,11 +81,25 @@ def report(rows: list[Row], behind: dict[str, Any] | None) -> str:
             f"| {f['p50_ms']:.2f} | {f['p99_ms']:.2f} | {f['max_ms']:.1f} "
             f"| {f['cpu_cores']:.2f} | {f['rss_mib']:.0f} |"
         )
-    lines += ["", *_targets(rows, behind)]
+    lines += [
+        "",
+        "## Beside very large and very crowded reviews",
+        "",
+        f"{hostile.HOSTILE_PER_SECOND} of a kind a second on a connection of their own, beside "
+        f"{hostile.ORDINARY_PER_SECOND} ordinary reviews a second (6 kB). A wrong answer is "
+        "none, or an admission where a denial is due. Memory is that of both our processes.",
+        "",
+        *hostile.table("podpace", crowded),
+        "## Aims",
+        "",
+        *_targets(rows, behind, crowded),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _targets(rows: list[Row], behind: dict[str, Any] | None) -> list[str]:
+def _targets(
+    rows: list[Row], behind: dict[str, Any] | None, crowded: list[tuple[str, dict[str, Any]]]
+) -> list[str]:
     by = {(name, size, rate): found for name, size, rate, found in rows}
     fast, steady = RATES
     ours, peer = by["podpace", "6 kB", fast], by["go", "6 kB", fast]
@@ -96,6 +120,16 @@ def _targets(rows: list[Row], behind: dict[str, Any] | None) -> list[str]:
             f"{by['podpace', '6 kB', steady]['p99_ms']:.2f} ms",
             by["podpace", "6 kB", steady]["p99_ms"] <= 10,
         ),
+    ]
+    slowest = max(f["hostile"]["max_ms"] for _, f in crowded if f["megabytes"] < 25)
+    p99 = max(f["ordinary"]["p99_ms"] for _, f in crowded)
+    lost = sum(f["ordinary"]["errors"] + f["hostile"]["errors"] for _, f in crowded)
+    grown = crowded[-1][1]["grown_mib"]
+    found += [
+        ("large and crowded reviews answered within 150 ms", f"{slowest:.0f} ms", slowest <= 150),
+        ("meanwhile p99 ≤ 10 ms at 500/s", f"{p99:.2f} ms", p99 <= 10),
+        ("none of either fails, none is answered wrongly", str(lost), lost == 0),
+        ("memory afterwards ≤ 15 MiB more", f"{grown:+.1f} MiB", grown <= 15),
     ]
     if behind is not None:
         found.append(

@@ -32,6 +32,18 @@ class Subject:
     port: int
     process: psutil.Process
 
+    def cpu_seconds(self) -> float:
+        """Used by it and its children."""
+        times = [process.cpu_times() for process in self._all()]
+        return sum(t.user + t.system for t in times)
+
+    def rss_mib(self) -> float:
+        """Of it and its children; pages that they share count in each."""
+        return sum(process.memory_info().rss for process in self._all()) / 2**20
+
+    def _all(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children()]
+
 
 def build_peer(folder: Path) -> None:
     """Compile the Go webhook and the load generator.
@@ -58,8 +70,11 @@ def write_certificates(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def podpace(folder: Path) -> Iterator[Subject]:
-    """Ours as it is deployed: policy, metrics, and one log line per decision."""
+def podpace(folder: Path, checkout: Path | None = None) -> Iterator[Subject]:
+    """Ours as it is deployed: policy, metrics, and one log line per decision.
+
+    ``checkout``: of another version, which is served instead.
+    """
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "policies" / "cluster.yaml").write_text(POLICY)
     port, health_port = _free_port(), _free_port()
@@ -69,7 +84,8 @@ def podpace(folder: Path) -> Iterator[Subject]:
         *(f"--tls-cert={folder / 'tls.crt'}", f"--tls-key={folder / 'tls.key'}"),
         "--drain-seconds=0",
     ]
-    with _running("podpace", command, port, folder / "podpace.log") as subject:
+    name = "podpace" if checkout is None else "podpace before"
+    with _running(name, command, port, folder / f"{name}.log", checkout) as subject:
         yield subject
 
 
@@ -85,33 +101,44 @@ def go(folder: Path) -> Iterator[Subject]:
         yield subject
 
 
-def load(folder: Path, subject: Subject, body: Path, rate: float, seconds: int) -> dict[str, Any]:
+def load(
+    folder: Path,
+    subject: Subject,
+    body: Path,
+    rate: float,
+    seconds: int,
+    *,
+    route: str = "mutate",
+    connections: int = 16,
+    want: str = '"patch":',
+) -> dict[str, Any]:
     """What the load generator measured, and the subject's CPU time and memory meanwhile."""
-    begin, before = time.monotonic(), subject.process.cpu_times()
+    begin, before = time.monotonic(), subject.cpu_seconds()
     done = subprocess.run(
         [
-            *(str(folder / "load"), f"-url=https://127.0.0.1:{subject.port}/mutate"),
+            *(str(folder / "load"), f"-url=https://127.0.0.1:{subject.port}/{route}"),
             *(f"-ca={folder / 'ca.crt'}", f"-body={body}", f"-rate={rate}"),
-            *(f"-duration={seconds}s", "-connections=16"),
+            *(f"-duration={seconds}s", f"-connections={connections}", f"-want={want}"),
         ],
         check=True,
         capture_output=True,
         text=True,
     )
-    after, elapsed = subject.process.cpu_times(), time.monotonic() - begin
+    elapsed = time.monotonic() - begin
     result: dict[str, Any] = json.loads(done.stdout)
-    used = (after.user + after.system) - (before.user + before.system)
     return result | {
-        "cpu_cores": used / elapsed,
-        "rss_mib": subject.process.memory_info().rss / 2**20,
+        "cpu_cores": (subject.cpu_seconds() - before) / elapsed,
+        "rss_mib": subject.rss_mib(),
     }
 
 
 @contextlib.contextmanager
-def _running(name: str, command: list[str], port: int, log: Path) -> Iterator[Subject]:
+def _running(
+    name: str, command: list[str], port: int, log: Path, folder: Path | None = None
+) -> Iterator[Subject]:
     with log.open("wb") as output:
         command = ["setpriv", "--pdeathsig", "KILL", *command]
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
     try:
         for _ in range(200):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):

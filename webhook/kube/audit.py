@@ -39,7 +39,7 @@ def correction(pod: Json, store: PolicyStore) -> list[Json]:
     seen = Pod(Metadata(labels=metadata.get("labels"), annotations=metadata.get("annotations")))
     policy = store.effective(metadata["namespace"])
     reading = read(annotations)
-    patch = make_patch(seen, reading, resolve(reading, policy), take_over=False, gate=False)
+    patch = make_patch(seen, reading, resolve(reading, policy), take_over=False)
     if not patch:
         return []
     guards = [

@@ -22,7 +22,7 @@ def apply_patch(document: dict[str, Any], patch: list[dict[str, Any]]) -> dict[s
                 assert isinstance(target, dict)
                 target[last] = operation["value"]
             case "remove":
-                del target[last]
+                del target[int(last) if isinstance(target, list) else last]
             case "test":
                 assert target[last] == operation["value"]
             case other:

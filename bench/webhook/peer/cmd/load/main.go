@@ -24,6 +24,7 @@ func main() {
 	file := flag.String("body", "", "file with the body")
 	connections := flag.Int("connections", 16, "kept-alive connections")
 	rate := flag.Float64("rate", 0, "requests per second; 0 is as fast as can be")
+	want := flag.String("want", `"patch":`, "what an answer has in it; without, it has not done the work")
 	duration := flag.Duration("duration", 10*time.Second, "how long")
 	warmUp := flag.Duration("warm-up", 2*time.Second, "how long before it counts")
 	flag.Parse()
@@ -74,7 +75,7 @@ func main() {
 				} else if at.After(until) {
 					break
 				}
-				ok := post(client, *url, body)
+				ok := post(client, *url, body, []byte(*want))
 				if at.After(from) {
 					mine = append(mine, time.Since(at).Seconds()*1e3)
 					if !ok {
@@ -103,15 +104,14 @@ func main() {
 	}))
 }
 
-func post(client *http.Client, url string, body []byte) bool {
+func post(client *http.Client, url string, body, want []byte) bool {
 	response, err := client.Post(url, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return false
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
-	// An answer without a patch has not done the work.
-	return err == nil && response.StatusCode == 200 && bytes.Contains(answer, []byte(`"patch":`))
+	return err == nil && response.StatusCode == 200 && bytes.Contains(answer, want)
 }
 
 func check(err error) {
