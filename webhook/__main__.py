@@ -1,11 +1,7 @@
 """The ``podpace-webhook`` command: builds everything and runs it."""
 
-import contextlib
-import socket
 import ssl
 import sys
-import time
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -82,7 +78,9 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     tls_minimum: Annotated[str, typer.Option(help="1.2 or 1.3.")] = "1.3",
     drain_seconds: Annotated[float, typer.Option(help="Serve on after SIGTERM.")] = 15.0,
-    audit_seconds: Annotated[float, typer.Option(help="Between audits; 0 is never.")] = 60.0,
+    audit_seconds: Annotated[
+        float, typer.Option(help="Until running pods follow a policy; 0 is never.")
+    ] = 60.0,
     exempt_namespace: Annotated[
         list[str] | None,
         typer.Option(help="The audit leaves it alone, as the webhook configurations do. Repeat."),
@@ -221,9 +219,8 @@ def _start_kube_loops(
     from kube.api import KubeApi
     from kube.credentials import load
     from webhook.kube import policies
-    from webhook.kube.audit import Audit
+    from webhook.kube.auditing import start_audit
     from webhook.kube.authority import SharedAuthority
-    from webhook.kube.election import Election
     from webhook.kube.leaf import SelfManagedLeaf, service_hosts
 
     api = KubeApi(lambda: load(settings.kubeconfig))
@@ -243,24 +240,7 @@ def _start_kube_loops(
         loops.add("certificates").start(leaf.step)
     if settings.audit_seconds <= 0:
         return lambda: None
-    identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-    election = Election(api, namespace, "podpace-webhook-audit", identity)
-    audit = Audit(
-        api,
-        store,
-        metrics,
-        election,
-        namespace,
-        settings.audit_seconds,
-        settings.exempt_namespaces,
-    )
-    loops.add("audit").start(audit.step)
-
-    def give_back_the_lease() -> None:
-        with contextlib.suppress(ApiError):
-            election.resign(time.time())
-
-    return give_back_the_lease
+    return start_audit(api, store, metrics, loops, settings)
 
 
 def main() -> None:

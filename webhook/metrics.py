@@ -59,8 +59,13 @@ class Metrics:
         )
         self.audited = Counter(
             "podpace_audit_pods",
-            "Pods that had slipped past the webhook, by what was done (labelled, failed).",
+            "Running pods that did not follow, by what came of it (labelled, failed, raced).",
             ("result",),
+            registry=self.registry,
+        )
+        self.audit_waiting = Gauge(
+            "podpace_audit_waiting_pods",
+            "Running pods that do not follow and are to be corrected.",
             registry=self.registry,
         )
         self.leader = Gauge(
@@ -87,7 +92,7 @@ class Metrics:
         # A series that appears with its first event hides that event from rate() and increase().
         for source in Source:
             self.limit_source.labels(source)
-        for result in ("labelled", "failed"):
+        for result in ("labelled", "failed", "raced"):
             self.audited.labels(result)
         for reason in ("expired", "error"):
             self.watch_restarts.labels(reason)

@@ -72,6 +72,11 @@ class PolicyStore:
         """The cluster's policies that hold in a namespace; who is heard first is first."""
         return select(self._cluster, self._labels.get(namespace, {}))
 
+    def takes_part(self, namespace: str) -> bool:
+        """Whether a namespace is known, and not taken out by its label."""
+        labels = self._labels.get(namespace, self._unlabelled)
+        return labels is not None and names.LABEL_NAMESPACE_IGNORE not in labels
+
     @property
     def cluster_policies(self) -> int:
         """How many policies of the cluster say something."""

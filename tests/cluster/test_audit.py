@@ -54,5 +54,5 @@ def test_the_leader_alone_gives_slipped_pods_their_labels(
     assert leaders[0].metric('podpace_audit_pods_total{result="labelled"}') == 4
     [follower] = [r for r in replicas if r not in leaders]
     installation.remove_replica(leaders[0])
-    follower.wait_log(lambda e: e["event"] == "audited")
+    follower.wait_log(lambda e: e["event"] == "pods listed")
     installation.remove_replica(follower)

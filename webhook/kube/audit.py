@@ -1,130 +1,261 @@
-"""Finds pods whose labels do not say what annotations and policy say, and corrects them.
+"""Follows all running pods and corrects those whose labels do not follow (``webhook.drift``).
 
 Such pods were created or edited while no webhook answered (failurePolicy Ignore), or before a
 policy changed. They cannot be refused any more: their limits are brought within the policy.
 """
 
+import heapq
+import itertools
+import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from contract import names
-from contract.reading import read
-from contract.resolution import resolve
+from contract.merging import EffectivePolicy
 from kube.errors import ApiError
-from kube.ports import METADATA_LIST, Api, Json
-from webhook.kube.election import RENEW_SECONDS, Election
+from kube.ports import Api, Json
+from webhook.drift import Correction, SeenPod, correct
+from webhook.kube.events import NORMAL, make_event
 from webhook.metrics import Metrics
-from webhook.mutation import make_patch
-from webhook.policies import PolicyStore
-from webhook.reviews import Metadata, Pod, encode_patch
 
 log = structlog.stdlib.get_logger()
 
-_PATCHES_PER_SECOND: Final = 20
+PATH: Final = "/api/v1/pods"
+ALWAYS_EXEMPT: Final = frozenset({"kube-system", "kube-node-lease"})
+"""Namespaces that the webhook configurations leave out; the release namespace is another."""
+PATCHES_PER_SECOND: Final = 50
+"""One after the other; 5,000 pods take 100 seconds, the most urgent first."""
+_STEP_SECONDS: Final = 1.0
+"""A step does not take longer, so that its loop is seen to turn."""
+_IDLE_SECONDS: Final = 0.5
+_RACED: Final = frozenset({404, 409, 422})
+"""Answers to a patch whose guards no longer hold; 422 is also another refusal."""
+_REFUSED: Final = frozenset({400, 403, 413})
+_SPARE_TICKETS: Final = 1000
+_BREATH: Final = 100
+"""Pods that are judged before other threads get a turn."""
 
 
-def correction(pod: Json, store: PolicyStore) -> list[Json]:
-    """The JSON Patch that makes a pod's labels follow; empty when they do.
+Ticket = tuple[int, int, str]
+"""Urgency, a number that grows, uid."""
 
-    Guarded: it fails when the pod has changed or is another one of the same name.
-    """
-    metadata = pod["metadata"]
-    annotations = metadata.get("annotations") or {}
-    if names.ANNOTATION_MIRROR in annotations or metadata.get("deletionTimestamp"):
-        return []
-    seen = Pod(Metadata(labels=metadata.get("labels"), annotations=metadata.get("annotations")))
-    policy = store.effective(metadata["namespace"])
-    reading = read(annotations)
-    patch = make_patch(seen, reading, resolve(reading, policy), take_over=False)
-    if not patch:
-        return []
-    guards = [
-        {"op": "test", "path": f"/metadata/{key}", "value": metadata[key]}
-        for key in ("uid", "resourceVersion")
-    ]
-    return guards + encode_patch(patch)
+
+class Policies(Protocol):
+    """What holds where; ``webhook.policies.PolicyStore`` is the real one."""
+
+    @property
+    def synced(self) -> bool:
+        """Whether all policies are known; without them every label would look wrong."""
+        ...
+
+    def effective(self, namespace: str) -> EffectivePolicy:
+        """What holds for the pods of a namespace."""
+        ...
+
+    def takes_part(self, namespace: str) -> bool:
+        """Whether a namespace is known, and not taken out by its label."""
+        ...
+
+
+def pods_query(exempt: Iterable[str]) -> dict[str, str]:
+    """Pods that have not ended, outside the namespaces that are never looked at."""
+    fields = [f"status.phase!={phase}" for phase in ("Succeeded", "Failed")]
+    fields += [f"metadata.namespace!={namespace}" for namespace in sorted(exempt)]
+    return {"fieldSelector": ",".join(fields)}
 
 
 @dataclass
 class Audit:
-    """:meth:`step` renews the lease and, as the leader, audits when it is time."""
+    """Told of pods by their list-watch (it is a ``Sink``); :meth:`step`, in a loop, corrects.
+
+    A pod is judged when it comes or changes, and when the policy of its namespace has changed,
+    which is looked at every ``interval_seconds``.
+    """
 
     api: Api
-    store: PolicyStore
+    policies: Policies
     metrics: Metrics
-    election: Election
-    release_namespace: str
+    leading: Callable[[], bool]
     interval_seconds: float
-    exempt_namespaces: Collection[str] = ()
-    """Further ones."""
-    leading: bool = False
-    _audited_at: float = field(default=float("-inf"), init=False)
+    post_event: Callable[[str, Json], None] = lambda _namespace, _event: None
+    pause: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    listed: bool = field(default=False, init=False)
+    """Whether all pods have been seen once."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _pods: dict[str, SeenPod] = field(default_factory=dict, init=False)
+    _waiting: dict[str, Ticket] = field(default_factory=dict, init=False)
+    """By uid."""
+    _order: list[Ticket] = field(default_factory=list, init=False)
+    """A heap, with tickets that are no longer valid."""
+    _number: Iterator[int] = field(default_factory=itertools.count, init=False)
+    _judged_by: dict[str, tuple[EffectivePolicy, bool]] = field(default_factory=dict, init=False)
+    """What each namespace's pods were judged by."""
+    _refused: dict[str, str] = field(default_factory=dict, init=False)
+    """The version, by uid, of pods whose patch failed since the last look at policies."""
+    _refused_before: dict[str, str] = field(default_factory=dict, init=False)
+    _looked_at: float = field(default=float("-inf"), init=False)
+
+    def replace(self, objects: Iterable[SeenPod]) -> None:
+        """All pods there are."""
+        present = set()
+        for pod in objects:
+            self.put(pod)
+            present.add(pod.uid)
+        with self._lock:
+            for uid in self._pods.keys() - present:
+                self._forget(uid)
+        self.listed = True
+        log.info("pods listed", pods=len(present), waiting=len(self._waiting))
+
+    def put(self, changed: SeenPod) -> None:
+        """One pod is new or has changed."""
+        with self._lock:
+            # Taken out first, so that key and value share one text.
+            self._pods.pop(changed.uid, None)
+            self._pods[changed.uid] = changed
+        self._judge(changed)
+
+    def remove(self, removed: SeenPod) -> None:
+        """One pod has ended or is gone."""
+        with self._lock:
+            self._forget(removed.uid)
 
     def step(self) -> float:
-        """Returns the pause before the next step, in seconds.
+        """Correct what waits, for a second at most; returns the pause before the next step.
 
         Raises:
-            ApiError: nothing was audited, or not everything; the next step goes on.
+            ApiError: the API server does not answer; the next step goes on.
         """
+        if not (self.leading() and self.policies.synced and self.listed):
+            return _IDLE_SECONDS
+        started = self.monotonic()
+        if started - self._looked_at >= self.interval_seconds:
+            self._looked_at = started
+            self._judge_anew()
+        while self.leading() and self.monotonic() - started < _STEP_SECONDS:
+            pod = self._next()
+            if pod is None:
+                return min(_IDLE_SECONDS, self.interval_seconds)
+            correction = self._correction(pod)
+            if correction is not None:
+                self._apply(pod, correction)
+                self.pause(1 / PATCHES_PER_SECOND)
+        return 0.0
+
+    def _forget(self, uid: str) -> None:
+        self._pods.pop(uid, None)
+        self._waiting.pop(uid, None)
+        self._refused.pop(uid, None)
+
+    def _correction(self, pod: SeenPod) -> Correction | None:
+        if not self.policies.takes_part(pod.namespace):
+            return None
+        return correct(pod, self.policies.effective(pod.namespace))
+
+    def _judge(self, pod: SeenPod) -> None:
+        if not self.policies.synced:
+            return  # when they are, every namespace is judged anew
+        namespace = pod.namespace
+        if namespace not in self._judged_by:
+            self._judged_by[namespace] = self._rule(namespace)
+        correction = self._correction(pod)
+        with self._lock:
+            if correction is None:
+                self._waiting.pop(pod.uid, None)
+            elif self._refused.get(pod.uid) != pod.version:
+                self._enqueue(pod.uid, correction.urgency)
+            self.metrics.audit_waiting.set(len(self._waiting))
+
+    def _enqueue(self, uid: str, urgency: int) -> None:
+        if uid in self._waiting and self._waiting[uid][0] == urgency:
+            return
+        self._waiting[uid] = ticket = (urgency, next(self._number), uid)
+        heapq.heappush(self._order, ticket)
+        if len(self._order) > 2 * len(self._waiting) + _SPARE_TICKETS:
+            self._order = sorted(self._waiting.values())
+
+    def _next(self) -> SeenPod | None:
+        with self._lock:
+            while self._order:
+                ticket = heapq.heappop(self._order)
+                uid = ticket[2]
+                if self._waiting.get(uid) == ticket:
+                    del self._waiting[uid]
+                    self.metrics.audit_waiting.set(len(self._waiting))
+                    return self._pods[uid]
+        return None
+
+    def _rule(self, namespace: str) -> tuple[EffectivePolicy, bool]:
+        return self.policies.effective(namespace), self.policies.takes_part(namespace)
+
+    def _judge_anew(self) -> None:
+        """Pods of namespaces whose policy has changed, and those that could not be corrected."""
+        with self._lock:
+            pods = list(self._pods.values())
+            self._refused_before, self._refused = self._refused, {}
+        rules = {namespace: self._rule(namespace) for namespace in {p.namespace for p in pods}}
+        changed = {n for n, rule in rules.items() if self._judged_by.get(n) != rule}
+        self._judged_by = rules
+        for number, pod in enumerate(pods):
+            if pod.namespace in changed or pod.uid in self._refused_before:
+                self._judge(pod)
+            if number % _BREATH == 0:
+                time.sleep(0)
+        if changed:
+            log.info("audited anew", namespaces=len(changed), waiting=len(self._waiting))
+
+    def _apply(self, pod: SeenPod, correction: Correction) -> None:
         try:
-            self.leading = self.election.campaign(time.time(), time.monotonic())
-        except ApiError:
-            self.leading = False
-            raise
-        finally:
-            self.metrics.leader.set(float(self.leading))
-        due = time.monotonic() - self._audited_at >= self.interval_seconds
-        if self.leading and due and self.store.synced:
-            self._audited_at = time.monotonic()
-            self.audit()
-        return min(RENEW_SECONDS, self.interval_seconds)
+            self.api.json_patch(
+                f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", correction.patch
+            )
+        except ApiError as error:
+            self._not_applied(pod, correction, error)
+            return
+        self.metrics.audited.labels("labelled").inc()
+        log.info(
+            "pod corrected",
+            namespace=pod.namespace,
+            pod=pod.name,
+            urgency=correction.urgency.name.lower(),
+            notice=correction.notice.text if correction.notice else None,
+        )
+        if correction.notice is not None:
+            self._tell(pod, correction.notice.reason, correction.notice.text)
 
-    def audit(self) -> int:
-        """One pass over all pods; returns how many were corrected.
-
-        Raises:
-            ApiError: the pods could not be listed.
-        """
-        exempt = self._exempt_namespaces()
-        pods = self.api.list("/api/v1/pods", accept=METADATA_LIST)
-        corrected = 0
-        for pod in pods:
-            if pod["metadata"]["namespace"] in exempt:
-                continue
-            patch = correction(pod, self.store)
-            if patch:
-                corrected += self._correct(pod["metadata"], patch)
-                self.election.campaign(time.time(), time.monotonic())
-                time.sleep(1 / _PATCHES_PER_SECOND)
-        log.info("audited", pods=len(pods), corrected=corrected)
-        return corrected
-
-    def _exempt_namespaces(self) -> Collection[str]:
-        namespaces = self.api.list("/api/v1/namespaces", accept=METADATA_LIST)
-        ignored = {
-            n["metadata"]["name"]
-            for n in namespaces
-            if names.LABEL_NAMESPACE_IGNORE in (n["metadata"].get("labels") or {})
-        }
-        return (
-            names.ALWAYS_EXEMPT_NAMESPACES
-            | ignored
-            | {self.release_namespace, *self.exempt_namespaces}
+    def _not_applied(self, pod: SeenPod, correction: Correction, error: ApiError) -> None:
+        with self._lock:
+            if error.status not in _RACED | _REFUSED:
+                self._enqueue(pod.uid, correction.urgency)
+                raise error
+            if self._pods.get(pod.uid) is not pod:
+                # It has changed or gone meanwhile, and has been judged as what it is now.
+                self.metrics.audited.labels("raced").inc()
+                return
+            self._refused[pod.uid] = pod.version
+            again = self._refused_before.get(pod.uid) == pod.version
+        # A version that the watch has not told of yet has by the next time.
+        result = "failed" if again or error.status in _REFUSED else "raced"
+        self.metrics.audited.labels(result).inc()
+        log.warning(
+            "pod not corrected", namespace=pod.namespace, pod=pod.name, reason=str(error)[:300]
         )
 
-    def _correct(self, metadata: Json, patch: list[Json]) -> int:
-        namespace, name = metadata["namespace"], metadata["name"]
+    def _tell(self, pod: SeenPod, reason: str, text: str) -> None:
+        about = {
+            "kind": "Pod",
+            "metadata": {
+                "name": pod.name,
+                "namespace": pod.namespace,
+                "uid": pod.uid,
+                "resourceVersion": pod.version,
+            },
+        }
         try:
-            self.api.json_patch(f"/api/v1/namespaces/{namespace}/pods/{name}", patch)
-        except ApiError as e:
-            # It changed or went away meanwhile: the next pass sees it again.
-            self.metrics.audited.labels("failed").inc()
-            log.warning("pod not corrected", namespace=namespace, pod=name, reason=str(e)[:200])
-            return 0
-        self.metrics.audited.labels("labelled").inc()
-        log.info("pod corrected", namespace=namespace, pod=name, changes=len(patch) - 2)
-        return 1
+            self.post_event(pod.namespace, make_event(about, NORMAL, reason, text, time.time()))
+        except ApiError as error:
+            log.warning("event not written", namespace=pod.namespace, reason=str(error)[:200])

@@ -1,11 +1,14 @@
 """One leader among the replicas, by a Lease (coordination.k8s.io/v1)."""
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from kube.errors import ConflictError, NotFoundError
+from kube.errors import ApiError, ConflictError, NotFoundError
 from kube.ports import Api, Json
+from webhook.metrics import Metrics
 
 LEASE_SECONDS: Final = 15
 RENEW_SECONDS: Final = 5.0
@@ -77,6 +80,30 @@ class Election:
         except ConflictError:
             return False
         return True
+
+
+@dataclass
+class Leadership:
+    """:meth:`step`, in a loop of its own, renews the lease with one write, whatever goes on."""
+
+    election: Election
+    metrics: Metrics
+    leading: bool = False
+
+    def step(self) -> float:
+        """Returns the pause before the next step, in seconds.
+
+        Raises:
+            ApiError: do not count on leading.
+        """
+        try:
+            self.leading = self.election.campaign(time.time(), time.monotonic())
+        except ApiError:
+            self.leading = False
+            raise
+        finally:
+            self.metrics.leader.set(float(self.leading))
+        return RENEW_SECONDS
 
 
 def _lease(body: Json) -> Json:
