@@ -12,6 +12,7 @@ from typing import Final
 
 from client.api import Enforcer
 from client.errors import ClientError
+from client.leavers import leavers
 from client.output import print_problems
 from contract.api import TargetRequest
 
@@ -30,6 +31,9 @@ _NOT_EXECUTABLE: Final = 126
 _NOT_FOUND: Final = 127
 _SIGNALLED: Final = 128
 _STRAGGLER_SECONDS: Final = 1.0
+_FIRST_LOOK_SECONDS: Final = 0.05
+_LOOK_SECONDS: Final = 1.0
+"""How often it is looked for processes that have left the cgroup."""
 
 
 def run(enforcer: Enforcer, request: TargetRequest, command: Sequence[str]) -> int:
@@ -101,14 +105,34 @@ def _supervise(command: Sequence[str], cgroup: Path, mask: set[signal.Signals]) 
         raise ClientError(
             f"the command could not enter {cgroup}; see whether cgroup.procs there is writable"
         ) from error
+    told: set[int] = set()
+    pause = _FIRST_LOOK_SECONDS
     while process.poll() is None:
-        received = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
+        received = signal.sigtimedwait({*_FORWARDED, signal.SIGCHLD}, pause)
+        if received is None:
+            pause = min(2 * pause, _LOOK_SECONDS)
+            _tell_leavers(process.pid, cgroup, told)
+            continue
         # What the kernel sends (si_code > 0: Ctrl-C in the terminal) goes to the whole process
         # group, so that the command has it already.
         if received.si_signo != signal.SIGCHLD and received.si_code <= 0:
             process.send_signal(received.si_signo)
     code = process.returncode
     return code if code >= 0 else _SIGNALLED - code
+
+
+def _tell_leavers(pid: int, cgroup: Path, told: set[int]) -> None:
+    """One line for each process that is not limited any more."""
+    for leaver in leavers(pid, cgroup):
+        if leaver.pid not in told:
+            told.add(leaver.pid)
+            print_problems(
+                [
+                    f"process {leaver.pid} ({leaver.name}) has left the limited cgroup for "
+                    f"{leaver.cgroup} and is not limited there; limit that one with: podpace "
+                    f"attach cgroup:{leaver.cgroup}"
+                ]
+            )
 
 
 def _remove(enforcer: Enforcer, target: str, cgroup: Path) -> None:

@@ -17,8 +17,10 @@ KEY = "target"
 POD_PREFIX = "pod:"
 """Of the names of targets that follow a pod's labels: ``pod:NAMESPACE/NAME``."""
 _CONTAINER = re.compile(
-    r"(?:(?:docker|cri-containerd|crio|libpod|nerdctl)-([0-9a-f]{6,64})\.scope"
-    r"|([0-9a-f]{12,64}))"
+    r"(?:docker|cri-containerd|crio|libpod|nerdctl)-([0-9a-f]{6,64})\.scope"
+    r"|libpod-payload-([0-9a-f]{12,64})"  # Podman's --cgroups=split, as Quadlet starts services
+    r"|.+:(?:docker|cri-containerd|crio):([0-9a-f]{12,64})"  # systemd names, no systemd driver
+    r"|([0-9a-f]{12,64})"
 )
 
 
@@ -85,7 +87,7 @@ class CgroupTree:
         given = Path(path_text)
         below_root = self.root / path_text.lstrip("/")
         candidates = [given, below_root] if given.is_absolute() else [below_root]
-        paths = [Path(os.path.realpath(path)) for path in candidates if _exists(path)]
+        paths = [self._at_root(Path(os.path.realpath(p))) for p in candidates if _exists(p)]
         if not paths:
             return Problem(
                 KEY,
@@ -101,12 +103,31 @@ class CgroupTree:
                 return _found(text, f"cgroup:{name}", path)
         return problems[-1 if path_text == "/" else 0] or _gone(text)
 
+    def _at_root(self, path: Path) -> Path:
+        """The same cgroup below ``root``, where ``path`` is on another mount of the hierarchy.
+
+        One cgroup must be one target, whatever it is called.
+        """
+        if path.is_relative_to(self.root):
+            return path
+        mounts = _read_mounts(self._proc)
+        there, here = _mount_of(path, mounts), _mount_of(self.root, mounts)
+        if there.kind != "cgroup2" or here.kind != "cgroup2":
+            return path
+        inside = there.root / path.relative_to(there.point)
+        top = here.root / self.root.relative_to(here.point)
+        if not inside.is_relative_to(top):
+            return path
+        same = self.root / inside.relative_to(top)
+        return same if cgroup_id(str(same)) == cgroup_id(str(path)) else path
+
     def _problem_with(self, text: str, path: Path) -> Problem | None:
         """Why ``path`` cannot be limited; the mount table knows what is a cgroup."""
         if path.is_relative_to(self.root):
             kind, mount_point = "cgroup2", self.root
         else:
-            kind, mount_point = _mount_of(path, _read_mounts(self._proc))
+            mount = _mount_of(path, _read_mounts(self._proc))
+            kind, mount_point = mount.kind, mount.point
         if kind == "cgroup":
             return Problem(
                 KEY,
@@ -169,7 +190,7 @@ class CgroupTree:
         found: dict[str, str] = {}
         for path in self.walk():
             match = _CONTAINER.fullmatch(path.rpartition("/")[2])
-            container = None if match is None else match[1] or match[2]
+            container = None if match is None else next(filter(None, match.groups()))
             if container is not None and container.startswith(prefix):
                 # The walk goes from the top down: the first is the container's own cgroup.
                 found.setdefault(container, path)
@@ -203,34 +224,49 @@ def find_cgroup_root(given: Path | None, proc: Path = Path("/proc")) -> Path:
     if given is not None:
         real = Path(os.path.realpath(given))
         for path in (real, real / "unified"):
-            if path.is_dir() and _mount_of(path, mounts)[0] == "cgroup2":
+            if path.is_dir() and _mount_of(path, mounts).kind == "cgroup2":
                 return path
         raise UnsupportedError(
             f"--cgroup-root {given} is not a folder of cgroup v2; see: grep cgroup2 /proc/mounts"
         )
-    for mount_point, kind in mounts:
-        if kind == "cgroup2":
-            return mount_point
+    for mount in mounts:
+        if mount.kind == "cgroup2":
+            return mount.point
     raise UnsupportedError(
         "cgroup v2 is not mounted; boot with systemd.unified_cgroup_hierarchy=1, or: "
         "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"
     )
 
 
-def _read_mounts(proc: Path) -> list[tuple[Path, str]]:
-    """(mount point, file system type) of each mount, in mount order."""
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    point: Path
+    kind: str
+    """The file system's type."""
+    root: Path = Path("/")
+    """What of the file system is mounted."""
+
+
+def _read_mounts(proc: Path) -> list[_Mount]:
+    """Each mount, in mount order. Whoever may mount chooses the names: any bytes but zero."""
     mounts = []
-    for line in (proc / "self/mountinfo").read_text().splitlines():
+    for line in os.fsdecode((proc / "self/mountinfo").read_bytes()).split("\n"):
         fields, _, tail = line.partition(" - ")
-        mount_point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields.split(" ")[4])
-        mounts.append((Path(mount_point), tail.split(" ")[0]))
+        if tail:
+            root, point = map(_unescaped, fields.split(" ")[3:5])
+            mounts.append(_Mount(point, tail.split(" ")[0], root))
     return mounts
 
 
-def _mount_of(path: Path, mounts: list[tuple[Path, str]]) -> tuple[str, Path]:
-    """Type and place of the mount that ``path`` is on: the deepest, the latest among equals."""
-    covering = [(kind, point) for point, kind in mounts if path.is_relative_to(point)]
-    return max(reversed(covering), key=lambda mount: len(mount[1].parts), default=("", Path("/")))
+def _unescaped(text: str) -> Path:
+    return Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text))
+
+
+def _mount_of(path: Path, mounts: list[_Mount]) -> _Mount:
+    """The mount that ``path`` is on: the deepest, the latest among equals."""
+    covering = [mount for mount in mounts if path.is_relative_to(mount.point)]
+    nothing = _Mount(Path("/"), "")
+    return max(reversed(covering), key=lambda mount: len(mount.point.parts), default=nothing)
 
 
 def _found(text: str, name: str, path: Path) -> Resolved | Problem:

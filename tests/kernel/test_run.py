@@ -49,6 +49,30 @@ def _start(daemon: Daemon, *command: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.parametrize("who", ["command", "child"])
+def test_a_process_that_leaves_the_cgroup_is_told(daemon, who):
+    """What systemd-run --scope and pam_systemd do: the limit does not go with it."""
+    elsewhere = daemon.tree / "podpace/elsewhere"
+    script = f"mkdir {elsewhere}; echo $$ > {elsewhere}/cgroup.procs; exec cat"
+    if who == "child":
+        script = f"sh -c '{script}'; exit 0"
+    with subprocess.Popen(
+        [PODPACE, "run", "--egress", "5M", "--", "sh", "-c", script],
+        env={**os.environ, "PODPACE_SOCKET": str(daemon.socket)},
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        told = run.stderr.readline()
+        run.stdin.close()
+        run.wait(HANGS_SECONDS)
+
+    assert "(cat) has left the limited cgroup for " in told or "(sh) has left" in told
+    assert told.rstrip().endswith("podpace/elsewhere")
+    assert run.returncode == 0
+
+
 def test_the_command_starts_inside_a_cgroup_that_is_already_limited(daemon):
     """Attached first, moved before exec, gone afterwards."""
     done = daemon.client("run", "--egress", "5M", "--", "grep", "^0::", "/proc/self/cgroup")

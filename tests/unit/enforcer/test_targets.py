@@ -159,6 +159,8 @@ def test_not_a_process_id(tree, text):
         f"kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope",
         f"kubepods.slice/crio-{ID}.scope",
         f"machine.slice/libpod-{ID}.scope",
+        f"system.slice/app.service/libpod-payload-{ID}",
+        f"system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:{ID}",
         f"kubepods/pod1/{ID}",
         f"docker/{ID}",
     ],
@@ -262,3 +264,28 @@ def test_a_mount_point_with_a_space_is_read(tmp_path):
     )
 
     assert find_cgroup_root(root, tmp_path / "proc") == root
+
+
+def test_a_cgroup_by_another_mount_of_the_tree_is_the_same_target(tree, tmp_path):
+    """Of all of it, or of a part; two targets would undo each other with every resync."""
+    root, pod = tree.root, tree.root / "kubepods/pod1"
+    views = {"/": tmp_path / "again", "/kubepods": tmp_path / "part"}
+    with (tmp_path / "proc/self/mountinfo").open("a") as table:
+        for number, (inside, view) in enumerate(views.items(), 70):
+            view.symlink_to(root / inside.lstrip("/"))  # the same inodes by another name
+            table.write(f"{number} 1 0:9 {inside} {view} rw - cgroup2 none rw\n")
+    real = os.path.realpath
+    resolve = CgroupTree(root, tmp_path / "proc")._at_root
+
+    assert resolve(views["/"] / "kubepods/pod1") == pod
+    assert resolve(views["/kubepods"] / "pod1") == pod
+    assert resolve(Path(real(pod))) == pod
+
+
+def test_a_mount_point_that_is_no_text_is_read(tmp_path):
+    """Any user may mount with FUSE, at a name of any bytes."""
+    root = fake_machine(tmp_path)
+    with (tmp_path / "proc/self/mountinfo").open("ab") as table:
+        table.write(b"77 1 0:9 / /home/\xff\x85 rw - fuse.x none rw\n")
+
+    assert find_cgroup_root(None, tmp_path / "proc") == root
