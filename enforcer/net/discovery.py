@@ -1,188 +1,156 @@
-"""Where a cgroup's incoming traffic comes from: which interfaces on the host lead to it."""
+"""Where a cgroup's incoming traffic comes from: which interfaces on the host lead to it.
 
-import contextlib
-import os
+However much a tenant builds, a look costs little: it goes through some of the processes, the next
+one goes on from there, and what was found stays true while not all were seen. Raises OSError.
+"""
+
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
-from enforcer.net.links import (
-    NO_ID,
-    Interface,
-    LinkTable,
-    interfaces_inside,
-    namespace_id,
-)
-from enforcer.net.namespaces import processes
-from enforcer.net.rtnetlink import Netlink
+from enforcer.net.graph import NO_PROCESS, Space, Ways, ways_out
+from enforcer.net.links import LinkTable
+from enforcer.net.namespaces import cgroups_below, members, opened
+from enforcer.net.owners import is_owner, network_paths
+from enforcer.net.rtnetlink import Interface
+from enforcer.net.snapshot import Snapshots
+from enforcer.targets import cgroup_id
 
-_SCAN_KEPT_SECONDS: Final = 2.0
-_WAYS_KEPT_SECONDS: Final = 30.0
-"""Of a target whose processes are where they were, on a host where no interface has changed. What
-nobody is told of is seen after that: an interface made inside, or another cgroup that came in."""
-_OWN: Final = "/proc/self/ns/net"
+_CGROUPS: Final = 512
+"""Of a target, at one look."""
+_DOUBT_SECONDS: Final = 1.0
+"""Between the two looks that must both see less than before."""
+_GUEST_SECONDS: Final = 60.0
+"""Until it is asked again who was first in a namespace."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """The interfaces on the host that lead to a target, or why not all of its traffic passes."""
+@dataclass(slots=True)
+class _Known:
+    """Of one target, from earlier looks."""
 
+    cgroup_path: str
     interfaces: tuple[Interface, ...] = ()
-    obstacle: str = ""
-    namespace_ids: frozenset[int] = frozenset()
-    """As this namespace numbers the target's; for events."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    ways: Ways
-    namespaces: frozenset[int]
-    version: int
-    at_seconds: float
+    own: set[int] = field(default_factory=set)
+    """Inodes of the namespaces that belong to it."""
+    others: dict[int, float] = field(default_factory=dict)
+    """Inodes of those that do not, and when that was asked."""
+    offset: int = 0
+    """Where the next look begins, among its processes."""
+    doubted_at: float | None = None
+    """When a look first saw less than the one before."""
 
 
 class Discovery:
-    """Finds them. One user at a time; raises OSError."""
+    """Safe to call from several threads, for one cgroup by one at a time."""
 
-    def __init__(self, netlink: Netlink, table: LinkTable) -> None:
-        self._netlink = netlink
+    def __init__(self, table: LinkTable) -> None:
         self._table = table
-        self._own_inode = Path(_OWN).stat().st_ino
-        self._scanned_at = float("-inf")
-        self._scan: Mapping[int, frozenset[int]] = {}
+        self._snapshots = Snapshots(table)
+        self._known: dict[int, _Known] = {}
         self._paths: dict[int, str] = {}
-        self._kept: dict[str, _Kept] = {}
 
-    def find(self, cgroup_path: str, namespaces: Mapping[int, str]) -> Ways:
-        """The ways to the processes of a cgroup, which are in these network namespaces."""
-        self._table.all()
-        version, inodes, now = self._table.version, frozenset(namespaces), time.monotonic()
-        kept = self._kept.get(cgroup_path)
-        if (
-            kept is not None
-            and (kept.version, kept.namespaces) == (version, inodes)
-            and now - kept.at_seconds < _WAYS_KEPT_SECONDS
-        ):
-            return kept.ways
-        ways = self._find(cgroup_path, namespaces)
-        self._kept.pop(cgroup_path, None)
-        if not ways.obstacle:  # which may be gone in a moment
-            self._kept[cgroup_path] = _Kept(ways, inodes, version, now)
+    def find(
+        self,
+        cgroup_path: str,
+        number: int,
+        held: Collection[int] = (),
+        uses_host_network: bool | None = None,
+    ) -> Ways:
+        """The ways to the processes of a cgroup; None for what nobody has said.
+
+        ``held``: interfaces where its traffic is held already, be it from before a restart.
+        """
+        if uses_host_network:
+            self._known.pop(number, None)
+            return ways_out((), uses_host_network)
+        known = self._known.setdefault(number, _Known(cgroup_path))
+        standing = self._standing(known, held)
+        spaces, is_whole = self._look(known, standing, uses_host_network)
+        ways = ways_out(spaces, uses_host_network)
+        if standing.keys() <= {end.ifindex for end in ways.interfaces}:
+            known.doubted_at = None
+        elif not is_whole or ways.obstacle == NO_PROCESS or _is_first_doubt(known):
+            both = {end.ifindex: end for end in ways.interfaces} | standing
+            ids = frozenset(end.peer_namespace_id for end in both.values())
+            ways = Ways(tuple(both.values()), "", ways.namespace_ids | ids)
+        known.interfaces = ways.interfaces
         return ways
 
-    def forget(self, cgroup_path: str) -> None:
-        """Keep nothing of a cgroup."""
-        self._kept.pop(cgroup_path, None)
-
-    def _find(self, cgroup_path: str, namespaces: Mapping[int, str]) -> Ways:
-        if self._own_inode in namespaces:
-            return Ways(obstacle="it uses the host's network")
-        if self._has_strangers(cgroup_path, namespaces):
-            return Ways(obstacle="other cgroups share its network namespace")
-        found: list[Interface] = []
-        ids: set[int] = set()
-        for path in namespaces.values():
-            number = namespace_id(self._netlink, path)
-            ids.add(number)
-            self._paths[number] = path
-            ways = self._into(path, number)
-            if ways.obstacle:
-                return Ways(obstacle=ways.obstacle, namespace_ids=frozenset(ids - {NO_ID}))
-            found += ways.interfaces
-        return Ways(tuple(found), "", frozenset(ids - {NO_ID}))
-
-    def _into(self, namespace_path: str, number: int) -> Ways:
-        """The host's ends of the veths in one namespace."""
-        table = self._table.all()
-        ends = {
-            link.peer_ifindex: link
-            for link in table.values()
-            if link.kind == "veth" and number != NO_ID and link.peer_namespace_id == number
-        }
-        found = []
-        for inside in interfaces_inside(namespace_path):
-            if not inside.is_up:
-                continue
-            end = ends.get(inside.ifindex)
-            if end is not None:
-                found.append(end)
-            elif _leads_out(inside):
-                kind = inside.kind or "hardware"
-                return Ways(obstacle=f"its {inside.name} ({kind}) has no veth on the host")
-        if not found:
-            return Ways(obstacle="no interface of it is a veth of this host")
-        return Ways(tuple(found))
-
-    def path_to(self, number: int) -> str | None:
-        """A path that opens the namespace with this number; None where no process is in it."""
-        known = self._paths.get(number)
-        with contextlib.suppress(OSError):
-            if known is not None and namespace_id(self._netlink, known) == number:
-                return known
-        for inode, pids in self._processes().items():
-            for pid in pids:
-                path = f"/proc/{pid}/ns/net"
-                with contextlib.suppress(OSError):
-                    if Path(path).stat().st_ino == inode:
-                        if namespace_id(self._netlink, path) == number:
-                            return path
+    @contextmanager
+    def opened(self, number: int) -> Iterator[int | None]:
+        """A descriptor of the namespace with this number; None where no process is in it."""
+        with ExitStack() as stack:
+            for path in (self._paths.get(number, ""), *network_paths()):
+                with suppress(OSError):
+                    fd = stack.enter_context(opened(path))
+                    if self._snapshots.number(fd) == number:
                         break
-        return None
+                stack.close()
+            else:
+                fd = None
+            yield fd
 
-    def _processes(self) -> Mapping[int, frozenset[int]]:
-        """Network namespace to processes, from a scan that is up to two seconds old."""
+    def prune(self) -> None:
+        """Keep nothing of cgroups that are gone."""
+        for number, known in list(self._known.items()):
+            if cgroup_id(known.cgroup_path) != number:
+                self._known.pop(number, None)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._snapshots.close()
+
+    def _standing(self, known: _Known, held: Collection[int]) -> dict[int, Interface]:
+        """What its ways were, as far as they lead to the same namespace."""
+        led_to = dict.fromkeys(held) | {
+            end.ifindex: end.peer_namespace_id for end in known.interfaces
+        }
+        found = {}
+        for ifindex, number in led_to.items():
+            end = self._table.get(ifindex)
+            if end is not None and number in {None, end.peer_namespace_id}:
+                found[ifindex] = end
+        return found
+
+    def _look(
+        self, known: _Known, standing: Collection[int], uses_host_network: bool | None
+    ) -> tuple[list[Space], bool]:
+        """The namespaces of some of its processes, and whether those are all."""
+        folders = list(islice(cgroups_below(known.cgroup_path), _CGROUPS))
+        pids = [pid for folder in folders for pid in members(folder)]
+        some = pids[known.offset :] or pids
+        found, seen = self._snapshots.take(some, has_ways=bool(standing))
+        is_whole = seen == len(pids) and len(folders) < _CGROUPS
+        known.offset = (known.offset + seen) if seen < len(some) else 0
+        joined = [inode for inode, space in found.items() if space.ends]
+        for inode in joined:
+            space = found[inode]
+            self._paths[space.number] = space.path
+            is_only = uses_host_network is False and len(joined) == 1
+            is_own = is_only or self._is_own(known, inode, space, standing)
+            found[inode] = replace(space, is_owned=is_own)
+        if is_whole:
+            known.own &= found.keys()
+        return list(found.values()), is_whole
+
+    def _is_own(self, known: _Known, inode: int, space: Space, standing: Collection[int]) -> bool:
+        """Whether a namespace belongs to the target; once it does, it does until it is left."""
         now = time.monotonic()
-        if now - self._scanned_at > _SCAN_KEPT_SECONDS:
-            self._scan, self._scanned_at = _scan_processes(), now
-        return self._scan
-
-    def _has_strangers(self, cgroup_path: str, namespaces: Mapping[int, str]) -> bool:
-        """Whether processes of other cgroups live in these namespaces: they must not be limited."""
-        scan = self._processes()
-        own = set(processes(cgroup_path))
-        for inode in namespaces:
-            strangers = scan.get(inode, frozenset()) - own
-            if any(
-                _namespace_of(pid) == inode and not _is_below(pid, cgroup_path) for pid in strangers
-            ):
-                return True
-        return False
+        if inode in known.own or any(end.ifindex in standing for end in space.ends):
+            known.own.add(inode)
+        elif now - known.others.get(inode, float("-inf")) > _GUEST_SECONDS:
+            if is_owner(known.cgroup_path, inode):
+                known.own.add(inode)
+            else:
+                known.others[inode] = now
+        return inode in known.own
 
 
-def _leads_out(inside: Interface) -> bool:
-    """Hardware, or something that stands on an interface of another namespace.
-
-    A veth whose other end is not on the host belongs to a namespace inside the pod, and what is
-    stacked on another interface of the pod passes that one.
-    """
-    return not inside.kind or (inside.kind != "veth" and inside.peer_namespace_id != NO_ID)
-
-
-def _namespace_of(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/ns/net").stat().st_ino
-    return 0
-
-
-def _is_below(pid: int, cgroup_path: str) -> bool:
-    """Whether a process belongs to the cgroup or one below; also while it ends, when
-    ``cgroup.procs`` does not list it any more. One that has ended belongs to all.
-    """
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except OSError:
-        return True
-    own = next((line[3:] for line in lines if line.startswith("0::/")), "")
-    path = PurePosixPath("/", own.replace("/..", ""))  # seen from a cgroup namespace
-    return any(cgroup_path.endswith(str(parent)) for parent in (path, *path.parents) if parent.name)
-
-
-def _scan_processes() -> dict[int, frozenset[int]]:
-    """Network namespace to the processes in it."""
-    found: dict[int, set[int]] = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - half the time of iterdir
-        if entry.isdigit():
-            found.setdefault(_namespace_of(int(entry)), set()).add(int(entry))
-    return {inode: frozenset(pids) for inode, pids in found.items()}
+def _is_first_doubt(known: _Known) -> bool:
+    """Whether a weaker answer has to be seen once more before it counts."""
+    now = time.monotonic()
+    known.doubted_at = known.doubted_at or now
+    return now - known.doubted_at < _DOUBT_SECONDS

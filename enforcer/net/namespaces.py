@@ -16,14 +16,44 @@ _inside = ThreadPoolExecutor(1, "netns")
 Result = TypeVar("Result")
 
 
+def cgroups_below(cgroup_path: str) -> Iterator[str]:
+    """The cgroup, and every one in it."""
+    folders = [cgroup_path]
+    while folders:
+        folder = folders.pop()
+        yield folder
+        with contextlib.suppress(OSError):
+            if os.stat(folder).st_nlink > 2:  # noqa: PTH116 - what every folder has
+                with os.scandir(folder) as entries:
+                    folders += [entry.path for entry in entries if entry.is_dir()]
+
+
+def members(cgroup_path: str) -> list[int]:
+    """The processes in this very cgroup."""
+    try:
+        with open(f"{cgroup_path}/cgroup.procs", "rb") as file:  # noqa: PTH123 - half the time
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
 def processes(cgroup_path: str) -> Iterator[int]:
     """Every process in the cgroup and below."""
-    for directory, _children, _files in os.walk(cgroup_path):
-        with (
-            contextlib.suppress(OSError),
-            open(f"{directory}/cgroup.procs", "rb") as file,  # noqa: PTH123 - half the time
-        ):
-            yield from map(int, file.read().split())
+    for folder in cgroups_below(cgroup_path):
+        yield from members(folder)
+
+
+def path_of(pid: int) -> str:
+    """What opens a process's network namespace."""
+    return f"/proc/{pid}/ns/net"
+
+
+def namespace_of(pid: int) -> int:
+    """The inode of its network namespace; 0 for a process that has ended."""
+    try:
+        return os.stat(path_of(pid)).st_ino  # noqa: PTH116 - half the time
+    except OSError:
+        return 0
 
 
 def network_namespaces(cgroup_paths: Iterable[str]) -> dict[int, str]:
@@ -31,40 +61,44 @@ def network_namespaces(cgroup_paths: Iterable[str]) -> dict[int, str]:
     found: dict[int, str] = {}
     for cgroup_path in cgroup_paths:
         for pid in processes(cgroup_path):
-            path = f"/proc/{pid}/ns/net"
-            with contextlib.suppress(OSError):
-                found.setdefault(os.stat(path).st_ino, path)  # noqa: PTH116 - half the time
+            inode = namespace_of(pid)
+            if inode:
+                found.setdefault(inode, path_of(pid))
     return found
 
 
-def in_namespace(path: str, work: Callable[[], Result]) -> Result:
-    """Run ``work`` inside a network namespace, in a thread kept for that. Raises OSError.
-
-    One thread for all, since starting one costs more than what is done in it. ``work`` must not
-    call this function.
-    """
-    return _inside.submit(_run_inside, path, work).result()
-
-
-def _run_inside(path: str, work: Callable[[], Result]) -> Result:
-    with _opened(_HOME) as home, _opened(path) as there:
-        _enter(there, path)
-        try:
-            return work()
-        finally:
-            _enter(home, _HOME)  # a thread that stayed would keep a dead pod's namespace alive
-
-
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY)
+def opened(path: str) -> Iterator[int]:
+    """A descriptor of a network namespace: held, it stays the same one. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield fd
     finally:
         os.close(fd)
 
 
-def _enter(namespace_fd: int, path: str) -> None:
+def in_namespace(namespace: str | int, work: Callable[[], Result]) -> Result:
+    """Run ``work`` inside a network namespace, in a thread kept for that. Raises OSError.
+
+    ``namespace``: a path, or a descriptor that the caller holds. One thread for all, since
+    starting one costs more than what is done in it. ``work`` must not call this function.
+    """
+    return _inside.submit(_run_inside, namespace, work).result()
+
+
+def _run_inside(namespace: str | int, work: Callable[[], Result]) -> Result:
+    if isinstance(namespace, str):
+        with opened(namespace) as there:
+            return _run_inside(there, work)
+    with opened(_HOME) as home:
+        _enter(namespace)
+        try:
+            return work()
+        finally:
+            _enter(home)  # a thread that stayed would keep a dead pod's namespace alive
+
+
+def _enter(namespace_fd: int) -> None:
     if _libc.setns(namespace_fd, _CLONE_NEWNET):
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
+        raise OSError(number, os.strerror(number), "setns")

@@ -21,10 +21,11 @@ from enforcer.datapath.shaper_abi import (
 from enforcer.errors import DatapathError
 from enforcer.net import old_queues, queues
 from enforcer.net.discovery import Discovery
-from enforcer.net.links import Interface, LinkTable, LinkWatch
-from enforcer.net.namespaces import in_namespace, network_namespaces
+from enforcer.net.graph import HOST_NETWORK, NO_PROCESS
+from enforcer.net.links import LinkTable, LinkWatch
+from enforcer.net.namespaces import in_namespace
 from enforcer.net.probes import probe_queues
-from enforcer.net.rtnetlink import Netlink
+from enforcer.net.rtnetlink import Interface, Netlink
 from enforcer.state import Link, ShaperCounters, Shaping, Surroundings
 
 _IDLE_NS: Final = 10**9
@@ -45,7 +46,7 @@ class LinkShaper:
         self._netlink = Netlink()
         self._table = LinkTable()
         self._watch = LinkWatch()
-        self._discovery = Discovery(self._netlink, self._table)
+        self._discovery = Discovery(self._table)
         self._features = probe_queues()
         self._records = programs.links()
         self._namespace_ids: dict[str, frozenset[int]] = {}
@@ -59,19 +60,23 @@ class LinkShaper:
         tcx = "supported" if self._programs.has_tcx else "this kernel has none, and needs none"
         return {"shaper": self._obstacle or "supported", "tcx": tcx, **self._features}
 
-    def observe(self, cgroup_path: str, cgroup_id: int) -> Surroundings:
+    def observe(
+        self, cgroup_path: str, cgroup_id: int, uses_host_network: bool | None = None
+    ) -> Surroundings:
         """See ``ports.Network``."""
+        owned = self._owned(cgroup_id)
         if self._obstacle:
-            return Surroundings((), self._obstacle, self._owned(cgroup_id))
-        namespaces = network_namespaces([cgroup_path])
-        if not namespaces:
-            return Surroundings((), "no process runs in it yet", self._owned(cgroup_id))
-        with self._lock, _failures("look at the interfaces of", cgroup_path):
-            ways = self._discovery.find(cgroup_path, namespaces)
+            return Surroundings((), self._obstacle, owned)
+        with _failures("look at the interfaces of", cgroup_path):
+            ways = self._discovery.find(cgroup_path, cgroup_id, owned, uses_host_network)
+            with self._lock:
+                links = tuple(self._look(end, cgroup_id) for end in ways.interfaces)
+        if ways.obstacle in {HOST_NETWORK, NO_PROCESS}:
+            self._namespace_ids.pop(cgroup_path, None)
+        else:
             self._namespace_ids[cgroup_path] = ways.namespace_ids
-            links = tuple(self._look(end, cgroup_id) for end in ways.interfaces)
         found = {link.ifindex for link in links}
-        left = (ifindex for ifindex in self._owned(cgroup_id) if ifindex not in found)
+        left = (ifindex for ifindex in owned if ifindex not in found)
         return Surroundings(links, ways.obstacle, tuple(left))
 
     def _owned(self, cgroup_id: int) -> tuple[int, ...]:
@@ -142,19 +147,19 @@ class LinkShaper:
                     self._take_out_old(ifindex, whatever_waits=False)
         for path in [p for p in self._namespace_ids.copy() if not os.path.isdir(p)]:  # noqa: PTH112
             self._namespace_ids.pop(path, None)
-            self._discovery.forget(path)
+        self._discovery.prune()
 
     def _take_out_old(self, ifindex: int, *, whatever_waits: bool) -> None:
         """Take the queues of an older version out of the pod, once no program of it fills them."""
         record = self._programs.link(ifindex)
         if record is None and not whatever_waits:
             return  # that version's programs are still there
-        end = self._table.all().get(ifindex)
-        path = None if end is None else self._discovery.path_to(end.peer_namespace_id)
-        if end is not None and path is not None:
+        end = self._table.get(ifindex)
+        if end is not None:
             take_out = partial(old_queues.take_out, end.peer_ifindex, whatever_waits=whatever_waits)
-            if not in_namespace(path, take_out):
-                return
+            with self._discovery.opened(end.peer_namespace_id) as fd:
+                if fd is not None and not in_namespace(fd, take_out):
+                    return
         if record is not None:
             record = replace(record, flags=record.flags & ~LINK_OLD_QUEUES)
             self._records[ifindex] = record
@@ -222,7 +227,7 @@ class LinkShaper:
 
     def _remove(self, ifindex: int) -> None:
         record = self._records[ifindex]
-        if ifindex in self._table.all():
+        if self._table.get(ifindex) is not None:
             try:
                 if record.flags & LINK_OLD_QUEUES:
                     self._take_out_old(ifindex, whatever_waits=True)

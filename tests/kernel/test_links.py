@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,8 @@ def test_a_foreign_clsact_is_shared_and_left(veth: VethNode) -> None:
         assert kinds(veth) == ["noqueue", "clsact"]
 
 
-def test_two_cgroups_in_one_namespace_are_policed(veth: VethNode) -> None:
-    """The veth carries both: to shape it for one would limit the other."""
+def test_a_namespace_belongs_to_the_cgroup_that_was_there_first(veth: VethNode) -> None:
+    """It is shaped at the veth, and who comes later is held with it; that one is policed, too."""
     other = veth.rig.cgroup.parent / "other"
     other.mkdir()
     try:
@@ -113,9 +114,12 @@ def test_two_cgroups_in_one_namespace_are_policed(veth: VethNode) -> None:
         ):
             attach(veth)
             attach(veth, other)
-            for cgroup in (veth.rig.cgroup, other):
-                assert "other cgroups share its network namespace" in veth.client("show", cgroup)
-            assert kinds(veth) == ["noqueue"]
+            veth.wait_until("shaped")
+            assert "its network namespace belongs to another cgroup" in veth.client("show", other)
+            load = TcpLoad(Direction.INGRESS, 3)
+            with bulk(replace(veth.rig, pod=replace(veth.rig.pod, cgroup=None)), load) as guest:
+                goodput = guest.result().goodput_bits_per_sec()
+        assert 0.5 * LIMIT <= goodput <= 1.05 * LIMIT
     finally:
         with _emptied(other):
             other.rmdir()
