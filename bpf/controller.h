@@ -26,6 +26,8 @@
 /* 8 ms and a frame of credit are kept for what is not paced. */
 #define RESERVE_DIVISOR  512
 #define FULL_FRAME_BYTES 1514
+/* Below this every packet's flow is looked up; above it the epoch is a busy one. */
+#define QUIET_EPOCH_BYTES 262144
 /* A window long enough for every greedy flow to have sent something. */
 #define EPOCHS_PER_WINDOW 8
 /* What a socket sends at once at a low share: half of its smallest window. It takes up a new share
@@ -188,16 +190,18 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
     epoch_count(state);
 }
 
-/* Counts the flow once per window. Two CPUs may race for the last flow of a window: harmless. */
-static inline __attribute__((always_inline)) void count_flow(struct direction_state *state,
-                                                             u64 *last_window)
+/* Counts the flow once per window; whether this was the once. Two CPUs may race for the last flow
+ * of a window: harmless. */
+static inline __attribute__((always_inline)) int count_flow(struct direction_state *state,
+                                                            u64 *last_window)
 {
     u64 window = state->epoch / EPOCHS_PER_WINDOW + 1;
 
     if (*last_window == window)
-        return;
+        return 0;
     *last_window = window;
     __sync_fetch_and_add(&state->window_flows, 1);
+    return 1;
 }
 
 #endif

@@ -1,105 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * Sockets that were open before the limit came: egress notes them for the daemon, bpf_iter__tcp
- * paces them, bounds their windows, and lets go of them.
+ * The daemon's iterators. bpf_iter__tcp paces sockets that sock_ops is not called for, bounds their
+ * windows, and lets sockets go; bpf_iter__task_file looks for those that are left.
  */
-#include "bucket.h"
-#include "controller.h"
 #include "pacing.h"
 #include "window.h"
 
 #define TCP_OPTION_CALLBACK_FLAGS 1008 /* TCP_BPF_SOCK_OPS_CB_FLAGS, Linux 6.12 */
-/* The daemon looks for sockets at another pace ten times a second. */
-#define DAEMON_FOLLOWS_NS 100000000ULL
-/* A socket's segments, where it does not say: over Ethernet, with timestamps. */
-#define STANDARD_SEGMENT_BYTES 1448
-
-/* What TCP knows of what it has received. */
-struct receipt {
-    u32 sequence; /* the next byte it expects */
-    u32 rtt_us;   /* of the path: the least it has seen; NO_RTT_SAMPLE */
-};
-
-#ifdef PODPACE_TEST_RUN
-BPF_ARRAY(test_receipt, struct receipt, 1);
-#endif
-
-/* A socket older than its limit, sending at another pace than its share: tell the daemon. It has to
- * come by for each new share, and one that was raised can not be judged before. */
-static inline __attribute__((always_inline)) void note_earlier_socket(struct pod_state *state,
-                                                                      struct flow *flow, u64 share)
-{
-    u64 known = flow->share_bytes_per_sec, *count;
-    int zero = 0;
-
-    if (known && share < known + known / 8 && share > known - known / 8)
-        return;
-    flow->share_bytes_per_sec = share;
-    if (known && share > known && state->rtt_ns < DAEMON_FOLLOWS_NS)
-        state->rtt_ns = DAEMON_FOLLOWS_NS;
-    count = earlier_sockets.lookup(&zero);
-    if (count)
-        __sync_fetch_and_add(count, 1);
-}
-
-/* The flow that an ACK belongs to, and what it acknowledges. */
-static inline __attribute__((always_inline)) struct flow *receiver_of(struct __sk_buff *skb,
-                                                                      struct receipt *receipt)
-{
-#ifdef PODPACE_TEST_RUN
-    int zero = 0;
-    struct receipt *known = test_receipt.lookup(&zero);
-
-    if (!known)
-        return 0;
-    *receipt = *known;
-    return test_flow.lookup(&zero);
-#else
-    struct bpf_sock *sk = skb->sk;
-    struct bpf_tcp_sock *tcp;
-
-    if (!sk)
-        return 0;
-    sk = bpf_sk_fullsock(sk);
-    if (!sk)
-        return 0;
-    tcp = bpf_tcp_sock(sk);
-    if (!tcp)
-        return 0;
-    receipt->sequence = tcp->rcv_nxt;
-    receipt->rtt_us = tcp->rtt_min;
-    return flows.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-#endif
-}
-
-/* Where windows keep a queue short: a socket that sock_ops does not know counts as a flow, too, and
- * its window is set from outside: the daemon is told of one that does not fit its share. Asked of
- * its ACKs. */
-static inline __attribute__((always_inline)) void
-note_earlier_receiver(struct __sk_buff *skb, const struct limits *limits, struct pod_state *state)
-{
-    struct receipt receipt;
-    struct flow *flow;
-    u64 wanted, known, *count;
-    int zero = 0;
-
-    if (bucket_is_far(&state->ingress, &limits->ingress, 0))
-        return;
-    flow = receiver_of(skb, &receipt);
-    if (!flow || flow->window_callbacks || receipt.sequence == flow->acked_sequence)
-        return;
-    flow->cgroup_id = limits->cgroup_id;
-    flow->acked_sequence = receipt.sequence;
-    count_flow(&state->ingress, &flow->received_window);
-    wanted = window_bytes_for(limits, state, receipt.rtt_us, STANDARD_SEGMENT_BYTES, 1);
-    known = flow->window_bytes;
-    if (known && wanted < known + known / 4 && wanted > known - known / 4)
-        return;
-    flow->window_bytes = wanted;
-    count = earlier_sockets.lookup(&zero);
-    if (count)
-        __sync_fetch_and_add(count, 1);
-}
 
 /* The iterator's context, as the kernel lays it out (struct bpf_iter__tcp). */
 struct tcp_iterator {
@@ -108,14 +15,81 @@ struct tcp_iterator {
     u32 uid;
 };
 
+/* What is set and not by us is the application's own choice. */
+static inline __attribute__((always_inline)) void learn_earlier_pacing(void *sk, struct flow *flow)
+{
+    u32 set = NOT_PACED;
+
+    if (bpf_getsockopt(sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &set, sizeof(set)) ||
+        set == flow->pacing_bytes_per_sec)
+        return;
+    flow->app_pacing_bytes_per_sec = set == NOT_PACED ? 0 : set;
+    flow->pacing_bytes_per_sec = set;
+}
+
+static inline __attribute__((always_inline)) void set_pacing(void *sk, struct flow *flow,
+                                                             u32 wanted)
+{
+    u32 pacing = own_pacing(flow, wanted);
+
+    if (pacing != flow->pacing_bytes_per_sec)
+        bpf_setsockopt(sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing, sizeof(pacing));
+    flow->pacing_bytes_per_sec = pacing;
+}
+
+/* Sets the noted bound. The first time, what bounds the window is the kernel's or the
+ * application's. */
+static inline __attribute__((always_inline)) void set_window(void *sk, struct flow *flow)
+{
+    u32 set = 0, buffer = 0, window = flow->window_bytes;
+
+    if (!flow->receive_buffer_bytes &&
+        !bpf_getsockopt(sk, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &set, sizeof(set)) &&
+        !bpf_getsockopt(sk, SOL_SOCKET_LEVEL, OPTION_RECEIVE_BUFFER, &buffer, sizeof(buffer))) {
+        if (set && set < buffer && !is_part_of(set, buffer))
+            flow->app_window_bytes = set;
+        flow->receive_buffer_bytes = buffer;
+    }
+    if (flow->app_window_bytes && flow->app_window_bytes < window)
+        window = flow->app_window_bytes;
+    bpf_setsockopt(sk, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &window, sizeof(window));
+}
+
+/* Gives the socket back what its application has chosen, and forgets. */
+static inline __attribute__((always_inline)) void let_go(void *sk, struct flow *flow, u64 cgroup_id)
+{
+    u32 clamp = NO_CLAMP, window = NO_WINDOW_CLAMP;
+
+    if (flow->paced_by == cgroup_id) {
+        if (flow->pacing_bytes_per_sec) {
+            learn_earlier_pacing(sk, flow);
+            set_pacing(sk, flow, NOT_PACED);
+        }
+        if (flow->cwnd_clamp)
+            bpf_setsockopt(sk, SOL_TCP_LEVEL, TCP_OPTION_CWND_CLAMP, &clamp, sizeof(clamp));
+        flow->pacing_bytes_per_sec = 0;
+        flow->cwnd_clamp = 0;
+        flow->share_bytes_per_sec = 0;
+        flow->paced_by = 0;
+    }
+    if (flow->bounded_by == cgroup_id) {
+        if (flow->app_window_bytes)
+            window = flow->app_window_bytes;
+        if (flow->window_bytes)
+            bpf_setsockopt(sk, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &window, sizeof(window));
+        flow->window_bytes = 0;
+        flow->receive_buffer_bytes = 0;
+        flow->bounded_by = 0;
+    }
+}
+
 /* Run by the daemon inside a network namespace. iterator_release[0] names the target whose
- * sockets are let go; 0 paces every socket that sock_ops does not pace yet. From Linux 6.12 on a
- * socket handed its callbacks here is sock_ops' own afterwards. */
+ * sockets are let go; 0 looks after every socket that sock_ops is not called for. From Linux 6.12
+ * on a socket handed its callbacks here is sock_ops' own afterwards. */
 int bpf_iter__tcp(struct tcp_iterator *ctx)
 {
     struct sock_common *sk = ctx->sk_common;
-    u32 pacing = NOT_PACED, no_clamp = NO_CLAMP, callbacks = BPF_SOCK_OPS_RTT_CB_FLAG;
-    u32 window = NO_WINDOW_CLAMP;
+    u32 callbacks = BPF_SOCK_OPS_RTT_CB_FLAG, has = 0;
     struct flow *flow;
     u64 *release;
     int zero = 0;
@@ -127,48 +101,73 @@ int bpf_iter__tcp(struct tcp_iterator *ctx)
     if (!flow || !release)
         return 0;
     if (*release) {
-        if (flow->cgroup_id != *release)
-            return 0;
-        /* What is set now and not by us is the application's own choice, and stays. */
-        if (bpf_getsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing,
-                           sizeof(pacing)) ||
-            pacing == flow->pacing_bytes_per_sec || !flow->pacing_bytes_per_sec) {
-            pacing = flow->app_pacing_bytes_per_sec ? flow->app_pacing_bytes_per_sec : NOT_PACED;
-            bpf_setsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing,
-                           sizeof(pacing));
-        }
-        bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CWND_CLAMP, &no_clamp,
-                       sizeof(no_clamp));
-        if (flow->app_window_bytes)
-            window = flow->app_window_bytes;
-        if (flow->window_bytes)
-            bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &window,
-                           sizeof(window));
+        let_go(sk, flow, *release);
         return 0;
     }
-    if (flow->window_bytes && !flow->window_callbacks) {
-        window = flow->window_bytes;
-        bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, &window, sizeof(window));
-        callbacks |= BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
-        if (!bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CALLBACK_FLAGS, &callbacks,
-                            sizeof(callbacks)))
-            flow->window_callbacks = 1;
-    }
-    if (flow->paced || !flow->share_bytes_per_sec)
+    if (flow->on_loopback)
         return 0;
-    if (!flow->pacing_bytes_per_sec &&
-        !bpf_getsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing,
-                        sizeof(pacing)))
-        flow->app_pacing_bytes_per_sec = pacing == NOT_PACED ? 0 : pacing;
-    pacing = pacing_of(flow->share_bytes_per_sec, STANDARD_SEGMENT_BYTES, 0);
-    if (flow->app_pacing_bytes_per_sec && flow->app_pacing_bytes_per_sec < pacing)
-        pacing = flow->app_pacing_bytes_per_sec;
-    bpf_setsockopt((void *)sk, SOL_SOCKET_LEVEL, OPTION_MAX_PACING_RATE, &pacing, sizeof(pacing));
-    flow->pacing_bytes_per_sec = pacing;
-    if (flow->window_callbacks)
+    if (flow->window_bytes && !flow->acks_heard) {
+        set_window(sk, flow);
         callbacks |= BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
-    if (!bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CALLBACK_FLAGS, &callbacks,
-                        sizeof(callbacks)))
-        flow->paced = 1;
+    } else if (flow->heard || !flow->share_bytes_per_sec) {
+        return 0;
+    }
+    if (!flow->heard && flow->share_bytes_per_sec) {
+        learn_earlier_pacing(sk, flow);
+        set_pacing(sk, flow, pacing_of(flow->share_bytes_per_sec, STANDARD_SEGMENT_BYTES, 0));
+    }
+    /* What other programs have asked for stays. */
+    if (bpf_getsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CALLBACK_FLAGS, &has, sizeof(has)))
+        return 0;
+    callbacks |= has;
+    if (bpf_setsockopt((void *)sk, SOL_TCP_LEVEL, TCP_OPTION_CALLBACK_FLAGS, &callbacks,
+                       sizeof(callbacks)))
+        return 0;
+    flow->heard = HEARD_WINDOWS;
+    if (callbacks & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
+        flow->acks_heard = HEARD_ACKS;
+    return 0;
+}
+
+/* The iterator's context (struct bpf_iter__task_file). */
+struct file_iterator {
+    u64 meta;
+    void *task;
+    u32 fd;
+    void *file;
+};
+
+/* The beginning of the kernel's struct socket. */
+struct socket_of_file {
+    u64 state, flags, file;
+    struct sock_common *sk;
+};
+
+static struct socket_of_file *(*socket_of)(void *file) = (void *)BPF_FUNC_sock_from_file;
+
+/* Run by the daemon over the open files of all processes: counts in iterator_release[1] the
+ * sockets, in whatever namespace they are, that still have something of the target in
+ * iterator_release[0]. */
+int bpf_iter__task_file(struct file_iterator *ctx)
+{
+    struct socket_of_file *socket;
+    void *file = ctx->file;
+    struct flow *flow;
+    u64 *release, *left;
+    int zero = 0, one = 1;
+
+    if (!file)
+        return 0;
+    socket = socket_of(file);
+    if (!socket || !socket->sk)
+        return 0;
+    flow = flows.sk_storage_get((void *)socket->sk, 0, 0);
+    release = iterator_release.lookup(&zero);
+    left = iterator_release.lookup(&one);
+    if (!flow || !release || !left)
+        return 0;
+    if ((flow->paced_by == *release && (flow->pacing_bytes_per_sec || flow->cwnd_clamp)) ||
+        (flow->bounded_by == *release && flow->window_bytes))
+        ++*left;
     return 0;
 }

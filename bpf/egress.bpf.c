@@ -10,9 +10,8 @@
 
 #define DROP_WITH_CONGESTION_NOTICE 2 /* TCP keeps the segment and slows down */
 
-/* Below this every packet's flow is looked up, above it one in eight. */
-#define QUIET_EPOCH_BYTES 262144
-#define SAMPLED_PACKETS   8
+/* In a busy epoch one packet in eight has its flow looked up. */
+#define SAMPLED_PACKETS 8
 /* A departure time further away than this is a drop instead. */
 #define DEPARTURE_HORIZON_NS 200000000ULL
 
@@ -38,8 +37,10 @@ int podpace_egress(struct __sk_buff *skb)
     u64 now_ns, wait_ns = 0;
     int verdict = PASS, held, late = 0;
 
-    if (skb->ifindex == LOOPBACK_IFINDEX)
+    if (skb->ifindex == LOOPBACK_IFINDEX) {
+        mark_loopback(skb);
         return PASS;
+    }
     limits = limits_here();
     state = state_here();
     if (!limits || !state)
@@ -62,10 +63,8 @@ int podpace_egress(struct __sk_buff *skb)
     }
     now_ns = bpf_ktime_get_ns();
     flow = flow_matters(out, &packet) ? flow_of(skb) : 0;
-    if (flow) {
-        flow->cgroup_id = limits->cgroup_id;
-        count_flow(out, &flow->window);
-    }
+    if (flow)
+        count_sender(flow, limits, out);
 
     bpf_spin_lock(&state->lock);
     bucket_refill(out, limit, now_ns);
@@ -86,8 +85,8 @@ int podpace_egress(struct __sk_buff *skb)
     controller_tick(out, limit, state->rtt_ns, now_ns);
     bpf_spin_unlock(&state->lock);
 
-    if (flow && packet.is_tcp && !flow->paced && limits->mode == MODE_ENFORCE)
-        note_earlier_socket(state, flow, out->share_bytes_per_sec);
+    if (flow && packet.is_tcp && !flow->heard && limits->mode == MODE_ENFORCE)
+        note_earlier_sender(skb, state, flow, limits, out->share_bytes_per_sec);
     if (wait_ns && verdict == PASS && limits->mode == MODE_ENFORCE)
         skb->tstamp = now_ns + wait_ns;
     return verdict;

@@ -18,8 +18,10 @@ int podpace_ingress(struct __sk_buff *skb)
     u64 now_ns, debt_bytes;
     int verdict = PASS, late, congested;
 
-    if (skb->ifindex == LOOPBACK_IFINDEX)
+    if (skb->ifindex == LOOPBACK_IFINDEX) {
+        note_arrival(skb);
         return PASS;
+    }
     limits = limits_here();
     state = state_here();
     if (!limits || !state)

@@ -17,6 +17,12 @@
 #define FLAG_EXEMPT_CIDRS   1 /* look destinations and sources up in exempt_cidrs */
 #define FLAG_EGRESS_FQ      2 /* the target's own interface carries fq: departure times are honoured */
 #define FLAG_INGRESS_SHAPED 4 /* a queue holds what comes in; ingress bounds what passes it by */
+#define FLAG_HANDOVER       8 /* sockets are still as older programs set them: leave them alone */
+
+/* flow.heard, flow.acks_heard after each call of sock_ops. The kernel calls it at each round trip
+ * in which a socket sent, and for each ACK; unless another program has taken our flags off. */
+#define HEARD_WINDOWS 3
+#define HEARD_ACKS    64
 
 /* One direction's limit, with what follows from it, so that no packet pays for a division.
  * rate 0: not limited. */
@@ -76,28 +82,44 @@ struct pod_state {
     struct direction_state egress;
 };
 
-/* One per socket, freed with it. */
+/* One per socket, freed with it. Of limits that are nested, the one that holds it tightest paces
+ * what it sends, and so for what it receives. */
 struct flow {
-    u64 cgroup_id;            /* of its target */
-    u64 window;               /* last window in which it sent data, + 1 */
-    u64 share_bytes_per_sec;  /* for sockets that are paced from outside: the share at their last
-                                 packet */
-    u32 pacing_bytes_per_sec; /* what we last set; ~0 is the kernel's "not paced" */
-    u32 app_pacing_bytes_per_sec; /* what the application had asked for itself */
+    /* What it sends. */
+    u64 paced_by;             /* cgroup id of that limit; 0: none */
+    u64 share_bytes_per_sec;  /* its share, when the socket was last paced, or the daemon told of it
+                               */
+    u64 window;               /* last window of that limit in which it sent data, + 1 */
+    u64 outer_window;         /* the same of another limit */
+    u32 pacing_bytes_per_sec; /* what was last set; ~0 is the kernel's "not paced"; 0: not known yet
+                               */
+    u32 app_pacing_bytes_per_sec; /* what the application has asked for itself; 0: nothing */
     u32 cwnd_clamp;
-    u32 paced; /* by sock_ops; 0 for sockets older than the limit */
+    u32 pace_passed_over; /* how often other limits have left it to that one since it was last seen
+                           */
 
     /* What it receives, where windows keep the queue short that holds it. */
-    u64 received_window; /* last window in which it received data, + 1 */
-    u64 window_received; /* bytes received when its receive window was last bounded */
-    u64 bytes_received;  /* these two: when it was last judged a sender or a receiver */
-    u64 bytes_acked;
-    u32 acked_sequence;       /* where sock_ops does not know it: what its last ACK acknowledged */
-    u32 window_looked;        /* when its receive window was last bounded, in 2^23 ns */
-    u32 window_bytes;         /* ... to this; 0: never */
-    u32 app_window_bytes;     /* what the application had asked for itself; 0: nothing known */
+    u64 bounded_by;                 /* the limit that bounds its window; 0: none */
+    u64 window_share_bytes_per_sec; /* its share, then */
+    u64 received_window;            /* last window in which it received data, + 1 */
+    u64 outer_received_window;
+    u64 window_received;      /* bytes received when its receive window was last looked at */
+    u32 window_bytes;         /* its bound; 0: never bounded */
+    u32 app_window_bytes;     /* what the application has asked for itself; 0: nothing known */
     u32 receive_buffer_bytes; /* the socket's, then */
-    u32 window_callbacks;     /* sock_ops is called for every packet that it sends */
+    u32 window_passed_over;
+
+    u32 acked_sequence; /* where sock_ops is not called for it: what its last ACK acknowledged */
+    u32 heard;       /* for so many more windows it counts as one that sock_ops is called for ... */
+    u32 acks_heard;  /* ... and for so many more ACKs */
+    u32 on_loopback; /* its packets leave nobody's limit */
+};
+
+/* Names a connection, for as long as one packet of it is dealt with. */
+struct arrival {
+    u32 remote_address; /* the last word of it; these two in network order */
+    u32 remote_port;
+    u32 local_port;
 };
 
 struct exempt_key {

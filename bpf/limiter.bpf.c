@@ -10,6 +10,8 @@
 #include "target.bpf.c"
 
 #include "earlier.bpf.c"
+#include "loopback.bpf.c"
+#include "noted.bpf.c"
 #include "egress.bpf.c"
 #include "ingress.bpf.c"
 #include "sockets.bpf.c"

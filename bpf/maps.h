@@ -33,11 +33,16 @@ BPF_SK_STORAGE(flows, struct flow);
 /* (cgroup id, CIDR) -> 1. User space writes; the programs read. */
 BPF_F_TABLE("lpm_trie", struct exempt_key, u32, exempt_cidrs, 16384, BPF_F_NO_PREALLOC);
 
-/* [0]: how often a socket older than its limit sent something at another pace than its share.
- * The programs count; the daemon sees it move and paces those sockets from outside. */
-BPF_ARRAY(earlier_sockets, u64, 1);
+/* cgroup id -> 1 where a socket that sock_ops is not called for sends or receives at another pace
+ * than its share. The programs write; the daemon takes them out, and looks after that target. */
+BPF_F_TABLE("hash", u64, u32, earlier_sockets, 16384, BPF_F_NO_PREALLOC);
 
-/* [0]: the cgroup id whose sockets the iterator lets go; 0 to pace. User space writes. */
-BPF_ARRAY(iterator_release, u64, 1);
+/* [0]: the connection that a listening socket has just been sent a packet of over loopback. Written
+ * by ingress and read by sock_ops, which the kernel calls next on the same CPU. */
+BPF_PERCPU_ARRAY(loopback_arrival, struct arrival, 1);
+
+/* [0]: the cgroup id whose sockets the iterator lets go; 0 to pace. [1]: how many of them are left,
+ * counted by the other iterator. User space writes. */
+BPF_ARRAY(iterator_release, u64, 2);
 
 #endif

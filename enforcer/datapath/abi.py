@@ -8,12 +8,14 @@ from typing import Any, Final
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 
-ABI_VERSION: Final = 6
+ABI_VERSION: Final = 7
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
 PROGRAMS: Final = ("podpace_ingress", "podpace_egress", "podpace_sockops")
 ITERATOR: Final = "bpf_iter__tcp"
+FILE_ITERATOR: Final = "bpf_iter__task_file"
+"""Over the open files of all processes."""
 MAPS: Final = (
     "target_limits",
     "target_state",
@@ -21,6 +23,7 @@ MAPS: Final = (
     "exempt_cidrs",
     "earlier_sockets",
     "iterator_release",
+    "loopback_arrival",
 )
 
 NSEC_PER_SEC: Final = 10**9
@@ -28,8 +31,8 @@ FLAG_EXEMPT_CIDRS: Final = 1
 FLAG_EGRESS_FQ: Final = 2
 FLAG_INGRESS_SHAPED: Final = 4
 """For user space to read back: the record's ingress bounds only what passes the shaper by."""
-FLAG_INGRESS_ACK: Final = 8
-"""Nothing to the programs: user space reads back that the target's interface has queues of ours."""
+FLAG_HANDOVER: Final = 8
+"""Sockets are still as older programs set them: the new ones leave them alone, and only bound."""
 _MODES: Final = {Mode.ENFORCE: 0, Mode.OBSERVE: 1}
 
 _MIN_EPOCH_NS: Final = 10_000_000
@@ -65,8 +68,9 @@ _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QII8Q8Q")
 _DIRECTION: Final = struct.Struct("=q18Q")
 _STATE: Final = struct.Struct(f"=IIQ{_DIRECTION.size}s{_DIRECTION.size}s")
-_FLOW: Final = struct.Struct("=3Q4I4Q6I")
+_FLOW: Final = struct.Struct("=4Q4I5Q8I")
 _COUNT: Final = struct.Struct("=Q")
+CGROUP_ID_BYTES: Final = _CGROUP_ID.size
 STATE_BYTES: Final = _STATE.size
 FLOW_BYTES: Final = _FLOW.size
 LIMITS_BYTES: Final = _LIMITS.size
@@ -128,12 +132,12 @@ def encode_limits(
     *,
     egress_fq: bool = False,
     ingress_shaped: bool = False,
-    ingress_ack: bool = False,
+    handover: bool = False,
 ) -> bytes:
     """One CPU's struct limits."""
     flags = (FLAG_EXEMPT_CIDRS if limits.exempt_cidrs else 0) | (FLAG_EGRESS_FQ if egress_fq else 0)
-    flags |= FLAG_INGRESS_SHAPED if ingress_shaped or ingress_ack else 0
-    flags |= FLAG_INGRESS_ACK if ingress_ack else 0
+    flags |= FLAG_INGRESS_SHAPED if ingress_shaped else 0
+    flags |= FLAG_HANDOVER if handover else 0
     words: list[int] = []
     for direction in Direction:
         limit = limits.of(direction)
@@ -151,13 +155,15 @@ def encode_limits(
 
 
 def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
-    """The inverse of :func:`encode_limits`; None for a record that was never written."""
+    """The inverse of :func:`encode_limits`; None where nothing is limited, or was ever written."""
     cgroup_id, mode, _flags, *words = _LIMITS.unpack(value)
     if not cgroup_id:
         return None
     ingress, egress = (
         Limit(words[i + 6], words[i + 7]) if words[i] else None for i in (0, _DIRECTION_WORDS)
     )
+    if ingress is None and egress is None:
+        return None
     return Limits(ingress, egress, list(_MODES)[mode], exempt_cidrs)
 
 
@@ -166,7 +172,9 @@ def decode_flags(value: bytes) -> int:
     return int(_LIMITS.unpack(value)[2])
 
 
-NO_LIMITS: Final = bytes(LIMITS_BYTES)
+def encode_no_limits(cgroup_id: int) -> bytes:
+    """Of a target that is let go: its sockets are given back at their next packet."""
+    return _LIMITS.pack(cgroup_id, 0, 0, *[0] * (2 * _DIRECTION_WORDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,23 +246,27 @@ def take_over_state(value: bytes, numbers: Mapping[str, slice]) -> PodState:
 class Flow:
     """struct flow."""
 
-    cgroup_id: int = 0
-    window: int = 0
+    paced_by: int = 0
     share_bytes_per_sec: int = 0
+    window: int = 0
+    outer_window: int = 0
     pacing_bytes_per_sec: int = 0
     app_pacing_bytes_per_sec: int = 0
     cwnd_clamp: int = 0
-    paced: int = 0
+    pace_passed_over: int = 0
+    bounded_by: int = 0
+    window_share_bytes_per_sec: int = 0
     received_window: int = 0
+    outer_received_window: int = 0
     window_received: int = 0
-    bytes_received: int = 0
-    bytes_acked: int = 0
-    acked_sequence: int = 0
-    window_looked: int = 0
     window_bytes: int = 0
     app_window_bytes: int = 0
     receive_buffer_bytes: int = 0
-    window_callbacks: int = 0
+    window_passed_over: int = 0
+    acked_sequence: int = 0
+    heard: int = 0
+    acks_heard: int = 0
+    on_loopback: int = 0
 
 
 def decode_flow(value: bytes) -> Flow:

@@ -36,7 +36,7 @@ def load(source_dir: Path, *extra_flags: str) -> tuple[object, dict[str, int]]:
     """Compile limiter.bpf.c with bcc and load every program.
 
     Returns bcc's module, which owns the file descriptors, and the descriptors of programs and
-    maps by name. The iterator is missing where the kernel or bcc has none.
+    maps by name. Raises what bcc does.
     """
     with tempfile.TemporaryDirectory(prefix="podpace-headers-") as tree:
         flags = headers.write_tree(Path(tree))
@@ -55,10 +55,8 @@ def load(source_dir: Path, *extra_flags: str) -> tuple[object, dict[str, int]]:
             strict=True,
         ):
             fds[name] = module.load_func(name, kind, attach_type=int(hook)).fd
-        try:
-            fds[abi.ITERATOR] = module.load_func(abi.ITERATOR, BPF.TRACING).fd
-        except Exception as error:  # bcc raises nothing narrower
-            print(f"no tcp iterator: {error}", file=sys.stderr)
+        for name in (abi.ITERATOR, abi.FILE_ITERATOR):
+            fds[name] = module.load_func(name, BPF.TRACING).fd
         for name in abi.MAPS:
             fds[name] = lib.bpf_table_fd(module.module, name.encode())
     return module, fds

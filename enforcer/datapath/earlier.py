@@ -1,21 +1,31 @@
-"""Sockets older than their limit: which way this kernel has, and when.
+"""Sockets that sock_ops is not called for: reached by iterators over what the kernel holds.
 
-See ``sockets`` for the way without a BPF iterator.
+They were open before their limit came, or another program has taken our callback flags off. The
+programs tell of one that needs a new pace or window by its target (map ``earlier_sockets``); then
+that target's network namespaces are visited, and nobody else's.
 """
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final
 
-from contract.names import Direction, Mode
-from enforcer.datapath import abi, libbpf, records, sockets
+from contract.names import Mode
+from enforcer.datapath import abi, libbpf
 from enforcer.datapath.pins import Generation
-from enforcer.net.namespaces import in_namespace, network_namespaces
+from enforcer.net.namespaces import all_network_namespaces, in_namespace, network_namespaces
 from enforcer.state import Target
 
-BY_ITERATOR: Final = "paced by a tcp iterator"
-BY_PIDFD: Final = "paced from user space (pidfd_getfd)"
+WAY: Final = "paced by a tcp iterator"
+_REST: Final = 50
+"""A target whose sockets need visits all the time costs no more than one part in so many of a
+processor: a visit walks the kernel's table of connections, which takes milliseconds."""
+_MOST_NAMESPACES: Final = 256
+"""In one visit, whatever a tenant makes: half a second."""
+_RELEASE: Final = bytes(4)
+_LEFT: Final = (1).to_bytes(4, "little")
 
 
 class EarlierSockets:
@@ -23,69 +33,73 @@ class EarlierSockets:
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
-        self._count = 0
-        self._iterating = threading.Lock()
+        self._noted: set[int] = set()
+        self._due: dict[int, float] = {}
+        self._lock = threading.Lock()
+        if "iterator_release" in generation.fds:  # of a daemon that was killed meanwhile
+            libbpf.map_update(generation.fds["iterator_release"], _RELEASE, abi.encode_count(0))
 
-    @property
-    def way(self) -> str:
-        """For people."""
-        return BY_ITERATOR if abi.ITERATOR in self._generation.fds else BY_PIDFD
+    def tend(self, targets: Iterable[Target]) -> None:
+        """Visit the targets that the programs have told of, each when its turn has come."""
+        with self._lock:
+            self._noted |= self._news()
+            if not self._noted:
+                return
+            now = time.monotonic()
+            waiting = {target.cgroup_id: target for target in targets}
+            self._noted &= waiting.keys()
+            self._due = {each: at for each, at in self._due.items() if at > now}
+            for cgroup_id in self._noted - self._due.keys():
+                self._noted.discard(cgroup_id)
+                target = waiting[cgroup_id]
+                if target.limits.mode is Mode.ENFORCE:
+                    start = time.monotonic()
+                    _iterate(network_namespaces([target.cgroup_path]), self._generation)
+                    end = time.monotonic()
+                    self._due[cgroup_id] = end + _REST * (end - start)
 
-    def has_news(self) -> bool:
-        """Whether another number of sockets waits than at the last call."""
-        value = libbpf.map_lookup(self._generation.fds["earlier_sockets"], bytes(4), 8)
-        before, self._count = self._count, abi.decode_count(value) if value else 0
-        return self._count != before
+    def release(self, cgroup_path: str, cgroup_id: int, generation: Generation) -> None:
+        """Let go the sockets that a generation's programs hold for one cgroup.
 
-    def pace(self, targets: Iterable[Target]) -> None:
-        """Those of these targets."""
-        held = [target for target in targets if target.limits.mode is Mode.ENFORCE]
-        if abi.ITERATOR in self._generation.fds:
-            namespaces = network_namespaces(target.cgroup_path for target in held)
-            with self._iterating:
-                _iterate(namespaces, self._generation)
-            return
-        for target in held:
-            if target.limits.egress is not None:
-                self._pace_from_user_space(target)
-
-    def release(self, cgroup_path: str, cgroup_id: int, older: Iterable[Generation]) -> None:
-        """Those of one cgroup. ``older`` generations first: they know what the application had
-        asked for itself.
+        First where its processes are; then, where a socket is left, in every network namespace of
+        the machine: a process may have gone, or taken its socket elsewhere.
         """
-        for generation in (*older, self._generation):
-            if abi.ITERATOR not in generation.fds:
-                if generation.same_abi:
-                    sockets.release(generation.fds["flows"], cgroup_path)
-                continue
-            namespaces = network_namespaces([cgroup_path])
-            with self._iterating, _releasing(generation, cgroup_id):
-                _iterate(namespaces, generation)
-
-    def _pace_from_user_space(self, target: Target) -> None:
-        flows = self._generation.fds["flows"]
-        state = records.read_state(self._generation, target.cgroup_id)
-        if state is None:
+        if abi.ITERATOR not in generation.fds:
             return
-        counted = records.counters(Direction.EGRESS, state.egress, target.limits)
-        sockets.pace(flows, target.cgroup_path, counted.share_bytes_per_sec * 1448 // 1514)
-        limits = records.read_limits(self._generation, target.cgroup_id)
-        if limits is None or limits.egress is None:  # taken off meanwhile, by another thread
-            sockets.release(flows, target.cgroup_path)
+        release = generation.fds["iterator_release"]
+        with self._lock:
+            libbpf.map_update(release, _RELEASE, abi.encode_count(cgroup_id))
+            try:
+                visited = network_namespaces([cgroup_path])
+                _iterate(visited, generation)
+                if _is_left(generation):
+                    elsewhere = all_network_namespaces()
+                    _iterate({i: elsewhere[i] for i in elsewhere.keys() - visited}, generation)
+            finally:
+                libbpf.map_update(release, _RELEASE, abi.encode_count(0))
+
+    def _news(self) -> set[int]:
+        """The cgroup ids that the programs have noted since the last call."""
+        noted = self._generation.fds["earlier_sockets"]
+        keys = list(libbpf.map_keys(noted, abi.CGROUP_ID_BYTES))
+        for key in keys:
+            with contextlib.suppress(FileNotFoundError):
+                libbpf.map_delete(noted, key)
+        return set(map(abi.decode_count, keys))
 
 
-@contextlib.contextmanager
-def _releasing(generation: Generation, cgroup_id: int) -> Iterator[None]:
-    """The iterator lets go the sockets of one cgroup at a time."""
-    release = generation.fds["iterator_release"]
-    libbpf.map_update(release, bytes(4), abi.encode_count(cgroup_id))
-    try:
-        yield
-    finally:
-        libbpf.map_update(release, bytes(4), abi.encode_count(0))
+def _is_left(generation: Generation) -> bool:
+    """Whether a socket anywhere still has something of the target that is let go."""
+    if abi.FILE_ITERATOR not in generation.fds:
+        return False
+    counts = generation.fds["iterator_release"]
+    libbpf.map_update(counts, _LEFT, abi.encode_count(0))
+    libbpf.run_iterator(generation.fds[abi.FILE_ITERATOR])
+    value = libbpf.map_lookup(counts, _LEFT, len(abi.encode_count(0)))
+    return bool(value and abi.decode_count(value))
 
 
 def _iterate(namespaces: Mapping[int, str], generation: Generation) -> None:
-    for path in namespaces.values():
+    for path in islice(namespaces.values(), _MOST_NAMESPACES):
         with contextlib.suppress(FileNotFoundError):  # its last process has just ended
             in_namespace(path, lambda: libbpf.run_iterator(generation.fds[abi.ITERATOR]))

@@ -9,7 +9,7 @@ from typing import Final
 
 from contract.names import Direction
 from enforcer.datapath import abi, libbpf, pins, probes, records
-from enforcer.datapath.earlier import EarlierSockets
+from enforcer.datapath.earlier import WAY, EarlierSockets
 from enforcer.datapath.libbpf import AttachType
 from enforcer.errors import DatapathError, UnsupportedError
 from enforcer.state import Attachment, Target, TargetCounters
@@ -63,7 +63,7 @@ class KernelDatapath:
 
     def features(self) -> Mapping[str, str]:
         """See ``ports.Datapath``."""
-        return probes.features(has_iterator=abi.ITERATOR in self._current.fds)
+        return probes.features()
 
     def observe(self, cgroup_path: str) -> Attachment | None:
         """See ``ports.Datapath``."""
@@ -83,6 +83,7 @@ class KernelDatapath:
             if limits is None and generation.same_abi:
                 limits = records.read_limits(generation, cgroup_id)
         flags = records.read_flags(self._current, cgroup_id) if self._current.fds else 0
+        current &= not flags & abi.FLAG_HANDOVER
         return Attachment(
             cgroup_path,
             cgroup_id,
@@ -97,7 +98,9 @@ class KernelDatapath:
         1. New programs are attached; they pass everything, older ones still hold the limit.
            A failure here takes off what was put on and raises.
         2. State and limits are written: the limit is in force (point of no return).
-        3. Older programs are detached; a failure there raises, both hold the limit.
+        3. Older programs are detached; a failure there raises, both hold the limit. Until then the
+           new ones leave sockets alone: what older ones have set would look like an application's
+           own choice. They let go, and the new ones go on.
         """
         done: list[str] = []
         try:
@@ -112,7 +115,12 @@ class KernelDatapath:
                         records.start_state(
                             self._current, target.cgroup_id, self._older_last_attached(ours)
                         )
-                    self._write_limits(target)
+                    flags = records.read_flags(self._current, target.cgroup_id)
+                    handover = flags & abi.FLAG_HANDOVER or any(
+                        ids and ids != [self._current.program_ids[name]]
+                        for name, ids in ours.items()
+                    )
+                    self._write_limits(target, handover=bool(handover))
                 except OSError:
                     for name in done:
                         libbpf.detach(self._current.fds[name], cgroup_fd, _HOOKS[name])
@@ -121,10 +129,12 @@ class KernelDatapath:
                     for number in ids:
                         if number != self._current.program_ids[name]:
                             self._detach_program(number, cgroup_fd, _HOOKS[name])
+                if handover:
+                    for older in self._older:
+                        self._earlier.release(target.cgroup_path, target.cgroup_id, older)
+                    self._write_limits(target)
         except OSError as error:
             raise DatapathError(f"cannot limit {target.cgroup_path}: {error}") from error
-        if target.limits.egress is not None:
-            self._pace_earlier((target,))
 
     def set_limits(self, target: Target, *, shaped: bool = False) -> None:
         """See ``ports.Datapath``."""
@@ -144,9 +154,12 @@ class KernelDatapath:
                 for generation in (self._current, *self._older):
                     if generation.same_abi:
                         with contextlib.suppress(OSError):  # no record there
-                            records.put_limits(generation, cgroup_id, abi.NO_LIMITS)
+                            record = abi.encode_no_limits(cgroup_id)
+                            records.put_limits(generation, cgroup_id, record)
                         records.put_exempt(generation, cgroup_id, ())
-                self._earlier.release(cgroup_path, cgroup_id, self._older)
+                # Older ones first: they know what applications had asked for before.
+                for generation in (*self._older, self._current):
+                    self._earlier.release(cgroup_path, cgroup_id, generation)
                 for name, ids in ours.items():
                     for number in ids:
                         self._detach_program(number, cgroup_fd, _HOOKS[name])
@@ -173,17 +186,15 @@ class KernelDatapath:
         return TargetCounters(
             records.counters(Direction.INGRESS, state.ingress, target.limits),
             records.counters(Direction.EGRESS, state.egress, target.limits),
-            self._earlier.way,
+            WAY,
         )
 
     def tend(self, targets: Iterable[Target]) -> None:
         """See ``ports.Datapath``."""
         try:
-            has_news = self._earlier.has_news()
+            self._earlier.tend(targets)
         except OSError as error:
-            raise DatapathError(f"cannot read how many sockets wait: {error}") from error
-        if has_news:
-            self._pace_earlier(targets)
+            raise DatapathError(f"cannot pace sockets older than their limit: {error}") from error
 
     def prune(self) -> None:
         """Unpin generations that are not today's. Call when everything has been replaced."""
@@ -247,16 +258,14 @@ class KernelDatapath:
         finally:
             os.close(fd)
 
-    def _write_limits(self, target: Target, *, shaped: bool = False) -> None:
+    def _write_limits(
+        self, target: Target, *, shaped: bool = False, handover: bool = False
+    ) -> None:
         records.put_exempt(self._current, target.cgroup_id, target.limits.exempt_cidrs)
-        record = abi.encode_limits(target.cgroup_id, target.limits, ingress_shaped=shaped)
+        record = abi.encode_limits(
+            target.cgroup_id, target.limits, ingress_shaped=shaped, handover=handover
+        )
         records.put_limits(self._current, target.cgroup_id, record)
-
-    def _pace_earlier(self, targets: Iterable[Target]) -> None:
-        try:
-            self._earlier.pace(targets)
-        except OSError as error:
-            raise DatapathError(f"cannot pace sockets older than their limit: {error}") from error
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def open_generation(directory: Path) -> Generation:
     """Open what is pinned in ``directory``, which may be nothing. Raises OSError."""
     fds: dict[str, int] = {}
     try:
-        for name in (*abi.PROGRAMS, abi.ITERATOR, *abi.MAPS):
+        for name in (*abi.PROGRAMS, abi.ITERATOR, abi.FILE_ITERATOR, *abi.MAPS):
             path = directory / name
             if path.exists():
                 fds[name] = libbpf.obj_get(str(path))
@@ -140,6 +140,6 @@ def _why_not_compiled(output: str) -> DatapathError:
     if "Failed to load" in last:
         return UnsupportedError(
             f"this kernel ({os.uname().release}) refuses the programs: {last}; "
-            "Linux 5.10 or newer is needed"
+            "Linux 5.15 or newer is needed"
         )
     return DatapathError(f"the BPF programs did not compile: {last}")

@@ -37,11 +37,6 @@ def filesystem_of(path: Path) -> str:
     return kind
 
 
-def features(*, has_iterator: bool) -> dict[str, str]:
-    """Optional kernel features to ``supported`` or what is used instead."""
-    release = os.uname().release
-    return {
-        "tcp-iterator": "supported"
-        if has_iterator
-        else f"Linux {release} or its bcc has none; earlier sockets are paced from user space",
-    }
+def features() -> dict[str, str]:
+    """Kernel features that the daemon found, for people."""
+    return {"tcp-iterator": "supported"}

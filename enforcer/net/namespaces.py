@@ -5,6 +5,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, TypeVar
 
 _CLONE_NEWNET: Final = 0x40000000
@@ -64,6 +65,20 @@ def network_namespaces(cgroup_paths: Iterable[str]) -> dict[int, str]:
             inode = namespace_of(pid)
             if inode:
                 found.setdefault(inode, path_of(pid))
+    return found
+
+
+def all_network_namespaces() -> dict[int, str]:
+    """The same of the whole machine: of every process, and those that are mounted by name."""
+    found: dict[int, str] = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):  # noqa: PTH208 - names are enough
+        if inode := namespace_of(int(name)):
+            found.setdefault(inode, path_of(int(name)))
+    mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    for line in mounts.splitlines():
+        _id, _parent, _device, root, path, *_ = line.split(" ")
+        if root.startswith("net:["):
+            found.setdefault(int(root[5:-1]), path)
     return found
 
 

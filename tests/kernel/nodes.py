@@ -131,16 +131,6 @@ def changed_copy(directory: Path, abi: int | None = None) -> Path:
     return directory
 
 
-def without_iterator(directory: Path) -> Path:
-    """A copy of the checkout's daemon for a kernel that has no tcp iterator."""
-    changed_copy(directory)
-    path = directory / "bpf" / "earlier.bpf.c"
-    text = path.read_text()
-    assert text.count("int bpf_iter__tcp(") == 1
-    path.write_text(text.replace("int bpf_iter__tcp(", "int no_iterator("))
-    return directory
-
-
 @contextmanager
 def neighbour(cgroup: Path) -> Iterator[int]:
     """Somebody else's program on the cgroup; its id."""

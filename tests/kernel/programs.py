@@ -192,11 +192,14 @@ class Programs:
         for cgroup_id, cidr in entries:
             libbpf.map_update(map_fd, exempt.encode(cgroup_id, cidr), b"\1\0\0\0")
 
-    def earlier_sockets(self) -> int:
-        """How often sockets have asked the daemon to pace them."""
-        value = libbpf.map_lookup(self.fds["earlier_sockets"], _FIRST, 8)
-        assert value is not None
-        return abi.decode_count(value)
+    def told(self) -> bool:
+        """Whether the daemon has been told of the target's sockets since the last call."""
+        map_fd, key = self.fds["earlier_sockets"], abi.map_key(CGROUP_ID)
+        noted = list(libbpf.map_keys(map_fd, abi.CGROUP_ID_BYTES))
+        assert noted in ([], [key])
+        if noted:
+            libbpf.map_delete(map_fd, key)
+        return bool(noted)
 
 
 @functools.cache

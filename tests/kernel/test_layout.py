@@ -180,7 +180,7 @@ def test_maps_take_the_keys_and_values_that_user_space_writes(programs: Programs
         "target_state": (len(abi.map_key(1)), abi.STATE_BYTES),
         "flows": (4, abi.FLOW_BYTES),
         "exempt_cidrs": (exempt.KEY_BYTES, 4),
-        "earlier_sockets": (4, len(abi.encode_count(0))),
+        "earlier_sockets": (abi.CGROUP_ID_BYTES, 4),
         "iterator_release": (4, len(abi.encode_count(0))),
     }
     assert {name: map_sizes(programs.fds[name]) for name in expected} == expected
@@ -192,6 +192,7 @@ def test_constants_agree() -> None:
     assert constant("FLAG_EXEMPT_CIDRS") == abi.FLAG_EXEMPT_CIDRS
     assert constant("FLAG_EGRESS_FQ") == abi.FLAG_EGRESS_FQ
     assert constant("FLAG_INGRESS_SHAPED") == abi.FLAG_INGRESS_SHAPED
+    assert constant("FLAG_HANDOVER") == abi.FLAG_HANDOVER
 
 
 def map_sizes(fd: int) -> tuple[int, int]:

@@ -1,22 +1,18 @@
 """The end: what --cleanup removes, without a compiler too; and what upgrades hand on."""
 
-import json
 import signal
-import time
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from bench.rig import FrameCounter, TcpLoad, bulk, socket_counters
 from bench.rig.topology import cgroup2_mount
 from contract.limits import Limits, make_limit
-from contract.names import Direction
 from enforcer.datapath import abi, build, libbpf
 from enforcer.datapath.pins import generation_dir, source_hash
 from enforcer.state import Target
-from tests.kernel.nodes import HOOKS, LET_GO, Node, changed_copy, without_iterator
+from tests.kernel.nodes import HOOKS, Node, changed_copy
 
 pytestmark = pytest.mark.slow_emulated
 LIMIT = 50_000_000
@@ -67,31 +63,6 @@ def test_cleanup_where_nothing_is_needs_no_compiler(node: Node) -> None:
     assert node.files == []
 
 
-def test_a_daemon_without_the_iterator_holds_older_sockets(node: Node, tmp_path: Path) -> None:
-    """Open connections are paced from user space, which show says, and let go at detach."""
-    # Longer than a daemon and two clients take anywhere; it ends with the block.
-    load = TcpLoad(Direction.EGRESS, 120, 2)
-    with node.daemon(without_iterator(tmp_path)), bulk(node.rig, load):
-        time.sleep(1)
-        node.client("attach", node.rig.cgroup, "--egress", str(LIMIT))
-        time.sleep(1)
-        frames, sockets = FrameCounter(node.rig, Direction.EGRESS), socket_counters(node.rig.pod)
-        before = frames.read()
-        time.sleep(2)
-        held = (frames.read() - before).bits_per_sec
-        lost = (socket_counters(node.rig.pod) - sockets).retransmitted_segments
-        said = json.loads(node.client("show", node.rig.cgroup, "-o", "json"))
-        node.client("detach", node.rig.cgroup)
-        before = frames.read()
-        time.sleep(1)
-        freed = (frames.read() - before).bits_per_sec
-
-    assert said["earlier_sockets"] == "paced from user space (pidfd_getfd)"
-    assert 0.5 <= held / LIMIT <= 1.05
-    assert lost == 0
-    assert freed > LET_GO * LIMIT
-
-
 def append(source: Path, comment: str) -> None:
     """Make it another source."""
     path = source / "bucket.h"
@@ -119,7 +90,7 @@ def test_an_upgrade_goes_on_from_the_generation_that_was_in_force(
     target = Target("pod", str(group), group.stat().st_ino, Limits(egress=make_limit(LIMIT)))
     counted = {}
     for marker, source in enumerate(copies_in_reverse_order(tmp_path), 1):
-        build(pin_root, cgroup2_mount(), lambda _path: False, source).attach(target)
+        build(pin_root, cgroup2_mount(), source).attach(target)
         state_path = generation_dir(pin_root, source_hash(source)) / "target_state"
         with libbpf.pinned(str(state_path)) as map_fd:
             value = libbpf.map_lookup(map_fd, abi.map_key(target.cgroup_id), abi.STATE_BYTES)

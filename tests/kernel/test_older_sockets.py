@@ -1,4 +1,4 @@
-"""Sockets older than their limit, with and without the kernel's iterator; and what it refuses."""
+"""Sockets older than their limit; and what a kernel refuses."""
 
 import shutil
 import sys
@@ -13,16 +13,16 @@ from bench.rig import running as started
 from bench.rig.topology import PEER_ADDRESS, cgroup2_mount
 from contract.limits import Limits, make_limit
 from contract.names import Direction
-from enforcer.datapath import abi, build, libbpf
+from enforcer.datapath import build, libbpf
 from enforcer.datapath.kernel import KernelDatapath
 from enforcer.datapath.pins import SOURCE_DIR, generation_dir, source_hash
-from enforcer.datapath.sockets import SO_MAX_PACING_RATE
 from enforcer.errors import UnsupportedError
 from enforcer.state import Target
 from tests.kernel.nodes import LET_GO, SLOWER
 
 LIMIT = 50_000_000
 OWN_BYTES_PER_SEC = 250_000
+SO_MAX_PACING_RATE = 47
 LOAD = TcpLoad(Direction.EGRESS, 9 * SLOWER, 2)
 CONNECT = f"""
 import socket, sys
@@ -35,11 +35,6 @@ for line in sys.stdin:
 """
 
 
-def no_fq(_cgroup_path: str) -> bool:
-    """No interface keeps departure times."""
-    return False
-
-
 @pytest.fixture
 def wired() -> Iterator[Rig]:
     """A rig of its own: pins go with it."""
@@ -47,14 +42,9 @@ def wired() -> Iterator[Rig]:
         yield r
 
 
-def make_datapath(r: Rig, *, iterator: bool) -> KernelDatapath:
-    """The real datapath; without its iterator it is that of a kernel that has none."""
-    pin_root = r.bpffs / "podpace"
-    datapath = build(pin_root, cgroup2_mount(), no_fq)
-    if iterator:
-        return datapath
-    (generation_dir(pin_root, source_hash(SOURCE_DIR)) / abi.ITERATOR).unlink()
-    return build(pin_root, cgroup2_mount(), no_fq)
+def make_datapath(r: Rig) -> KernelDatapath:
+    """The real datapath."""
+    return build(r.bpffs / "podpace", cgroup2_mount())
 
 
 def target_of(r: Rig, bits_per_second: int) -> Target:
@@ -76,15 +66,9 @@ def tended(datapath: KernelDatapath, target: Target, seconds: float) -> None:
 
 
 @pytest.mark.slow_emulated
-@pytest.mark.parametrize(
-    ("iterator", "how"), [(True, "iterator"), (False, "pidfd_getfd")], ids=["iterator", "pidfd"]
-)
-def test_an_older_socket_is_held_followed_and_let_go(wired: Rig, iterator: bool, how: str) -> None:
-    """A connection that is open already is paced without loss, follows a change, and is freed.
-
-    From user space a pace is set ten times a second: the ceiling holds, the rest is coarse.
-    """
-    datapath = make_datapath(wired, iterator=iterator)
+def test_an_older_socket_is_held_followed_and_let_go(wired: Rig) -> None:
+    """A connection that is open already is paced without loss, follows a change, and is freed."""
+    datapath = make_datapath(wired)
     first, second = target_of(wired, LIMIT), target_of(wired, LIMIT // 5)
     frames = FrameCounter(wired, Direction.EGRESS)
 
@@ -101,21 +85,19 @@ def test_an_older_socket_is_held_followed_and_let_go(wired: Rig, iterator: bool,
         tended(datapath, second, 1)
         followed = frames.read() - before
         lost = socket_counters(wired.pod) - lost
-        assert how in datapath.counters(second).earlier_sockets
         datapath.detach(str(wired.cgroup))
         result = running.result()
 
-    assert (0.93 if iterator else 0.7) <= held.bits_per_sec / LIMIT <= 1.05
-    assert (0.85 if iterator else 0.5) <= followed.bits_per_sec / (LIMIT // 5) <= 1.15
+    assert 0.93 <= held.bits_per_sec / LIMIT <= 1.05
+    assert 0.85 <= followed.bits_per_sec / (LIMIT // 5) <= 1.15
     assert lost.retransmitted_segments == 0
     assert max(result.bits_per_sec_by_interval()[-8:]) > LET_GO * LIMIT
 
 
-@pytest.mark.parametrize("iterator", [True, False], ids=["iterator", "pidfd"])
 @pytest.mark.parametrize("older", [True, False], ids=["older socket", "new socket"])
-def test_an_applications_own_smaller_pace_stays(wired: Rig, older: bool, iterator: bool) -> None:
+def test_an_applications_own_smaller_pace_stays(wired: Rig, older: bool) -> None:
     """An application that asked for less than its share keeps that, also after detach."""
-    datapath = make_datapath(wired, iterator=iterator)
+    datapath = make_datapath(wired)
     target = target_of(wired, LIMIT)
     sink = "import socket\ns = socket.create_server(('', 7788))\nprint('ready', flush=True)\n"
     sink += "c = s.accept()[0]\nwhile c.recv(65536): pass\n"
@@ -150,16 +132,27 @@ def test_an_applications_own_smaller_pace_stays(wired: Rig, older: bool, iterato
 
 
 @pytest.mark.slow_emulated
-def test_a_kernel_that_refuses_the_programs_is_reported(wired: Rig, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "begin"),
+    [
+        ("egress.bpf.c", "    if (skb->ifindex == LOOPBACK_IFINDEX) {\n"),
+        ("earlier.bpf.c", "    if (flow->on_loopback)\n"),
+    ],
+    ids=["a program", "the iterator"],
+)
+def test_a_kernel_that_refuses_the_programs_is_reported(
+    wired: Rig, tmp_path: Path, part: str, begin: str
+) -> None:
     """What the verifier refuses becomes one line that names the kernel; nothing stays pinned."""
     source = tmp_path / "bpf"
     shutil.copytree(SOURCE_DIR, source)
-    path = source / "egress.bpf.c"
-    begin = "    if (skb->ifindex == LOOPBACK_IFINDEX)\n"
-    path.write_text(path.read_text().replace(begin, "    *(volatile int *)16 = 1;\n" + begin, 1))
+    path = source / part
+    refused = path.read_text().replace(begin, "    *(volatile int *)16 = 1;\n" + begin)
+    assert refused != path.read_text()
+    path.write_text(refused)
 
-    with pytest.raises(UnsupportedError, match=r"this kernel \(.*\) refuses .* Linux 5\.10"):
-        build(wired.bpffs / "podpace", cgroup2_mount(), no_fq, source)
+    with pytest.raises(UnsupportedError, match=r"this kernel \(.*\) refuses .* Linux 5\.15"):
+        build(wired.bpffs / "podpace", cgroup2_mount(), source)
 
     assert list((wired.bpffs / "podpace").glob("v*/*")) == []
 
@@ -167,13 +160,13 @@ def test_a_kernel_that_refuses_the_programs_is_reported(wired: Rig, tmp_path: Pa
 @pytest.mark.slow_emulated
 def test_half_a_set_of_pins_is_removed_and_never_opened(wired: Rig) -> None:
     """A compiler of another version, killed midway, leaves nothing that a later daemon uses."""
-    make_datapath(wired, iterator=True)
+    make_datapath(wired)
     whole = generation_dir(wired.bpffs / "podpace", source_hash(SOURCE_DIR))
     half = whole.with_name("new-0123456789abcdef")
     half.mkdir()
     libbpf.obj_pin(libbpf.obj_get(str(whole / "podpace_egress")), str(half / "podpace_egress"))
 
-    datapath = make_datapath(wired, iterator=True)
+    datapath = make_datapath(wired)
     target = target_of(wired, LIMIT)
     datapath.attach(target)
     datapath.detach(target.cgroup_path)
