@@ -154,6 +154,7 @@ def _serve(settings: Settings) -> None:
     from webhook.large import LargeReviews
     from webhook.lifecycle import Lifecycle
     from webhook.serve import run
+    from webhook.workloads import make_warn
 
     metrics = Metrics()
     store = PolicyStore(settings.release_namespace, without_cluster=settings.policy_dir is not None)
@@ -166,6 +167,7 @@ def _serve(settings: Settings) -> None:
     handlers = {
         "mutate": make_mutate(store, metrics, settings.enforcer_nodes),
         "validate": make_validate(store, settings.release_namespace, metrics),
+        "workloads": make_warn(store, metrics, settings.enforcer_nodes),
     }
     large = LargeReviews()
     try:

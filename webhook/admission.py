@@ -41,7 +41,7 @@ Handler = Callable[[bytes], bytes]
 
 _WRITES = (reviews.CREATE, reviews.UPDATE)
 _LOGGED_PROBLEMS: Final = 20
-_NAME_CHARS: Final = 253
+NAME_CHARS: Final = 253
 """Of an object's name; a review that the API server did not send may hold anything."""
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def make_mutate(policies: Policies, metrics: Metrics, enforcers: Placement = LIN
 
     def mutate(body: bytes) -> bytes:
         started = time.perf_counter()
-        request = _open(reviews.decode_pod_review, body).request
+        request = open_review(reviews.decode_pod_review, body).request
         pod = request.object
         if pod is None:
             answer, result = reviews.allow(request.uid), "allowed"
@@ -65,7 +65,7 @@ def make_mutate(policies: Policies, metrics: Metrics, enforcers: Placement = LIN
             if decision.allowed and source is not None and not request.dry_run:
                 metrics.limit_source.labels(source.value).inc()
         encoded = reviews.encode_answer(answer)
-        metrics.count_request("mutate", _operation(request), result).inc()
+        metrics.count_request("mutate", operation_of(request), result).inc()
         duration.observe(time.perf_counter() - started)
         return encoded
 
@@ -85,7 +85,7 @@ def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) 
 
     def validate(body: bytes) -> bytes:
         started = time.perf_counter()
-        request = _open(reviews.decode_config_map_review, body).request
+        request = open_review(reviews.decode_config_map_review, body).request
         config_map = request.object
         problems: tuple[Problem, ...] = ()
         warnings: tuple[str, ...] = ()
@@ -96,10 +96,10 @@ def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) 
             warnings = policy_warnings(config_map, scope, cluster)
             log.info(
                 "policy reviewed",
-                uid=clip(request.uid, _NAME_CHARS),
-                namespace=clip(request.namespace, _NAME_CHARS),
-                policy=clip(request.name or config_map.metadata.name or "", _NAME_CHARS),
-                operation=_operation(request),
+                uid=clip(request.uid, NAME_CHARS),
+                namespace=clip(request.namespace, NAME_CHARS),
+                policy=clip(request.name or config_map.metadata.name or "", NAME_CHARS),
+                operation=operation_of(request),
                 dry_run=bool(request.dry_run),
                 allowed=not problems,
                 problems=[p.key for p in problems[:_LOGGED_PROBLEMS]],
@@ -110,7 +110,7 @@ def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) 
             else reviews.allow(request.uid, (), warnings)
         )
         result = "denied" if problems else "allowed"
-        metrics.count_request("validate", _operation(request), result).inc()
+        metrics.count_request("validate", operation_of(request), result).inc()
         duration.observe(time.perf_counter() - started)
         return reviews.encode_answer(answer)
 
@@ -119,11 +119,12 @@ def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) 
 
 def too_large_answer(uid: str) -> bytes:
     """What nobody can judge is refused, or it would be admitted where failures are ignored."""
-    log.warning("review too large", uid=clip(uid, _NAME_CHARS))
+    log.warning("review too large", uid=clip(uid, NAME_CHARS))
     return reviews.encode_answer(reviews.deny(uid, "it is too large to be judged"))
 
 
-def _open(decode: Callable[[bytes], Review[T]], body: bytes) -> Review[T]:
+def open_review(decode: Callable[[bytes], Review[T]], body: bytes) -> Review[T]:
+    """Decoded. Raises UnusableReviewError: it is no review."""
     try:
         review = decode(body)
     except RecursionError as e:
@@ -145,7 +146,7 @@ def _answer_pod(request: Request[Pod], decision: Decision) -> tuple[Answer, str]
     return reviews.allow(request.uid, decision.patch, decision.warnings), "allowed"
 
 
-def _operation(request: Request[T]) -> str:
+def operation_of(request: Request[T]) -> str:
     """Bounded, because it becomes a metric's label."""
     return request.operation if request.operation in _WRITES else "other"
 
@@ -160,10 +161,10 @@ def _log_pod(request: Request[Pod], decision: Decision) -> None:
     }
     log.info(
         "pod reviewed",
-        uid=clip(request.uid, _NAME_CHARS),
-        namespace=clip(request.namespace, _NAME_CHARS),
-        pod=clip(request.name or metadata.name or f"{metadata.generate_name or ''}*", _NAME_CHARS),
-        operation=_operation(request),
+        uid=clip(request.uid, NAME_CHARS),
+        namespace=clip(request.namespace, NAME_CHARS),
+        pod=clip(request.name or metadata.name or f"{metadata.generate_name or ''}*", NAME_CHARS),
+        operation=operation_of(request),
         dry_run=bool(request.dry_run),
         allowed=decision.allowed,
         changes=len(decision.patch),

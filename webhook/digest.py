@@ -21,7 +21,16 @@ from contract import names
 from contract.problems import KEY_CHARS, TEXT_CHARS, clip
 from contract.reading import MISPLACED_LABELS, OUR_ANNOTATIONS, OUR_PREFIX, STANDARD_ANNOTATIONS
 from contract.unknown import MAX_UNKNOWN
-from webhook.reviews import ConfigMap, Metadata, Pod, PodSpec, Request, Review
+from webhook.reviews import (
+    ConfigMap,
+    Metadata,
+    Pod,
+    PodSpec,
+    Request,
+    Review,
+    Workload,
+    WorkloadSpec,
+)
 
 MAX_MAP_BYTES: Final = 2 * 1024 * 1024
 """Of a pod's labels or annotations, as JSON. The API server takes 256 KiB of annotations, which are
@@ -55,6 +64,24 @@ class _Pod(Struct):
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
 
 
+class _JobSpec(Struct):
+    template: _Pod | None = None
+
+
+class _JobTemplate(Struct):
+    spec: _JobSpec = msgspec.field(default_factory=_JobSpec)
+
+
+class _WorkloadSpec(Struct, rename="camel"):
+    template: _Pod | None = None
+    job_template: _JobTemplate | None = None
+
+
+class _Workload(Struct):
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+    spec: _WorkloadSpec = msgspec.field(default_factory=_WorkloadSpec)
+
+
 class _ConfigMap(Struct, rename="camel"):
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
     data: Raw = _NULL
@@ -63,6 +90,7 @@ class _ConfigMap(Struct, rename="camel"):
 
 _pods: Final = msgspec.json.Decoder(Review[_Pod])
 _config_maps: Final = msgspec.json.Decoder(Review[_ConfigMap])
+_workloads: Final = msgspec.json.Decoder(Review[_Workload])
 _maps: Final = msgspec.json.Decoder(dict[str, str] | None)
 
 
@@ -83,9 +111,14 @@ def _digest_config_map(body: Buffer) -> bytes:
     return _encode(_config_maps.decode(body), _small_config_map)
 
 
+def _digest_workload(body: Buffer) -> bytes:
+    return _encode(_workloads.decode(body), _small_workload)
+
+
 _DIGESTS: Final[dict[str, Callable[[Buffer], bytes]]] = {
     "mutate": _digest_pod,
     "validate": _digest_config_map,
+    "workloads": _digest_workload,
 }
 
 
@@ -103,24 +136,34 @@ def _encode(review: Review[Any], small: Callable[[Any], Any]) -> bytes:
 
 
 def _small_pod(pod: _Pod) -> Pod:
-    found = pod.metadata
+    metadata = _small_metadata(pod.metadata)
+    metadata.oversized |= len(pod.spec.readiness_gates or ()) > _MAX_GATES
+    spec = PodSpec() if metadata.oversized else pod.spec
+    if len(msgspec.json.encode(spec)) > _MAX_SPEC_BYTES:
+        spec = PodSpec(readiness_gates=spec.readiness_gates)
+    return Pod(metadata, spec)
+
+
+def _small_workload(workload: _Workload) -> Workload:
+    spec = workload.spec
+    template = spec.job_template.spec.template if spec.job_template else spec.template
+    pod = _small_pod(template) if template else None
+    return Workload(_small_metadata(workload.metadata), WorkloadSpec(template=pod))
+
+
+def _small_metadata(found: _Metadata) -> Metadata:
     labels, annotations = (_read(raw, MAX_MAP_BYTES) for raw in (found.labels, found.annotations))
-    gates = pod.spec.readiness_gates or []
-    oversized = labels is _OVERSIZED or annotations is _OVERSIZED or len(gates) > _MAX_GATES
     metadata = Metadata(
         name=clip(found.name or "", _NAME_CHARS),
         generate_name=clip(found.generate_name or "", _NAME_CHARS),
         labels=_known(labels, _LABELS),
         annotations=_known(annotations, _KNOWN),
-        oversized=oversized,
+        oversized=labels is _OVERSIZED or annotations is _OVERSIZED,
     )
     if annotations is not None and metadata.annotations is not None:
         unknown = (k for k in annotations if k.startswith(OUR_PREFIX) and k not in _KNOWN)
         metadata.annotations |= _first(unknown, annotations)
-    spec = PodSpec() if oversized else pod.spec
-    if len(msgspec.json.encode(spec)) > _MAX_SPEC_BYTES:
-        spec = PodSpec(readiness_gates=spec.readiness_gates)
-    return Pod(metadata, spec)
+    return metadata
 
 
 def _small_config_map(config_map: _ConfigMap) -> ConfigMap:

@@ -59,6 +59,39 @@ class Pod(Struct):
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
 
 
+class JobSpec(Struct):
+    """Of a CronJob's jobs."""
+
+    template: Pod | None = None
+
+
+class JobTemplate(Struct):
+    """What a CronJob makes."""
+
+    spec: JobSpec = msgspec.field(default_factory=JobSpec)
+
+
+class WorkloadSpec(Struct, rename="camel"):
+    """With one of the two."""
+
+    template: Pod | None = None
+    job_template: JobTemplate | None = None
+
+
+class Workload(Struct):
+    """A Deployment or another that makes pods."""
+
+    metadata: Metadata = msgspec.field(default_factory=Metadata)
+    spec: WorkloadSpec = msgspec.field(default_factory=WorkloadSpec)
+
+    @property
+    def pod(self) -> Pod | None:
+        """As it makes them."""
+        if self.spec.job_template is not None:
+            return self.spec.job_template.spec.template
+        return self.spec.template
+
+
 class ConfigMap(Struct, rename="camel"):
     """A policy ConfigMap."""
 
@@ -118,6 +151,7 @@ class Answer(Struct, rename="camel"):
 _encoder = msgspec.json.Encoder()
 decode_pod_review: Final = msgspec.json.Decoder(Review[Pod]).decode
 decode_config_map_review: Final = msgspec.json.Decoder(Review[ConfigMap]).decode
+decode_workload_review: Final = msgspec.json.Decoder(Review[Workload]).decode
 encode_answer: Final = _encoder.encode
 
 

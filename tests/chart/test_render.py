@@ -281,9 +281,9 @@ def test_an_upgrade_leaves_the_bundle_that_the_webhook_wrote() -> None:
             for webhook in o["webhooks"]
         ]
 
-    assert bundles("default") == [None, None]
-    assert bundles("cert-manager, own issuer") == [None, None]
-    assert bundles("a Secret that is there") == ["QQ==", "QQ=="]
+    assert set(bundles("default")) == {None}
+    assert set(bundles("cert-manager, own issuer")) == {None}
+    assert set(bundles("a Secret that is there")) == {"QQ=="}
 
 
 def test_cert_manager_is_told_whose_bundle_to_write() -> None:

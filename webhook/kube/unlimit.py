@@ -1,7 +1,8 @@
 """Takes our labels off running pods, so that their enforcers take off limits and conditions.
 
-Done while the enforcers still run: they alone write conditions, and they know what a pod that waits
-for our readiness gate must be told.
+Done while the enforcers still run: they write conditions, and they know what a pod that waits for
+our readiness gate must be told. A gated pod that is on no node yet would find nobody to open its
+gate later, so that is done here.
 """
 
 from collections.abc import Callable
@@ -45,6 +46,32 @@ def is_released(pod: Json) -> bool:
     return not found or (gated and found[0]["status"] == "True")
 
 
+def is_pending(pod: Json) -> bool:
+    """Whether it waits for a node, and then for our gate."""
+    kind = names.CONDITION_BANDWIDTH_ENFORCED
+    gates = pod["spec"].get("readinessGates") or []
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return (
+        not pod["spec"].get("nodeName")
+        and any(gate["conditionType"] == kind for gate in gates)
+        and not any(condition["type"] == kind for condition in conditions)
+    )
+
+
+def open_gate(pod: Json) -> list[Json]:
+    """The JSON Patch of its status."""
+    condition: Json = {
+        "type": names.CONDITION_BANDWIDTH_ENFORCED,
+        "status": "True",
+        "reason": names.Reason.ENFORCED.value,
+        "message": "no limit is asked for: podpace was uninstalled",
+    }
+    guard: Json = {"op": "test", "path": "/metadata/uid", "value": pod["metadata"]["uid"]}
+    if (pod.get("status") or {}).get("conditions"):
+        return [guard, {"op": "add", "path": "/status/conditions/-", "value": condition}]
+    return [guard, {"op": "add", "path": "/status/conditions", "value": [condition]}]
+
+
 @dataclass
 class Unlimit:
     """:meth:`step` until it is empty; it remembers the pods it has unlabelled."""
@@ -66,7 +93,10 @@ class Unlimit:
                 self.say(f"labels are off {number} of {len(limited)} limited pods")
         for path in list(self._waiting):
             try:
-                if is_released(self.api.get(path)):
+                pod = self.api.get(path)
+                if is_pending(pod):
+                    self._open(path, pod)
+                elif is_released(pod):
                     del self._waiting[path]
             except NotFoundError:
                 del self._waiting[path]
@@ -84,3 +114,10 @@ class Unlimit:
             self.say(f"{metadata['namespace']}/{metadata['name']}: {str(e)[:200]}")
             return
         self._waiting[path] = None
+
+    def _open(self, path: str, pod: Json) -> None:
+        try:
+            self.api.json_patch(f"{path}/status", open_gate(pod))
+        except ApiError as e:
+            # It changed meanwhile; the next step sees it again.
+            self.say(f"{path}: {str(e)[:200]}")

@@ -251,6 +251,26 @@ def test_a_pod_is_released_when_nothing_claims_a_limit(change: Callable[[Json], 
     assert Unlimit(cluster, lambda _: None).step() == []
 
 
+@pytest.mark.parametrize("conditions", [None, [{"type": "PodScheduled", "status": "False"}]])
+def test_a_gated_pod_that_is_on_no_node_yet_gets_its_gate_opened(
+    conditions: list[Json] | None,
+) -> None:
+    """Later nobody would be there to do it."""
+    cluster = FakeApi()
+    path = "/api/v1/namespaces/shop/pods/web"
+    pending = limited_pod()
+    _gated(pending)
+    del pending["spec"]["nodeName"]
+    pending["status"] = {"phase": "Pending"} | ({"conditions": conditions} if conditions else {})
+    cluster.put(path, pending)
+    unlimit = Unlimit(cluster, lambda _: None)
+
+    assert unlimit.step() == ["shop/web"]
+    assert unlimit.step() == []
+    written = cluster.get(path)["status"]["conditions"][-1]
+    assert (written["type"], written["status"]) == (names.CONDITION_BANDWIDTH_ENFORCED, "True")
+
+
 def test_a_condition_that_stays_is_waited_for_but_not_for_ever() -> None:
     """Its node's enforcer may be gone."""
     cluster = Nodes(clean_at_most=2)
