@@ -300,6 +300,36 @@ def test_cert_manager_is_told_whose_bundle_to_write() -> None:
     assert injected("default") == {None}
 
 
+def test_cert_managers_bundle_outlives_the_leaf() -> None:
+    """An authority between issuer and leaf; with an issuer of the user's there is none of ours."""
+    rendered = objects(MATRIX["cert-manager, self-signed"])
+    leaf = find(rendered, "Certificate", "podpace-webhook")["spec"]
+    issuer = find(rendered, "Issuer", leaf["issuerRef"]["name"])["spec"]
+    authority = find(rendered, "Certificate", issuer["ca"]["secretName"])["spec"]
+    root = find(rendered, "Issuer", authority["issuerRef"]["name"])["spec"]
+
+    assert root == {"selfSigned": {}}
+    assert authority["isCA"]
+    assert authority["secretName"] == issuer["ca"]["secretName"]
+    # What the old one signed stays good when it is renewed.
+    assert authority["privateKey"]["rotationPolicy"] == "Never"
+    assert not leaf.get("isCA")
+    own = objects(MATRIX["cert-manager, own issuer"])
+    assert [o["metadata"]["name"] for o in own if o["kind"] == "Certificate"] == ["podpace-webhook"]
+    assert not [o for o in own if o["kind"] == "Issuer"]
+
+
+def test_a_slow_answer_of_a_busy_node_does_not_take_a_replica_out() -> None:
+    """Of readiness; and a draining replica serves on until it is known that it is not ready."""
+    webhook = find(objects(), "Deployment", "podpace-webhook")["spec"]["template"]["spec"]
+    probe = webhook["containers"][0]["readinessProbe"]
+
+    assert probe["timeoutSeconds"] >= 3
+    assert probe["failureThreshold"] >= 2
+    drain = next(a for a in webhook["containers"][0]["args"] if a.startswith("--drain-seconds="))
+    assert int(drain.partition("=")[2]) > probe["periodSeconds"] * probe["failureThreshold"]
+
+
 def test_namespaces_that_are_left_out_are_left_out_of_admission_and_audit() -> None:
     """The audit would label what the webhook did not see."""
     rendered = objects({"webhook": {"exemptNamespaces": ["gitlab"]}})
