@@ -5,7 +5,7 @@ one goes on from there, and what was found stays true while not all were seen. R
 """
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -23,6 +23,8 @@ _CGROUPS: Final = 512
 """Of a target, at one look."""
 _DOUBT_SECONDS: Final = 1.0
 """Between the two looks that must both see less than before."""
+_KEPT_SECONDS: Final = 30.0
+"""What all of a target's processes said, while the veths into their namespaces are the same."""
 _GUEST_SECONDS: Final = 60.0
 """Until it is asked again who was first in a namespace."""
 
@@ -32,7 +34,9 @@ class _Known:
     """Of one target, from earlier looks."""
 
     cgroup_path: str
-    interfaces: tuple[Interface, ...] = ()
+    ways: Ways = field(default_factory=Ways)
+    kept_until: float = 0.0
+    """When to look again, if nothing is heard before."""
     own: set[int] = field(default_factory=set)
     """Inodes of the namespaces that belong to it."""
     others: dict[int, float] = field(default_factory=dict)
@@ -68,16 +72,27 @@ class Discovery:
             return ways_out((), uses_host_network)
         known = self._known.setdefault(number, _Known(cgroup_path))
         standing = self._standing(known, held)
+        if time.monotonic() < known.kept_until and self._is_as_it_was(known, standing):
+            return known.ways
         spaces, is_whole = self._look(known, standing, uses_host_network)
         ways = ways_out(spaces, uses_host_network)
+        known.kept_until = 0.0
         if standing.keys() <= {end.ifindex for end in ways.interfaces}:
             known.doubted_at = None
+            if ways.interfaces and is_whole:
+                known.kept_until = time.monotonic() + _KEPT_SECONDS
         elif not is_whole or ways.obstacle == NO_PROCESS or _is_first_doubt(known):
             both = {end.ifindex: end for end in ways.interfaces} | standing
             ids = frozenset(end.peer_namespace_id for end in both.values())
             ways = Ways(tuple(both.values()), "", ways.namespace_ids | ids)
-        known.interfaces = ways.interfaces
+        known.ways = ways
         return ways
+
+    def _is_as_it_was(self, known: _Known, standing: Mapping[int, Interface]) -> bool:
+        """Whether the same veths lead to the same namespaces, and nothing is held elsewhere."""
+        ids = known.ways.namespace_ids
+        ends = {end.ifindex: end for number in ids for end in self._table.ends(number)}
+        return standing == ends == {end.ifindex: end for end in known.ways.interfaces}
 
     @contextmanager
     def opened(self, number: int) -> Iterator[int | None]:
@@ -106,7 +121,7 @@ class Discovery:
     def _standing(self, known: _Known, held: Collection[int]) -> dict[int, Interface]:
         """What its ways were, as far as they lead to the same namespace."""
         led_to = dict.fromkeys(held) | {
-            end.ifindex: end.peer_namespace_id for end in known.interfaces
+            end.ifindex: end.peer_namespace_id for end in known.ways.interfaces
         }
         found = {}
         for ifindex, number in led_to.items():

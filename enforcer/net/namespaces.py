@@ -52,7 +52,7 @@ def path_of(pid: int) -> str:
 def namespace_of(pid: int) -> int:
     """The inode of its network namespace; 0 for a process that has ended."""
     try:
-        return os.stat(path_of(pid)).st_ino  # noqa: PTH116 - half the time
+        return int(os.readlink(path_of(pid))[5:-1])  # noqa: PTH115 - net:[4026531833]; half a stat
     except OSError:
         return 0
 

@@ -97,6 +97,12 @@ def namespaces(r: Rig) -> set[int]:
     return {namespace_of(pid) for pid in processes(str(r.cgroup))} - {0}
 
 
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is one."""
+    monkeypatch.setattr(discovery, "_KEPT_SECONDS", 0.0)
+
+
 @pytest.fixture
 def eyes() -> Iterator[Looker]:
     """A rig with a process in the pod."""
@@ -125,6 +131,20 @@ def test_a_second_interface_is_found_at_the_next_look(eyes: Looker) -> None:
     assert {end.name: end.mtu_bytes for end in eyes.find().interfaces}["second"] == 1280
     eyes.rig.node.run("ip", "link", "del", "second")
     assert eyes.names() == [POD_PORT]
+
+
+def test_what_is_unchanged_is_looked_at_once(eyes: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it has grown old, or a veth into the pod comes, changes or goes."""
+    monkeypatch.setattr(discovery, "_KEPT_SECONDS", 3600.0)
+    asked = counted(monkeypatch, "namespace_id")
+    assert eyes.names() == eyes.names() == [POD_PORT]
+    looks = len(asked)
+    eyes.rig.node.run("ip", "link", "set", PEER_PORT, "mtu", "1400")
+    assert eyes.names() == [POD_PORT]
+    assert len(asked) == looks
+    eyes.rig.node.run("ip", "link", "set", POD_PORT, "mtu", "1400")
+    assert [end.mtu_bytes for end in eyes.find().interfaces] == [1400]
+    assert len(asked) > looks
 
 
 def test_a_sandbox_in_the_pod_changes_nothing(eyes: Looker) -> None:
