@@ -31,19 +31,22 @@ from enforcer.datapath.abi import ABI_VERSION
 from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.errors import EnforcerError, UnsupportedError
 from enforcer.logs import make_log
-from enforcer.loops import periodic, start_loop
+from enforcer.loops import start_loop
 from enforcer.net.shaping import LinkShaper
 from enforcer.options import parser
 from enforcer.pods.node import Node
 from enforcer.ports import Datapath, Log, Network
 from enforcer.reconcile.complaints import Complaints
-from enforcer.reconcile.daemon import RESYNC_SECONDS, TEND_SECONDS, Daemon, ignore
-from enforcer.reconcile.holder import Holder
-from enforcer.reconcile.link_loop import LinkLoop
+from enforcer.reconcile.reconciler import Reconciler
 from enforcer.reconcile.store import TargetStore
+from enforcer.reconcile.work_queue import WorkQueue
+from enforcer.reconcile.worker import Worker
 from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
 from enforcer.unsupported import UnsupportedDatapath, UnsupportedNetwork
 from kube.errors import NoClusterError
+
+_FINISH_SECONDS = 10
+"""For what the worker has begun when the daemon is asked to end."""
 
 BuildDatapath = Callable[[Path, Path, bool], Datapath]
 """(pin root, cgroup root, compile what is missing) to the datapath; raises ``UnsupportedError``."""
@@ -81,6 +84,8 @@ def _run(
 ) -> int:
     refuse_second_daemon(options.socket)
     raise_descriptor_limit()
+    store = TargetStore(options.state_dir)
+    store.lock()
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
     registry = CollectorRegistry()
     count_error = metrics.ErrorCounter(registry)
@@ -97,44 +102,53 @@ def _run(
         str(cgroups.root),
         {**datapath.features(), **network.features()},
     )
-    store = TargetStore(options.state_dir)
-    complaints = Complaints(log, count_error)
-    holder = Holder(datapath, network, store, log, complaints)
-    looked = node.looked if node is not None else ignore
-    daemon = Daemon(holder, datapath, store, log, complaints, looked=looked)
-    requests = Requests(holder, cgroups, store, log, complaints, follows_pods=node is not None)
-    adopted = daemon.adopt()
-    of_pods = _register(registry, daemon, health, node, with_pods=options.pod_metrics)
+    complaints, queue = Complaints(log, count_error), WorkQueue()
+    reconciler = Reconciler(
+        datapath,
+        network,
+        store,
+        queue,
+        log=log,
+        complaints=complaints,
+        follows_pods=node is not None,
+    )
+    adopted = reconciler.adopt()
+    pods = None if node is None else node.follow(reconciler, queue, adopted, cgroups.root)
+    worker = Worker(
+        reconciler,
+        queue,
+        datapath=datapath,
+        network=network,
+        log=log,
+        complaints=complaints,
+        pods=pods,
+    )
+    requests = Requests(worker, reconciler, cgroups, log, complaints, follows_pods=node is not None)
+    of_pods = _register(registry, reconciler, health, node, with_pods=options.pod_metrics)
     ending = threading.Event()
-    links = LinkLoop(daemon, network)
-    start_loop("watch links", links.step, ending, log, count_error)
-    if node is not None:
-        node.follow(daemon, adopted, cgroups.root)
-
-    def resync() -> None:
-        repaired = daemon.resync()
-        if node is not None:
-            node.resynced(repaired)
 
     def ready() -> bool:
         return not ending.is_set() and (node is None or (node.listed and supported))
 
     supported = not isinstance(datapath, UnsupportedDatapath)
-    start_loop("tend", periodic(TEND_SECONDS, daemon.tend, ending), ending, log, count_error)
-    start_loop("resync", periodic(RESYNC_SECONDS, resync, ending), ending, log, count_error)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
+    start_loop("watch links", worker.watch_links, ending, log, count_error)
+    start_loop("watch processes", reconciler.processes.step, ending, log, count_error)
+    working = start_loop("reconcile", lambda: worker.run(ending), ending, log, count_error)
     try:
         pages = metrics.make_metrics(registry, of_pods, ready)
-        with _served(options, make_control(daemon, requests, health), pages, log):
+        with _served(options, make_control(reconciler, requests, health), pages, log):
             log.info("started", socket=str(options.socket), cgroup_root=str(cgroups.root))
             notify_systemd()
             ending.wait()
     finally:
         ending.set()
+        queue.close()
+        working.join(timeout=_FINISH_SECONDS)
         if node is not None:
             node.stop()
-    log.info("stopped", targets_still_limited=len(daemon.targets()))
+    log.info("stopped", targets_still_limited=len(reconciler.targets()))
     return 0
 
 
@@ -183,7 +197,7 @@ def _node(
 
 def _register(
     registry: CollectorRegistry,
-    daemon: Daemon,
+    reconciler: Reconciler,
     health: Health,
     node: Node | None,
     *,
@@ -193,14 +207,14 @@ def _register(
     count_pods = node.counts if node is not None else dict[str, int]
 
     def known() -> frozenset[int]:
-        return frozenset(target.cgroup_id for target in daemon.targets())
+        return frozenset(target.cgroup_id for target in reconciler.targets())
 
-    registry.register(metrics.NodeCollector(daemon.counters, health, count_pods, known))
+    registry.register(metrics.NodeCollector(reconciler.counters, health, count_pods, known))
     registry.register(
-        metrics.TargetCollector(lambda: daemon.counters(lambda t: with_pods or not is_pod(t)))
+        metrics.TargetCollector(lambda: reconciler.counters(lambda t: with_pods or not is_pod(t)))
     )
     of_pods = CollectorRegistry()
-    of_pods.register(metrics.TargetCollector(lambda: daemon.counters(is_pod)))
+    of_pods.register(metrics.TargetCollector(lambda: reconciler.counters(is_pod)))
     return of_pods
 
 
@@ -227,6 +241,8 @@ def _cleanup(
     options: argparse.Namespace, build: BuildDatapath, build_network: BuildNetwork, proc: Path
 ) -> int:
     refuse_second_daemon(options.socket)
+    if options.state_dir.is_dir():
+        TargetStore(options.state_dir).lock()
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
     # A node that cannot limit has files of ours at most; pins, were there any, would be found left.
     datapath = _build_or_say(build, options, cgroups.root, make_log(options.log_level))

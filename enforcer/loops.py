@@ -21,19 +21,6 @@ def backoff_seconds(failures: int, at_least: float = 0.0) -> float:
     return at_least + random.uniform(0, ceiling)  # noqa: S311 - spreads load, keeps no secret
 
 
-def periodic(
-    seconds: float, call: Callable[[], None], stopping: threading.Event
-) -> Callable[[], None]:
-    """A step for :func:`start_loop`: one ``call``, and the rest of ``seconds``."""
-
-    def step() -> None:
-        started = time.monotonic()
-        call()
-        stopping.wait(max(0.0, started + seconds - time.monotonic()))
-
-    return step
-
-
 def start_loop(
     name: str,
     step: Callable[[], None],

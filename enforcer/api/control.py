@@ -11,13 +11,13 @@ from enforcer.api.http import MAX_BODY_BYTES, Answer, Request, Response
 from enforcer.api.requests import Requests
 from enforcer.api.status import to_status
 from enforcer.errors import RefusedError
-from enforcer.reconcile.daemon import Daemon
+from enforcer.reconcile.reconciler import Reconciler
 
 _FIELDS: Final = frozenset(field.name for field in fields(TargetRequest))
 _TARGETS: Final = "/targets/"
 
 
-def make_control(daemon: Daemon, requests: Requests, health: Health) -> Answer:
+def make_control(reconciler: Reconciler, requests: Requests, health: Health) -> Answer:
     """What the control socket answers."""
 
     def answer(request: Request) -> Response:
@@ -32,7 +32,7 @@ def make_control(daemon: Daemon, requests: Requests, health: Health) -> Answer:
             case "GET", "/healthz":
                 return _json(health)
             case "GET", "/targets":
-                return _json(TargetList(tuple(to_status(*pair) for pair in daemon.counters())))
+                return _json(TargetList(tuple(to_status(*pair) for pair in reconciler.counters())))
             case _, path if not path.startswith(_TARGETS):
                 pass
             case "PUT", _:

@@ -1,19 +1,24 @@
 """What clients ask for through the control socket: set, remove, show."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from contract.api import TargetRequest
 from contract.problems import Problem
 from contract.requests import parse_limits
 from enforcer.errors import DatapathError, RefusedError
 from enforcer.ports import Log
 from enforcer.reconcile.complaints import Complaints
-from enforcer.reconcile.holder import Holder
-from enforcer.reconcile.store import TargetStore
+from enforcer.reconcile.reconciler import Reconciler
+from enforcer.reconcile.worker import Worker
 from enforcer.state import Target, TargetCounters
 from enforcer.targets import KEY, CgroupTree, Resolved, is_alive, is_pod
 
+T = TypeVar("T")
+
 
 class Requests:
-    """Safe to call from several threads.
+    """Safe to call from several threads: whatever changes something is done by the worker.
 
     With ``follows_pods``, targets named ``pod:…`` are what the API server asks for (see
     ``pod_loop``), and requests leave their cgroups alone: two sources of one limit would undo each
@@ -22,17 +27,17 @@ class Requests:
 
     def __init__(
         self,
-        holder: Holder,
+        worker: Worker,
+        reconciler: Reconciler,
         cgroups: CgroupTree,
-        store: TargetStore,
         log: Log,
         complaints: Complaints,
         *,
         follows_pods: bool = False,
     ) -> None:
-        self._holder = holder
+        self._worker = worker
+        self._reconciler = reconciler
         self._cgroups = cgroups
-        self._store = store
         self._log = log
         self._complaints = complaints
         self._follows_pods = follows_pods
@@ -47,52 +52,55 @@ class Requests:
         if isinstance(limits, tuple):
             raise self._refuse(name, 422, *limits)
         target = Target(resolved.name, resolved.cgroup_path, resolved.cgroup_id, limits)
-        with self._holder.lock(target.cgroup_path):
-            before = self._store.get(target.cgroup_path)
-            self._leave_to_its_pod(name, before)
-            try:
-                self._store.save(target)
-                self._holder.converge(target, "request")
-            except (DatapathError, OSError) as error:
-                self._store.restore(target, before)
-                raise self._cannot("attach", name, error) from error
-            return self._with_counters(target)
+
+        def hold() -> None:
+            self._leave_to_its_pod(name, self._reconciler.get(target.cgroup_path))
+            self._reconciler.hold(target, "request", must_keep=True)
+
+        self._ask("attach", name, target, hold)
+        return self._with_counters(target)
 
     def remove_target(self, name: str) -> None:
         """Take the limits off. Raises ``RefusedError``; then they are still in force."""
         target = self._find(name)
-        with self._holder.lock(target.cgroup_path):
+
+        def release() -> None:
             self._leave_to_its_pod(name, target)
-            if self._store.get(target.cgroup_path) != target:
+            if self._reconciler.get(target.cgroup_path) != target:
                 raise _without_limit(name)  # somebody else was faster
-            try:
-                self._holder.let_go(target, "request")
-            except (DatapathError, OSError) as error:
-                raise self._cannot("detach", name, error) from error
+            self._reconciler.release(target, "request")
+
+        self._ask("detach", name, target, release)
 
     def show_target(self, name: str) -> tuple[Target, TargetCounters]:
         """One target and its counters. Raises ``RefusedError``."""
-        target = self._find(name)
-        with self._holder.lock(target.cgroup_path):
-            return self._with_counters(target)
+        return self._with_counters(self._find(name))
+
+    def _ask(self, operation: str, name: str, target: Target, job: Callable[[], T]) -> T:
+        try:
+            return self._worker.ask(target.cgroup_path, job)
+        except (DatapathError, OSError) as error:
+            raise self._cannot(operation, name, error) from error
 
     def _with_counters(self, target: Target) -> tuple[Target, TargetCounters]:
         try:
-            return target, self._holder.count(target)
+            return target, self._reconciler.count(target)
         except DatapathError as error:
+            if self._reconciler.get(target.cgroup_path) != target:
+                raise _without_limit(target.name) from error  # it was taken off just now
             raise self._cannot("count", target.name, error) from error
 
     def _find(self, name: str) -> Target:
         """By cgroup, else by the name it was set with: a pid may be dead, its cgroup alive."""
         resolved = self._cgroups.resolve(name)
-        target = self._store.by_name(name)
+        target = self._reconciler.by_name(name)
         if isinstance(resolved, Resolved):
-            target = self._store.get(resolved.cgroup_path) or target
+            target = self._reconciler.get(resolved.cgroup_path) or target
         if target is not None and is_alive(target):
             return target
         if target is not None:
-            with self._holder.lock(target.cgroup_path):
-                self._holder.converge(target, "request")
+            gone = target
+            self._worker.ask(gone.cgroup_path, lambda: self._reconciler.look(gone, "request"))
         raise RefusedError(404, resolved) if isinstance(resolved, Problem) else _without_limit(name)
 
     def _leave_to_its_pod(self, name: str, target: Target | None) -> None:

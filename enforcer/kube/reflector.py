@@ -23,7 +23,7 @@ def pods_query(node_name: str) -> dict[str, str]:
 def pod_watch(
     api: Api,
     node_name: str,
-    tell: Callable[[News], None],
+    tell: Callable[[News | PodsListed], None],
     log: Log,
     on_restart: Callable[[str], None] = lambda _: None,
 ) -> ListWatch[Pod]:
@@ -43,7 +43,7 @@ def pod_watch(
 class _Teller:
     """Implements ``kube.listwatch.Sink``."""
 
-    def __init__(self, tell: Callable[[News], None], log: Log) -> None:
+    def __init__(self, tell: Callable[[News | PodsListed], None], log: Log) -> None:
         self._tell = tell
         self._log = log
 

@@ -1,6 +1,8 @@
-"""Pure: Events on pods, few of them. What repeats becomes one series; the clock is passed in."""
+"""Events on pods, few of them: what repeats becomes one series. The clocks are passed in."""
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -55,24 +57,28 @@ class EventBook:
     ``instance`` tells enforcers apart: the node's name.
     """
 
-    def __init__(self, instance: str) -> None:
+    def __init__(self, instance: str, wall: Callable[[], float] = time.time) -> None:
         self._instance = instance
+        self._wall = wall
         self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
         self._budgets: OrderedDict[str, Budget] = OrderedDict()
 
     def note(self, pod: Pod, reason: EventReason, text: str, now: float) -> EventWrite | None:
-        """What to write about this; None: nothing now. ``now`` is in seconds since the epoch."""
+        """What to write about this; None: nothing now.
+
+        ``now`` is in seconds of a clock that is never set: what may be said when is reckoned by it.
+        """
         key = (pod.uid, reason, text)
         series = self._series.get(key)
         if series is not None and now - series.last_seconds < SERIES_SECONDS:
             return self._again(pod, series, now)
         if not self._spend(pod.uid, now):
             return None
-        name = f"{pod.name[:200]}.{int(now * 1e6):x}"
+        name = f"{pod.name[:200]}.{int(self._wall() * 1e6):x}"
         self._series[key] = _Series(name, 1, now, now)
         self._series.move_to_end(key)
         _trim(self._series)
-        return NewEvent(pod.namespace, self._body(pod, name, reason, text, now))
+        return NewEvent(pod.namespace, self._body(pod, name, reason, text))
 
     def forget(self, pod: Pod) -> None:
         """The pod is gone."""
@@ -86,7 +92,7 @@ class EventBook:
         if now - series.written_seconds < SERIES_PATCH_SECONDS:
             return None
         series.written_seconds = now
-        body = {"series": {"count": series.count, "lastObservedTime": micro_time(now)}}
+        body = {"series": {"count": series.count, "lastObservedTime": micro_time(self._wall())}}
         return SeriesPatch(pod.namespace, series.name, body)
 
     def _spend(self, uid: str, now: float) -> bool:
@@ -95,14 +101,12 @@ class EventBook:
             _trim(self._budgets)
         return self._budgets[uid].spend(now) == 0
 
-    def _body(
-        self, pod: Pod, name: str, reason: EventReason, text: str, now: float
-    ) -> dict[str, Any]:
+    def _body(self, pod: Pod, name: str, reason: EventReason, text: str) -> dict[str, Any]:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"name": name, "namespace": pod.namespace},
-            "eventTime": micro_time(now),
+            "eventTime": micro_time(self._wall()),
             "reportingController": f"{DOMAIN}/enforcer",
             "reportingInstance": self._instance[:128],
             "action": "LimitBandwidth",

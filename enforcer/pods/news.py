@@ -1,4 +1,4 @@
-"""What the pod loop is told, by the API server, by the cgroup tree and by the clock."""
+"""What the pod loop is told, by the API server and by the cgroup tree."""
 
 from dataclasses import dataclass
 
@@ -18,6 +18,11 @@ class PodChanged:
 
     pod: Pod
 
+    @property
+    def uid(self) -> str:
+        """In its cgroup's name."""
+        return self.pod.cgroup_uid
+
 
 @dataclass(frozen=True, slots=True)
 class PodGone:
@@ -25,13 +30,18 @@ class PodGone:
 
     pod: Pod
 
+    @property
+    def uid(self) -> str:
+        """In its cgroup's name."""
+        return self.pod.cgroup_uid
+
 
 @dataclass(frozen=True, slots=True)
 class PodFound:
     """What the API server answered when it was asked for one pod by its name."""
 
-    cgroup_uid: str
-    """The pod that was asked for."""
+    uid: str
+    """The pod that was asked for, by the uid in its cgroup's name."""
     pod: Pod | None
     """The pod of that name today; None: there is none."""
 
@@ -62,28 +72,19 @@ class CgroupVanished:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """How a cgroup's limits are held may have changed since it was told last."""
+class PodUnlisted:
+    """A list of all limited pods does not have it."""
 
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resynced:
-    """Everything was looked at again."""
-
-    repaired: frozenset[str] = frozenset()
-    """Cgroup paths where something of ours had been taken off or changed, and is back."""
+    uid: str
 
 
 News = (
-    PodsListed
-    | PodChanged
+    PodChanged
     | PodGone
+    | PodUnlisted
     | PodFound
     | CgroupAppeared
     | CgroupPopulated
     | CgroupVanished
-    | Looked
-    | Resynced
 )
+"""Of one pod; ``uid`` is the one in its cgroup's name."""

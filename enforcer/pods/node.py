@@ -9,12 +9,12 @@ from enforcer.kube.reflector import pod_watch
 from enforcer.loops import start_loop
 from enforcer.pods.cgroup_watch import CgroupWatch
 from enforcer.pods.events import EventBook
-from enforcer.pods.news import Looked, Resynced
-from enforcer.pods.news_queue import NewsQueue
+from enforcer.pods.news import News, PodsListed
 from enforcer.pods.pod_loop import PodLoop
 from enforcer.pods.reports import Reports
 from enforcer.ports import Log
-from enforcer.reconcile.daemon import Daemon
+from enforcer.reconcile.reconciler import Reconciler
+from enforcer.reconcile.work_queue import WorkQueue
 from enforcer.state import Target
 from kube.ports import Api
 
@@ -31,34 +31,43 @@ class Node:
     splay_seconds: float = 0.0
     """A random part of it passes before the first list: nodes that start together ask apart."""
     stopping: threading.Event = field(default_factory=threading.Event)
-    _news: NewsQueue = field(default_factory=NewsQueue)
+    _early: list[News | PodsListed] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _loop: PodLoop | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def watch(self) -> None:
         """Begin to list and watch; what comes waits until there is a datapath."""
-        watch = pod_watch(self.api, self.name, self._news.put, self.log, self.count_restart)
+        watch = pod_watch(self.api, self.name, self._tell, self.log, self.count_restart)
         self._start("watch pods", watch.step, self.splay_seconds)
 
-    def follow(self, daemon: Daemon, adopted: Iterable[Target], cgroup_root: Path) -> None:
+    def follow(
+        self,
+        reconciler: Reconciler,
+        queue: WorkQueue,
+        adopted: Iterable[Target],
+        cgroup_root: Path,
+    ) -> PodLoop:
         """Limit the pods, from now on. ``adopted`` is what an earlier daemon left."""
-        reports = Reports(
-            self.api, EventBook(self.name), self.log, self.count_error, self._news.put
-        )
-        self._loop = PodLoop(daemon, reports, self._news, cgroup_root, self.log)
-        self._loop.adopt(adopted)
-        cgroups = CgroupWatch(cgroup_root, self._news.put, self.log)
+        reports = Reports(self.api, EventBook(self.name), self.log, self.count_error, self._tell)
+        loop = PodLoop(reconciler, reports, queue, cgroup_root, self.log)
+        loop.adopt(adopted)
+        with self._lock:
+            self._loop = loop
+            for news in self._early:
+                loop.tell(news)
+            self._early.clear()
+        cgroups = CgroupWatch(cgroup_root, loop.tell, self.log)
         self._start("watch cgroups", lambda: cgroups.run(self.stopping))
         self._start("report", reports.step)
-        self._start("limit pods", self._loop.step)
+        return loop
 
-    def looked(self, cgroup_path: str) -> None:
-        """The daemon has looked at this cgroup again."""
-        self._news.put(Looked(cgroup_path))
-
-    def resynced(self, repaired: frozenset[str]) -> None:
-        """The daemon has looked at everything again."""
-        self._news.put(Resynced(repaired))
+    def _tell(self, news: News | PodsListed) -> None:
+        with self._lock:
+            if self._loop is None:
+                self._early.append(news)
+            else:
+                self._loop.tell(news)
 
     @property
     def listed(self) -> bool:

@@ -72,7 +72,7 @@ class Reports:
     def event(self, pod: Pod, reason: EventReason, text: str) -> None:
         """Something happened to ``pod`` that people may ask about."""
         with self._news:
-            write = self._book.note(pod, reason, text, time.time())
+            write = self._book.note(pod, reason, text, time.monotonic())
             if write is not None:
                 self._events.append(write)
                 self._news.notify()

@@ -22,14 +22,17 @@ class Complaints:
         """A failure that its asker is told."""
         self._count_error(operation)
 
-    def failed(self, operation: str, reason: str, target: Target | None = None) -> None:
-        """Count it, but log it only when it is not what was logged last."""
+    def failed(
+        self, operation: str, reason: str, target: Target | None = None, **fields: str
+    ) -> None:
+        """Count it, but log it only when it is not what was logged last; ``fields`` go along."""
         self.count(operation)
         key = _key(operation, target)
         if self._told.get(key) != reason:
             self._told[key] = reason
-            fields = {} if target is None else {"target": target.name}
-            self._log.warning("failed", operation=operation, reason=reason, **fields)
+            if target is not None:
+                fields["target"] = target.name
+            self._log.warning("failed", operation=operation, reason=reason[:500], **fields)
 
     def worked(self, operation: str, target: Target | None = None) -> None:
         """The next failure is news again."""

@@ -1,21 +1,14 @@
 """Reads what is: the cgroup tree, the programs on it, the interfaces. Decides nothing."""
 
-from collections.abc import Iterable
-
 from enforcer.ports import Datapath, Network
 from enforcer.state import Observation
 from enforcer.targets import cgroup_id
 
 
-def observe(
-    datapath: Datapath, network: Network, cgroup_paths: Iterable[str]
-) -> dict[str, Observation]:
-    """What is on each cgroup now. Raises ``DatapathError``."""
-    return {path: _observe_one(datapath, network, path) for path in cgroup_paths}
-
-
-def _observe_one(datapath: Datapath, network: Network, path: str) -> Observation:
-    found = cgroup_id(path)
+def observe(datapath: Datapath, network: Network, cgroup_path: str) -> Observation:
+    """What is on a cgroup now. Raises ``DatapathError``."""
+    found = cgroup_id(cgroup_path)
     if found is None:
         return Observation(None, None)
-    return Observation(found, datapath.observe(path), network.observe(path, found))
+    around = network.observe(cgroup_path, found)
+    return Observation(found, datapath.observe(cgroup_path), around)

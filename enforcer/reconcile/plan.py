@@ -1,6 +1,6 @@
 """Pure: what should be, against what is, gives what to do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from contract.limits import Limit, Limits
 from enforcer.reconcile.actions import (
@@ -17,16 +17,12 @@ from enforcer.reconcile.ways import ingress_way, shaping_of
 from enforcer.state import Attachment, Observation, Shaping, Surroundings, Target
 
 
-def plan(desired: Mapping[str, Target], observed: Mapping[str, Observation]) -> tuple[Action, ...]:
-    """The actions that lead from ``observed`` to ``desired``; both keyed by cgroup path.
+def plan(path: str, target: Target | None, observation: Observation) -> tuple[Action, ...]:
+    """The actions that make of the cgroup at ``path`` what ``target`` asks for; None: no limit.
 
-    A cgroup that was not observed is left alone. Nothing to do gives an empty tuple.
+    Nothing to do gives an empty tuple.
     """
-    return tuple(
-        action
-        for path in sorted(observed)
-        for action in _plan_one(path, desired.get(path), observed[path])
-    )
+    return tuple(_plan_one(path, target, observation))
 
 
 def _plan_one(path: str, target: Target | None, observation: Observation) -> Iterator[Action]:

@@ -1,9 +1,12 @@
-"""The limits set through the control socket, kept over a restart: one JSON file per target."""
+"""The desired targets, kept over a restart: one JSON file per target."""
 
+import fcntl
+import os
 from pathlib import Path
 
 import msgspec
 
+from enforcer.errors import EnforcerError
 from enforcer.state import Target
 
 _SUFFIX = ".json"
@@ -13,16 +16,32 @@ class TargetStore:
     """Desired targets, in memory by cgroup path and on disk by cgroup id.
 
     The folder belongs on a file system that does not survive a reboot (``/run``), because the
-    kernel's cgroup ids do not either. Safe to call from several threads, for one cgroup by one at
-    a time.
+    kernel's cgroup ids do not either. One thread writes; any may read.
+
+    A folder that is full or read-only loses nothing: :meth:`save` changes all or nothing, and what
+    :meth:`keep` and :meth:`remove` cannot write :meth:`flush` writes later.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._targets: dict[str, Target] = {}
+        self._unwritten: dict[Path, Target | None] = {}
+        self._lock_fd = -1
+
+    def lock(self) -> None:
+        """Keep a second daemon out, until this process ends. Raises EnforcerError, OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EnforcerError(
+                f"another daemon keeps its targets in {self._folder}; stop that one first, "
+                "or give another --state-dir"
+            ) from None
 
     def load(self) -> dict[Path, str]:
-        """Read every file; returns those that cannot be used, with the reason.
+        """Read every file; returns those that cannot be used, with the reason. Raises OSError.
 
         A bad file is left where it is: its target's programs keep working, and it is evidence.
         """
@@ -40,27 +59,26 @@ class TargetStore:
         return bad
 
     def save(self, target: Target) -> None:
-        """Remember ``target``; the file is whole or not there. Raises OSError."""
-        stale = self._targets.get(target.cgroup_path)
-        path = self._path(target)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(target))
-        temporary.replace(path)
-        self._targets[target.cgroup_path] = target
-        if stale is not None and stale.cgroup_id != target.cgroup_id:
-            self._path(stale).unlink(missing_ok=True)
+        """Remember ``target``. Raises OSError; then nothing has changed."""
+        self._write(self._path(target), target)
+        self._remember(target)
+
+    def keep(self, target: Target) -> None:
+        """Remember ``target`` in any case, and in its file as soon as that can be."""
+        self._remember(target)
+        self._unwritten[self._path(target)] = target
 
     def remove(self, target: Target) -> None:
         """Forget ``target``; nothing happens when it is not there."""
-        if self._targets.get(target.cgroup_path) is not None:
+        known = self._targets.get(target.cgroup_path)
+        if known is not None and known.cgroup_id == target.cgroup_id:
             del self._targets[target.cgroup_path]
-        self._path(target).unlink(missing_ok=True)
+        self._drop(self._path(target))
 
-    def restore(self, target: Target, before: Target | None) -> None:
-        """Forget ``target`` and remember what was there before it. Raises OSError."""
-        self.remove(target)
-        if before is not None:
-            self.save(before)
+    def flush(self) -> None:
+        """Write what could not be written. Raises OSError; the rest is tried the next time."""
+        for path, target in list(self._unwritten.items()):
+            self._write(path, target)
 
     def get(self, cgroup_path: str) -> Target | None:
         """The target on this cgroup."""
@@ -72,7 +90,30 @@ class TargetStore:
 
     def all(self) -> tuple[Target, ...]:
         """Every target, sorted by name."""
-        return tuple(sorted(self._targets.values(), key=lambda target: target.name))
+        targets = list(self._targets.values())  # in one step: another thread may write
+        return tuple(sorted(targets, key=lambda target: target.name))
+
+    def _remember(self, target: Target) -> None:
+        before = self._targets.get(target.cgroup_path)
+        self._targets[target.cgroup_path] = target
+        if before is not None and before.cgroup_id != target.cgroup_id:
+            self._drop(self._path(before))
+
+    def _drop(self, path: Path) -> None:
+        try:
+            self._write(path, None)
+        except OSError:
+            self._unwritten[path] = None
+
+    def _write(self, path: Path, target: Target | None) -> None:
+        """The file is whole, or as it was."""
+        if target is None:
+            path.unlink(missing_ok=True)
+        else:
+            temporary = path.with_suffix(".tmp")
+            temporary.write_bytes(msgspec.json.encode(target))
+            temporary.replace(path)
+        self._unwritten.pop(path, None)
 
     def _path(self, target: Target) -> Path:
         return self._folder / f"{target.cgroup_id}{_SUFFIX}"

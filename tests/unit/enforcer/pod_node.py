@@ -4,10 +4,8 @@ from enforcer.pods.news import (
     CgroupAppeared,
     CgroupPopulated,
     CgroupVanished,
-    Looked,
     PodFound,
 )
-from enforcer.pods.news_queue import NewsQueue
 from enforcer.pods.pod_loop import PodLoop
 from tests.unit.enforcer.pod_json import UID, labels
 
@@ -50,50 +48,56 @@ class Node:
         self.bench = bench
         bench.follows_pods = True
         bench.restart()
-        bench.daemon.adopt()
+        bench.reconciler.adopt()
         self.start(())
 
     def start(self, adopted):
         """A loop that knows what the daemon knows."""
         self.reporter = FakeReporter()
-        self.loop = PodLoop(
-            self.bench.daemon, self.reporter, NewsQueue(), self.bench.tree, self.bench.log
-        )
+        bench = self.bench
+        self.loop = PodLoop(bench.reconciler, self.reporter, bench.queue, bench.tree, bench.log)
         self.loop.adopt(adopted)
+        bench.begin(self.loop)
+
+    def take(self, news):
+        """Tell, and let the worker do what is to be done of it."""
+        self.loop.tell(news)
+        self.bench.drain()
+
+    def resync(self):
+        """Ten seconds have passed."""
+        self.bench.resync()
 
     def restart(self):
         """The daemon and its loop."""
         self.bench.restart()
-        self.start(self.bench.daemon.adopt())
+        self.start(self.bench.reconciler.adopt())
 
     def cgroup(self, number=1, folder="kubepods", *, populated=True):
         """Make it and tell."""
         path = self.bench.tree / folder / f"pod{UID.format(number)}"
         path.mkdir(parents=True)
-        self.loop.take(CgroupAppeared(UID.format(number), str(path)))
+        self.take(CgroupAppeared(UID.format(number), str(path)))
         if populated:
             self.populate(path, number)
         return path
 
     def populate(self, path, number=1, populated=True):
         """Its first process comes, or the last one goes."""
-        self.loop.take(CgroupPopulated(UID.format(number), str(path), populated))
+        self.take(CgroupPopulated(UID.format(number), str(path), populated))
 
     def answer(self, pod):
         """The API server's answer to what was asked last: the pod of that name, or None."""
-        self.loop.take(PodFound(self.reporter.asked.pop().cgroup_uid, pod))
+        self.take(PodFound(self.reporter.asked.pop().cgroup_uid, pod))
 
     def vanish(self, path, number=1):
         """Remove it and tell."""
         path.rmdir()
-        self.loop.take(CgroupVanished(UID.format(number), str(path)))
+        self.take(CgroupVanished(UID.format(number), str(path)))
 
     def tend(self, ticks=1):
-        """So many tenths of a second pass; the loop hears of what was found."""
-        for _ in range(ticks):
-            self.bench.daemon.tend()
-            while self.bench.looked:
-                self.loop.take(Looked(self.bench.looked.pop(0)))
+        """So many tenths of a second pass."""
+        self.bench.tend(ticks)
 
     def egress(self, path):
         """The limit in the kernel."""

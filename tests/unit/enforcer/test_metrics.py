@@ -17,9 +17,9 @@ def _scrape(bench) -> dict[str, float]:
     registry = CollectorRegistry()
     ErrorCounter(registry)("attach")
     registry.register(
-        NodeCollector(bench.daemon.counters, HEALTH, lambda: {"Enforced": 3}, lambda: {})
+        NodeCollector(bench.reconciler.counters, HEALTH, lambda: {"Enforced": 3}, lambda: {})
     )
-    registry.register(TargetCollector(bench.daemon.counters))
+    registry.register(TargetCollector(bench.reconciler.counters))
     lines = generate_latest(registry).decode().splitlines()
     pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return {name: float(value) for name, value in pairs}

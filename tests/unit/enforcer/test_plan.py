@@ -14,8 +14,7 @@ ATTACHED = Attachment("/cg/a", 7, current=True, limits=LIMITS)
 
 
 def _plan(attachment, target=TARGET, cgroup_id=7):
-    desired = {} if target is None else {target.cgroup_path: target}
-    return plan(desired, {"/cg/a": Observation(cgroup_id, attachment)})
+    return plan("/cg/a", target, Observation(cgroup_id, attachment))
 
 
 def test_nothing_is_done_when_everything_is_right():
@@ -68,8 +67,3 @@ def test_what_nobody_wants_is_detached():
     """And a bare cgroup that nobody wants is left alone."""
     assert _plan(ATTACHED, target=None) == (Detach("/cg/a"),)
     assert _plan(None, target=None) == ()
-
-
-def test_what_was_not_observed_is_left_alone():
-    """No guess about a cgroup that was not looked at."""
-    assert plan({"/cg/a": TARGET}, {}) == ()

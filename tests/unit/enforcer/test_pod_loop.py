@@ -11,7 +11,6 @@ from enforcer.pods.news import (
     PodChanged,
     PodGone,
     PodsListed,
-    Resynced,
 )
 from tests.unit.enforcer.pod_json import UID, condition_json, make_pod
 from tests.unit.enforcer.pod_node import FIVE, ONE
@@ -19,7 +18,7 @@ from tests.unit.enforcer.pod_node import FIVE, ONE
 
 def test_a_pod_known_before_its_cgroup_is_limited_when_that_appears(node):
     """Before its containers start; nothing is written before."""
-    node.loop.take(PodsListed((make_pod(labels=FIVE),)))
+    node.take(PodsListed((make_pod(labels=FIVE),)))
     before = list(node.reporter.wanted)
 
     path = node.cgroup()
@@ -32,7 +31,7 @@ def test_a_pod_known_before_its_cgroup_is_limited_when_that_appears(node):
 def test_a_cgroup_that_appears_first_is_limited_when_its_pod_is_known(node):
     """The watch was slower than the kubelet."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod(labels=FIVE)))
+    node.take(PodChanged(make_pod(labels=FIVE)))
 
     assert node.egress(path) == 5_000_000
 
@@ -40,8 +39,8 @@ def test_a_cgroup_that_appears_first_is_limited_when_its_pod_is_known(node):
 def test_a_changed_label_changes_the_limit_live(node):
     """Without a detach; an Event tells, and the condition follows."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod(labels=FIVE)))
-    node.loop.take(PodChanged(make_pod(labels=ONE)))
+    node.take(PodChanged(make_pod(labels=FIVE)))
+    node.take(PodChanged(make_pod(labels=ONE)))
 
     assert node.egress(path) == 1_000_000
     assert "detach" not in node.bench.datapath.calls
@@ -54,10 +53,10 @@ def test_a_changed_label_changes_the_limit_live(node):
 def test_a_pod_whose_status_changes_costs_no_kernel_call(node):
     """Kubelets write statuses all the time."""
     node.cgroup()
-    node.loop.take(PodChanged(make_pod(phase="Pending")))
+    node.take(PodChanged(make_pod(phase="Pending")))
     node.bench.datapath.calls.clear()
 
-    node.loop.take(PodChanged(make_pod(phase="Running")))
+    node.take(PodChanged(make_pod(phase="Running")))
 
     assert node.bench.datapath.calls == []
 
@@ -65,8 +64,8 @@ def test_a_pod_whose_status_changes_costs_no_kernel_call(node):
 def test_a_pod_that_asks_for_no_limit_any_more_is_released(node):
     """Its condition goes; with a readiness gate it stays True, or the pod would be unready."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod(gated=True)))
-    node.loop.take(PodGone(make_pod(gated=True)))
+    node.take(PodChanged(make_pod(gated=True)))
+    node.take(PodGone(make_pod(gated=True)))
     node.answer(make_pod(gated=True, labels={}))
 
     assert node.egress(path) is None
@@ -77,13 +76,13 @@ def test_a_pod_that_asks_for_no_limit_any_more_is_released(node):
 def test_a_deleted_pods_processes_stay_limited_to_their_end(node):
     """The API server may forget it first; then nothing is left."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
-    node.loop.take(PodGone(make_pod(deleted=True)))
+    node.take(PodChanged(make_pod()))
+    node.take(PodGone(make_pod(deleted=True)))
     during = node.egress(path)
     node.vanish(path)
 
     assert during == 5_000_000
-    assert node.bench.daemon.targets() == ()
+    assert node.bench.reconciler.targets() == ()
     assert node.bench.state_files == []
     assert node.loop._entries == {}
     assert node.loop._cgroups == {}
@@ -92,23 +91,23 @@ def test_a_deleted_pods_processes_stay_limited_to_their_end(node):
 def test_a_pod_deleted_by_force_stays_limited_to_its_processes_end(node):
     """The watch tells of it as of one that lost its label, and the next list does not have it."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
-    node.loop.take(PodGone(make_pod()))
+    node.take(PodChanged(make_pod()))
+    node.take(PodGone(make_pod()))
     node.answer(None)
-    node.loop.take(PodsListed(()))
+    node.take(PodsListed(()))
     during = node.egress(path)
     node.vanish(path)
 
     assert during == 5_000_000
-    assert node.bench.daemon.targets() == ()
+    assert node.bench.reconciler.targets() == ()
     assert node.loop._entries == {}
 
 
 def test_a_pod_of_another_uid_does_not_take_the_limit_off_the_one_before(node):
     """A StatefulSet makes its pod anew under the same name while the old processes still run."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
-    node.loop.take(PodGone(make_pod()))
+    node.take(PodChanged(make_pod()))
+    node.take(PodGone(make_pod()))
     node.answer(make_pod(uid=UID.format(2), labels={}))
 
     assert node.egress(path) == 5_000_000
@@ -117,8 +116,8 @@ def test_a_pod_of_another_uid_does_not_take_the_limit_off_the_one_before(node):
 def test_a_limit_stays_while_the_api_server_does_not_answer(node):
     """Not in the list is not the same as not limited: a cache may be behind."""
     path = node.cgroup()
-    node.loop.take(PodsListed((make_pod(),)))
-    node.loop.take(PodsListed(()))
+    node.take(PodsListed((make_pod(),)))
+    node.take(PodsListed(()))
     unknown = node.egress(path)
     node.answer(make_pod())
 
@@ -129,8 +128,8 @@ def test_a_pod_that_lost_its_label_during_a_gap_in_the_watch_is_released(node):
     """The next list does not have it, and the API server says that it lives."""
     path = node.cgroup()
     shown = make_pod(conditions=condition_json("True", "Enforced", "egress 5 Mbit/s (paced)"))
-    node.loop.take(PodsListed((shown,)))
-    node.loop.take(PodsListed(()))
+    node.take(PodsListed((shown,)))
+    node.take(PodsListed(()))
     node.answer(make_pod(labels={}))
 
     assert node.egress(path) is None
@@ -140,12 +139,12 @@ def test_a_pod_that_lost_its_label_during_a_gap_in_the_watch_is_released(node):
 def test_a_cgroup_made_anew_is_limited_again(node):
     """The kubelet does that after a restart of the machine's runtime; no API server is needed."""
     first = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     node.vanish(first)
     second = node.cgroup()
 
     assert node.egress(second) == 5_000_000
-    assert [t.cgroup_path for t in node.bench.daemon.targets()] == [str(second)]
+    assert [t.cgroup_path for t in node.bench.reconciler.targets()] == [str(second)]
 
 
 def test_a_static_pod_is_found_by_its_configurations_hash(node):
@@ -154,11 +153,11 @@ def test_a_static_pod_is_found_by_its_configurations_hash(node):
     mirror = {"kubernetes.io/config.mirror": digest}
     path = node.bench.tree / f"kubepods/pod{digest}"
     path.mkdir()
-    node.loop.take(CgroupAppeared(digest, str(path)))
+    node.take(CgroupAppeared(digest, str(path)))
     old = make_pod(annotations=mirror)
-    node.loop.take(PodChanged(old))
-    node.loop.take(PodChanged(make_pod(annotations=mirror, uid=UID.format(2))))
-    node.loop.take(PodGone(old))
+    node.take(PodChanged(old))
+    node.take(PodChanged(make_pod(annotations=mirror, uid=UID.format(2))))
+    node.take(PodGone(old))
 
     assert node.egress(path) == 5_000_000
 
@@ -169,10 +168,10 @@ def test_a_false_mirror_pod_leaves_no_limit_on_a_static_one(node):
     false = {"annotations": {"kubernetes.io/config.mirror": digest}}
     path = node.bench.tree / f"kubepods/pod{digest}"
     path.mkdir()
-    node.loop.take(CgroupAppeared(digest, str(path)))
-    node.loop.take(PodChanged(make_pod(**false)))
-    node.loop.take(PodGone(make_pod(deleted=True, **false)))
-    node.loop.take(Resynced())
+    node.take(CgroupAppeared(digest, str(path)))
+    node.take(PodChanged(make_pod(**false)))
+    node.take(PodGone(make_pod(deleted=True, **false)))
+    node.resync()
 
     assert node.egress(path) is None
 
@@ -183,53 +182,53 @@ def test_of_two_cgroups_with_one_uid_the_one_with_processes_is_limited(node, pop
     first = node.cgroup(populated=populated == "first")
     second = node.cgroup(folder="kubepods.slice", populated=populated == "second")
     pods_own, empty = (first, second) if populated == "first" else (second, first)
-    node.loop.take(PodChanged(make_pod(labels=FIVE)))
-    node.loop.take(PodChanged(make_pod(labels=ONE)))
+    node.take(PodChanged(make_pod(labels=FIVE)))
+    node.take(PodChanged(make_pod(labels=ONE)))
     changed = node.egress(pods_own), node.egress(empty)
     node.restart()
     for path in (first, second):
-        node.loop.take(CgroupAppeared(UID.format(1), str(path)))
+        node.take(CgroupAppeared(UID.format(1), str(path)))
     node.populate(pods_own)
-    node.loop.take(PodChanged(make_pod(labels=FIVE)))
+    node.take(PodChanged(make_pod(labels=FIVE)))
     restarted = node.egress(pods_own), node.egress(empty)
     node.vanish(empty)
     kept = node.egress(pods_own)
-    node.loop.take(PodGone(make_pod(labels=FIVE)))
+    node.take(PodGone(make_pod(labels=FIVE)))
     node.answer(make_pod(labels={}))
 
     assert changed == (1_000_000, None)
     assert restarted == (5_000_000, None)
     assert kept == 5_000_000
     assert node.egress(pods_own) is None
-    assert node.bench.daemon.targets() == ()
+    assert node.bench.reconciler.targets() == ()
 
 
 def test_the_limit_follows_the_processes_into_another_cgroup_of_the_pod(node):
     """The one that is left is not limited any more, also when it takes a second try."""
     first = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     second = node.cgroup(folder="kubepods.slice")
     node.bench.datapath.fail["detach"] = "EBUSY"
     node.populate(first, populated=False)
     moved = node.egress(second)
     del node.bench.datapath.fail["detach"]
-    node.loop.take(Resynced())
+    node.resync()
 
     assert moved == 5_000_000
     assert node.egress(first) is None
-    assert [t.cgroup_path for t in node.bench.daemon.targets()] == [str(second)]
+    assert [t.cgroup_path for t in node.bench.reconciler.targets()] == [str(second)]
 
 
 def test_a_restart_without_an_api_server_adopts_and_follows_cgroups(node):
     """Also a pod whose cgroup is made anew meanwhile."""
     first = node.cgroup()
-    node.loop.take(PodsListed((make_pod(),)))
+    node.take(PodsListed((make_pod(),)))
     node.restart()
-    node.loop.take(CgroupAppeared(UID.format(1), str(first)))
+    node.take(CgroupAppeared(UID.format(1), str(first)))
     adopted = node.egress(first)
     node.vanish(first)
     second = node.cgroup()
-    node.loop.take(Resynced())
+    node.resync()
 
     assert adopted == 5_000_000
     assert node.egress(second) == 5_000_000
@@ -239,7 +238,7 @@ def test_a_restart_without_an_api_server_adopts_and_follows_cgroups(node):
 def test_a_cgroup_made_anew_while_nothing_ran_is_limited_again(node):
     """Neither the daemon nor the API server; the state folder knows the pod by its cgroup."""
     first = node.cgroup()
-    node.loop.take(PodsListed((make_pod(),)))
+    node.take(PodsListed((make_pod(),)))
     first.rmdir()
     node.restart()
     second = node.cgroup()
@@ -249,13 +248,12 @@ def test_a_cgroup_made_anew_while_nothing_ran_is_limited_again(node):
 
 def test_a_fault_of_ours_on_one_pod_does_not_hold_up_the_others(node, monkeypatch):
     """It is told, and the next piece of news is taken."""
-    monkeypatch.setattr(node.bench.daemon, "hold", None)
+    monkeypatch.setattr(node.bench.reconciler, "hold", None)
     path = node.cgroup()
-    node.loop._news.put(PodChanged(make_pod()))
-    node.loop.step()
+    node.take(PodChanged(make_pod()))
     monkeypatch.undo()
-    node.loop._news.put(Resynced())
-    node.loop.step()
+    node.bench.now += 1
+    node.bench.drain()
 
     assert node.bench.log.lines[0][:2] == ("error", "fault")
     assert node.egress(path) == 5_000_000
@@ -264,12 +262,12 @@ def test_a_fault_of_ours_on_one_pod_does_not_hold_up_the_others(node, monkeypatc
 def test_what_was_adopted_is_pruned_only_after_a_list(node):
     """An API server that is down must not lift limits."""
     path = node.cgroup()
-    node.loop.take(PodsListed((make_pod(),)))
+    node.take(PodsListed((make_pod(),)))
     node.restart()
-    node.loop.take(CgroupAppeared(UID.format(1), str(path)))
-    node.loop.take(Resynced())
+    node.take(CgroupAppeared(UID.format(1), str(path)))
+    node.resync()
     before = node.egress(path)
-    node.loop.take(PodsListed(()))
+    node.take(PodsListed(()))
     node.answer(make_pod(labels={}, gated=True))
 
     assert before == 5_000_000
@@ -280,15 +278,15 @@ def test_what_was_adopted_is_pruned_only_after_a_list(node):
 def test_a_limit_that_cannot_be_taken_off_is_tried_again(node):
     """Until it is; meanwhile nothing else is written on the pod."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     node.bench.datapath.fail["detach"] = "EBUSY"
-    node.loop.take(PodGone(make_pod()))
+    node.take(PodGone(make_pod()))
     node.answer(make_pod(labels={}))
     node.reporter.wanted.clear()
-    node.loop.take(Resynced())
+    node.resync()
     still = node.egress(path)
     del node.bench.datapath.fail["detach"]
-    node.loop.take(Resynced())
+    node.resync()
 
     assert still == 5_000_000
     assert node.egress(path) is None
@@ -299,7 +297,7 @@ def test_a_limit_that_cannot_be_taken_off_is_tried_again(node):
 def test_a_request_leaves_a_limited_pod_alone(node):
     """Its labels say what holds: two sources would undo each other."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
 
     for call in (
         lambda: node.bench.requests.set_target(str(path), TargetRequest(egress="1M")),
@@ -315,9 +313,9 @@ def test_a_pods_labels_overrule_an_earlier_request(node):
     """And when they go, nothing is limited: the request is not brought back."""
     path = node.cgroup()
     node.bench.requests.set_target(str(path), TargetRequest(egress="9M"))
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     overruled = node.egress(path)
-    node.loop.take(PodGone(make_pod()))
+    node.take(PodGone(make_pod()))
     node.answer(make_pod(labels={}))
 
     assert overruled == 5_000_000
@@ -328,7 +326,7 @@ def test_a_pods_labels_overrule_an_earlier_request(node):
 def test_a_limited_pod_is_shown_by_its_name(node):
     """And an unlimited one is refused with what to do."""
     node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
 
     assert node.bench.requests.show_target("pod:shop/p1")[0].name == "pod:shop/p1"
     with pytest.raises(RefusedError, match="kubectl annotate"):
@@ -340,21 +338,23 @@ def test_five_thousand_pods_leave_nothing(node):
     for i in range(5000):
         uid = f"11111111-2222-3333-4444-{i:012d}"
         path = node.bench.tree / f"kubepods/pod{uid}"
-        node.loop.take(PodChanged(make_pod(uid=uid)))
+        node.take(PodChanged(make_pod(uid=uid)))
         path.mkdir()
-        node.loop.take(CgroupAppeared(uid, str(path)))
-        node.loop.take(PodGone(make_pod(uid=uid, deleted=bool(i % 2))))
+        node.take(CgroupAppeared(uid, str(path)))
+        node.take(PodGone(make_pod(uid=uid, deleted=bool(i % 2))))
         if not i % 2:
             node.answer(make_pod(uid=uid, labels={}))
         path.rmdir()
-        node.loop.take(CgroupVanished(uid, str(path)))
+        node.take(CgroupVanished(uid, str(path)))
 
     assert node.loop._entries == {}
     assert node.loop._cgroups == {}
-    holder = node.bench.holder
-    assert holder._ways == holder.relook._pauses == holder.relook._due_at == {}
-    assert holder._bypass._seen == holder._bypass._found == node.bench.complaints._told == {}
-    assert node.bench.daemon.targets() == ()
+    reconciler, queue = node.bench.reconciler, node.bench.queue
+    assert reconciler._ways == reconciler._looks_left == reconciler.processes._paths == {}
+    assert reconciler._bypass._seen == reconciler._bypass._found == {}
+    assert queue._timers == queue._failures == node.bench.complaints._told == {}
+    assert node.loop._inbox.uids() == frozenset()
+    assert node.bench.reconciler.targets() == ()
     assert node.bench.state_files == []
     assert node.bench.datapath.calls.count("detach") == 2500
     assert node.bench.datapath.calls.count("forget") == 2500

@@ -9,7 +9,6 @@ from enforcer.errors import DatapathError
 from enforcer.pods.news import (
     PodChanged,
     PodGone,
-    Resynced,
 )
 from enforcer.state import Link
 from enforcer.unsupported import UnsupportedDatapath
@@ -21,11 +20,11 @@ def test_a_refused_limit_is_told_and_tried_again(node):
     """With each resync; the Event says what the kernel said."""
     node.bench.datapath.fail["attach"] = "ENOMEM; free memory"
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     failed = node.reporter.conditions["p1"]
-    node.loop.take(Resynced())
+    node.resync()
     del node.bench.datapath.fail["attach"]
-    node.loop.take(Resynced())
+    node.resync()
 
     assert (failed.status, failed.reason) == ("False", Reason.FAILED)
     assert "ENOMEM; free memory" in failed.message
@@ -37,9 +36,9 @@ def test_a_refused_limit_is_told_and_tried_again(node):
 def test_a_refused_change_keeps_the_limit_before(node):
     """And the condition says both."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod(labels=FIVE)))
+    node.take(PodChanged(make_pod(labels=FIVE)))
     node.bench.datapath.fail["set_limits"] = "ENOMEM"
-    node.loop.take(PodChanged(make_pod(labels=ONE)))
+    node.take(PodChanged(make_pod(labels=ONE)))
 
     assert node.egress(path) == 5_000_000
     assert node.reporter.conditions["p1"].reason == Reason.PARTLY_ENFORCED
@@ -49,9 +48,9 @@ def test_a_refused_change_keeps_the_limit_before(node):
 def test_a_label_that_cannot_be_read_lifts_no_limit(node):
     """The one before stays; an Event tells once."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod(labels=FIVE)))
+    node.take(PodChanged(make_pod(labels=FIVE)))
     for _ in range(3):
-        node.loop.take(PodChanged(make_pod(labels=labels("5M"))))
+        node.take(PodChanged(make_pod(labels=labels("5M"))))
 
     assert node.egress(path) == 5_000_000
     assert node.reporter.conditions["p1"].reason == Reason.PARTLY_ENFORCED
@@ -61,10 +60,10 @@ def test_a_label_that_cannot_be_read_lifts_no_limit(node):
 def test_drift_is_repaired_and_told(node):
     """Somebody took our programs off."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     node.bench.datapath.attached.clear()
 
-    node.loop.take(Resynced(node.bench.daemon.resync()))
+    node.resync()
 
     assert node.egress(path) == 5_000_000
     assert [reason for _, reason, _ in node.reporter.events] == [EventReason.RESTORED]
@@ -84,8 +83,8 @@ def test_drift_is_repaired_and_told(node):
 def test_every_kind_of_change_is_told(node, changes, text):
     """Not only other rates."""
     node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
-    node.loop.take(PodChanged(make_pod(**changes)))
+    node.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod(**changes)))
 
     assert node.reporter.events[0][2].startswith(text)
 
@@ -93,10 +92,10 @@ def test_every_kind_of_change_is_told(node, changes, text):
 def test_nothing_is_told_when_nothing_drifted(node):
     """Ten-second ticks write no Events and repair nothing."""
     node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     node.bench.log.lines.clear()
     for _ in range(5):
-        node.loop.take(Resynced(node.bench.daemon.resync()))
+        node.resync()
 
     assert node.reporter.events == []
     assert node.bench.log.events == []
@@ -105,10 +104,10 @@ def test_nothing_is_told_when_nothing_drifted(node):
 def test_a_pod_that_ended_holds_nothing_and_is_told_nothing(node):
     """Its status is final."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     node.reporter.wanted.clear()
-    node.loop.take(PodChanged(make_pod(phase="Succeeded")))
-    node.loop.take(PodGone(make_pod(phase="Succeeded")))
+    node.take(PodChanged(make_pod(phase="Succeeded")))
+    node.take(PodGone(make_pod(phase="Succeeded")))
 
     assert node.egress(path) is None
     assert node.reporter.wanted == []
@@ -118,7 +117,8 @@ def test_a_pod_that_ended_holds_nothing_and_is_told_nothing(node):
 def test_a_condition_waits_for_the_pods_interface(node):
     """Policed at first, shaped a moment later: that is one write, not two."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
+    (path / "cgroup.events").write_text("populated 0\n")
+    node.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
     at_once = list(node.reporter.wanted)
     (path / "cgroup.events").write_text("populated 1\n")
     node.tend()
@@ -133,7 +133,8 @@ def test_a_condition_waits_for_the_pods_interface(node):
 def test_a_condition_tells_what_will_not_get_better(node):
     """A pod without an interface on the host is looked at for seconds, then told as it is."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
+    (path / "cgroup.events").write_text("populated 0\n")
+    node.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
     (path / "cgroup.events").write_text("populated 1\n")
     node.tend(30)
     early = list(node.reporter.wanted)
@@ -146,11 +147,13 @@ def test_a_condition_tells_what_will_not_get_better(node):
 def test_a_condition_follows_an_interface_that_goes(node):
     """Shaped, then somebody took the interface away: told when it is seen, not later."""
     path = node.cgroup()
+    (path / "cgroup.events").write_text("populated 0\n")
     node.bench.network.links[str(path)] = (Link(7, "veth7"),)
-    node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
+    node.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
     before = node.reporter.conditions["p1"].message
     node.bench.network.links.clear()
-    node.bench.daemon.refresh(node.bench.daemon.targets()[0], "link change")
+    node.bench.reconciler.put(str(path), "link change")
+    node.bench.drain()
     (path / "cgroup.events").write_text("populated 1\n")
     node.tend(40)
 
@@ -161,19 +164,19 @@ def test_a_condition_follows_an_interface_that_goes(node):
 def test_a_condition_does_not_wait_for_ever(node, monkeypatch):
     """A pod without a process, or whose first process inotify did not tell of."""
     node.cgroup()
-    node.loop.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
+    node.take(PodChanged(make_pod(labels=labels("5000000", "10000000"))))
     monkeypatch.setattr("enforcer.pods.pod_entry.PENDING_SECONDS", -1.0)
-    node.loop.take(Resynced())
+    node.resync()
 
     assert node.reporter.wanted == ["p1"]
 
 
 def test_a_running_pod_without_a_cgroup_is_pending_only_when_that_lasts(node, monkeypatch):
     """Every pod is without one for a moment."""
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     early = list(node.reporter.wanted)
     monkeypatch.setattr("enforcer.pods.pod_entry.PENDING_SECONDS", -1.0)
-    node.loop.take(Resynced())
+    node.resync()
 
     assert early == []
     assert node.reporter.conditions["p1"].reason == Reason.PENDING
@@ -185,7 +188,7 @@ def test_a_node_that_cannot_limit_says_so_on_each_pod(node):
     node.bench.datapath = UnsupportedDatapath("no bpffs; mount it")
     node.restart()
     node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
 
     assert node.reporter.conditions["p1"].reason == Reason.UNSUPPORTED
     assert node.loop.counts()["Unsupported"] == 1
@@ -199,7 +202,7 @@ def test_a_cgroup_that_vanishes_while_it_is_limited_is_no_failure(node, monkeypa
         raise DatapathError("ENOENT")
 
     monkeypatch.setattr(node.bench.datapath, "attach", attach)
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     path = node.cgroup()
 
     assert not path.exists()
@@ -212,7 +215,7 @@ def test_a_cgroup_that_vanishes_while_it_is_limited_is_no_failure(node, monkeypa
 def test_a_cgroup_that_vanishes_during_a_resync_is_no_failure(node, monkeypatch):
     """The same, between looking and repairing."""
     path = node.cgroup()
-    node.loop.take(PodChanged(make_pod()))
+    node.take(PodChanged(make_pod()))
     node.bench.datapath.attached.clear()
 
     def attach(target):
@@ -221,17 +224,19 @@ def test_a_cgroup_that_vanishes_during_a_resync_is_no_failure(node, monkeypatch)
 
     monkeypatch.setattr(node.bench.datapath, "attach", attach)
 
-    assert node.bench.daemon.resync() == frozenset()
+    node.resync()
+
+    assert node.reporter.events == []
     assert node.bench.errors == []
 
 
 def test_a_running_pod_without_a_process_in_its_cgroup_is_not_called_enforced(node, monkeypatch):
     """Its containers are somewhere else, without a limit; at first they may be on their way."""
     path = node.cgroup(populated=False)
-    node.loop.take(PodChanged(make_pod(phase="Running")))
+    node.take(PodChanged(make_pod(phase="Running")))
     at_first = list(node.reporter.wanted)
     monkeypatch.setattr("enforcer.pods.pod_entry.PENDING_SECONDS", -1.0)
-    node.loop.take(Resynced())
+    node.resync()
     condition = node.reporter.conditions["p1"]
     node.populate(path)
 
@@ -247,8 +252,8 @@ def test_a_pod_whose_containers_wait_to_be_restarted_stays_enforced(node, monkey
     monkeypatch.setattr("enforcer.pods.pod_entry.PENDING_SECONDS", -1.0)
     path = node.cgroup()
     waits = [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]
-    node.loop.take(PodChanged(make_pod(containers=waits)))
+    node.take(PodChanged(make_pod(containers=waits)))
     node.populate(path, populated=False)
-    node.loop.take(Resynced())
+    node.resync()
 
     assert node.reporter.conditions["p1"].status == "True"

@@ -39,7 +39,7 @@ def observed(*links: Link, attachment: Attachment | None = ATTACHED, **fields) -
 
 def planned(observation: Observation, target: Target | None = TARGET):
     """What is to be done."""
-    return plan({} if target is None else {"/cg/a": target}, {"/cg/a": observation})
+    return plan("/cg/a", target, observation)
 
 
 def test_a_veth_is_shaped_after_the_limit_is_in_force():

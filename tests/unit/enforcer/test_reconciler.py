@@ -1,9 +1,14 @@
-"""enforcer.reconcile.daemon with a fake kernel: requests, restarts, drift, failures."""
+"""enforcer.reconcile.reconciler with a fake kernel: requests, restarts, drift, failures."""
+
+import errno
+from pathlib import Path
 
 import pytest
 
 from contract.api import TargetRequest
+from contract.requests import parse_limits
 from enforcer.errors import RefusedError
+from enforcer.state import Link, Target
 
 TEN = TargetRequest(ingress="10M", egress="5M")
 ONE = TargetRequest(egress="1M")
@@ -47,7 +52,7 @@ def test_a_target_is_found_by_any_of_its_names(bench):
     bench.requests.set_target("pid:42", TEN)
 
     assert bench.requests.show_target("/kubepods/pod1")[0].name == "pid:42"
-    assert len(bench.daemon.targets()) == 1
+    assert len(bench.reconciler.targets()) == 1
 
 
 def test_a_dead_process_can_still_be_detached_by_its_name(bench):
@@ -105,7 +110,7 @@ def test_a_failed_attach_leaves_no_trace(bench):
 
     assert refusal.value.status == 409
     assert bench.state_files == []
-    assert bench.daemon.targets() == ()
+    assert bench.reconciler.targets() == ()
     assert bench.errors == ["attach"]
 
 
@@ -117,10 +122,10 @@ def test_a_failed_change_keeps_the_old_limit(bench):
     with pytest.raises(RefusedError, match="no memory"):
         bench.requests.set_target("/kubepods/pod1", TEN)
 
-    assert bench.daemon.targets() == (old,)
+    assert bench.reconciler.targets() == (old,)
     bench.restart()
-    bench.daemon.adopt()
-    assert bench.daemon.targets() == (old,)
+    bench.reconciler.adopt()
+    assert bench.reconciler.targets() == (old,)
 
 
 def test_a_failed_detach_keeps_the_target(bench):
@@ -131,7 +136,7 @@ def test_a_failed_detach_keeps_the_target(bench):
     with pytest.raises(RefusedError, match="busy"):
         bench.requests.remove_target(POD)
 
-    assert len(bench.daemon.targets()) == 1
+    assert len(bench.reconciler.targets()) == 1
 
 
 def test_a_restart_adopts_without_touching_the_kernel(bench):
@@ -140,7 +145,7 @@ def test_a_restart_adopts_without_touching_the_kernel(bench):
     bench.restart()
     bench.datapath.calls.clear()
 
-    bench.daemon.adopt()
+    bench.reconciler.adopt()
 
     assert bench.log.events == ["adopted"]
     assert bench.datapath.calls == ["observe", "prune"]
@@ -153,7 +158,7 @@ def test_an_upgrade_replaces_older_programs_then_drops_them(bench):
     bench.restart()
     bench.datapath.calls.clear()
 
-    bench.daemon.adopt()
+    bench.reconciler.adopt()
 
     assert bench.log.events == ["replaced"]
     assert bench.datapath.calls == ["observe", "attach", "prune"]
@@ -167,7 +172,7 @@ def test_older_programs_stay_while_one_target_could_not_be_replaced(bench):
     bench.restart()
     bench.datapath.calls.clear()
 
-    bench.daemon.adopt()
+    bench.reconciler.adopt()
 
     assert "prune" not in bench.datapath.calls
     assert bench.log.events == ["failed"]
@@ -179,7 +184,7 @@ def test_a_daemon_that_died_between_saving_and_attaching_finishes_on_restart(ben
     bench.datapath.attached.clear()
     bench.restart()
 
-    bench.daemon.adopt()
+    bench.reconciler.adopt()
 
     assert bench.log.events == ["attached"]
     assert list(bench.datapath.attached) == [str(bench.pod)]
@@ -193,7 +198,7 @@ def test_a_broken_state_file_is_told_and_left(bench, content):
     broken.write_text(content)
     bench.restart()
 
-    bench.daemon.adopt()
+    bench.reconciler.adopt()
 
     assert bench.log.events == ["refused", "adopted"]
     assert broken.read_text() == content
@@ -205,7 +210,7 @@ def test_programs_that_someone_took_off_come_back(bench):
     bench.requests.set_target("/kubepods/pod1", TEN)
     bench.datapath.attached.clear()
 
-    bench.daemon.resync()
+    bench.resync()
 
     assert list(bench.datapath.attached) == [str(bench.pod)]
 
@@ -215,10 +220,10 @@ def test_a_removed_cgroup_is_forgotten(bench):
     bench.requests.set_target("/kubepods/pod1", TEN)
     bench.pod.rmdir()
 
-    assert list(bench.daemon.counters()) == []
-    bench.daemon.resync()
+    assert list(bench.reconciler.counters()) == []
+    bench.resync()
 
-    assert bench.daemon.targets() == ()
+    assert bench.reconciler.targets() == ()
     assert bench.state_files == []
     assert bench.log.events == ["attached", "forgotten"]
 
@@ -231,18 +236,18 @@ def test_a_new_cgroup_of_the_same_name_is_not_the_old_target(bench):
 
     with pytest.raises(RefusedError, match="has no limit"):
         bench.requests.show_target("/kubepods/pod1")
-    assert bench.daemon.targets() == ()
+    assert bench.reconciler.targets() == ()
 
 
 def test_a_lasting_failure_is_counted_each_time_and_logged_once(bench):
     """Ten times a second would drown everything else."""
     bench.datapath.fail["tend"] = "ENOBUFS"
     for _ in range(5):
-        bench.daemon.tend()
+        bench.take("*tend")
     del bench.datapath.fail["tend"]
-    bench.daemon.tend()
+    bench.take("*tend")
     bench.datapath.fail["tend"] = "ENOBUFS"
-    bench.daemon.tend()
+    bench.take("*tend")
 
     assert bench.errors == ["tend"] * 6
     assert bench.log.events == ["failed", "failed"]
@@ -253,7 +258,7 @@ def test_one_target_whose_counters_fail_does_not_hide_the_others(bench):
     bench.requests.set_target("/kubepods/pod1", TEN)
     bench.datapath.fail["counters"] = "ENOENT"
 
-    assert list(bench.daemon.counters()) == []
+    assert list(bench.reconciler.counters()) == []
     assert bench.errors == ["counters"]
     with pytest.raises(RefusedError, match="ENOENT"):
         bench.requests.show_target("/kubepods/pod1")
@@ -267,4 +272,145 @@ def test_a_thousand_rounds_leave_nothing(bench):
 
     assert bench.datapath.attached == {}
     assert bench.state_files == []
-    assert bench.daemon.targets() == ()
+    assert bench.reconciler.targets() == ()
+
+
+def test_a_cgroup_made_anew_and_set_again_leaves_nothing_of_the_old_one(bench):
+    """Neither its queues nor its records: what is shaped for its id would hold the new one's veth
+    at the old rate."""
+    bench.network.links[str(bench.pod)] = (Link(7, "veth7"),)
+    old, _ = bench.requests.set_target("/kubepods/pod1", TEN)
+    bench.pod.rename(bench.pod.with_name("old"))
+    bench.pod.mkdir()
+
+    new, _ = bench.requests.set_target("/kubepods/pod1", TargetRequest(ingress="50M"))
+
+    assert new.cgroup_id != old.cgroup_id
+    assert list(bench.network.held) == [new.cgroup_id]
+    assert "forget" in bench.datapath.calls
+    assert len(bench.state_files) == 1
+    assert bench.reconciler.targets() == (new,)
+
+
+class _FullDisk:
+    """The state folder takes no file until :meth:`heal`."""
+
+    def __init__(self, bench, monkeypatch):
+        self.write = Path.write_bytes
+        self.monkeypatch = monkeypatch
+        monkeypatch.setattr(Path, "write_bytes", self.refuse)
+
+    @staticmethod
+    def refuse(_path, _data):
+        """As a full disk does."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def heal(self):
+        """There is room again."""
+        self.monkeypatch.setattr(Path, "write_bytes", self.write)
+
+
+def test_a_full_state_folder_changes_nothing_of_a_limit_that_is_there(bench, monkeypatch):
+    """It stays listed, in force and on disk; the request says why it was refused."""
+    old, _ = bench.requests.set_target("/kubepods/pod1", ONE)
+    _FullDisk(bench, monkeypatch)
+
+    with pytest.raises(RefusedError, match="No space left"):
+        bench.requests.set_target("/kubepods/pod1", TEN)
+
+    assert bench.reconciler.targets() == (old,)
+    assert bench.datapath.attached[str(bench.pod)] == old
+    assert len(bench.state_files) == 1
+
+
+def test_a_pod_is_limited_without_a_state_file_and_gets_one_later(bench, monkeypatch):
+    """The API server knows what it asks for; a restart before then lists it anew."""
+    disk = _FullDisk(bench, monkeypatch)
+    limits = parse_limits(TEN)
+    inode = bench.pod.stat().st_ino
+    target = Target("pod:shop/p1", str(bench.pod), inode, limits)
+    bench.reconciler.hold(target, "test", must_keep=False)
+    during = list(bench.state_files)
+    bench.resync()
+    disk.heal()
+    bench.resync()
+
+    assert bench.datapath.attached[str(bench.pod)] == target
+    assert during == []
+    assert len(bench.state_files) == 1
+    assert bench.log.events.count("failed") == 1
+
+
+def test_what_cannot_be_removed_from_disk_is_removed_later(bench, monkeypatch):
+    """A file system that was mounted read-only meanwhile: the limit is off all the same."""
+    bench.requests.set_target("/kubepods/pod1", ONE)
+    unlink = Path.unlink
+
+    def refuse(_path, **_options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    bench.requests.remove_target(POD)
+    left = list(bench.state_files)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    bench.resync()
+
+    assert bench.datapath.attached == {}
+    assert bench.reconciler.targets() == ()
+    assert (len(left), bench.state_files) == (1, [])
+
+
+def test_an_outage_that_comes_again_is_logged_again(bench):
+    """Of queues at interfaces as of everything else; while it lasts it is told once."""
+    bench.network.links[str(bench.pod)] = (Link(7, "veth7"),)
+    for _ in range(2):
+        bench.network.fail["shape"] = "EBUSY"
+        bench.network.held.clear()
+        bench.requests.set_target("/kubepods/pod1", TEN)
+        bench.resync()
+        del bench.network.fail["shape"]
+        bench.resync()
+
+    assert bench.log.events.count("failed") == 2
+    assert bench.log.events[-1] == "shaped"
+
+
+def test_a_target_with_a_fault_of_ours_holds_up_no_other_and_no_start(bench, monkeypatch):
+    """Whatever it raises."""
+    other = bench.pod.with_name("pod2")
+    other.mkdir()
+    bench.requests.set_target("/kubepods/pod1", TEN)
+    bench.requests.set_target("/kubepods/pod2", TEN)
+    bench.datapath.attached.clear()
+    observe = bench.datapath.observe
+
+    def fault(path):
+        if path == str(bench.pod):
+            raise KeyError("podpace_sockops")
+        return observe(path)
+
+    monkeypatch.setattr(bench.datapath, "observe", fault)
+    bench.restart()
+    bench.reconciler.adopt()
+    bench.resync()
+    monkeypatch.undo()
+    bench.now += 1
+    bench.drain()
+
+    assert bench.datapath.attached.keys() == {str(bench.pod), str(other)}
+    (line,) = [fields for _, event, fields in bench.log.lines if event == "failed"]
+    assert "podpace_sockops" in line["reason"]
+
+
+def test_a_failed_look_is_repeated_with_growing_pauses(bench, monkeypatch):
+    """And not at each: a target that fails costs the others nothing."""
+    bench.requests.set_target("/kubepods/pod1", TEN)
+    bench.datapath.attached.clear()
+    bench.datapath.fail["attach"] = "ENOMEM"
+    monkeypatch.setattr("enforcer.loops.random.uniform", lambda _, ceiling: ceiling)
+    bench.datapath.calls.clear()
+    bench.resync()
+    bench.tend(600)
+
+    # After 1, 3, 7, 15 and 31 s, and with each resync.
+    assert bench.datapath.calls.count("attach") <= 13

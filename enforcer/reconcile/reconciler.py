@@ -1,0 +1,306 @@
+"""Makes of one target what it should be: observe, plan, execute. The store says what should be."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from enforcer.errors import DatapathError
+from enforcer.pods.cgroups import pod_uid
+from enforcer.ports import Datapath, Log, Network
+from enforcer.reconcile.actions import Action, Attach, Forget, Replace, SetLimits, Shape
+from enforcer.reconcile.complaints import Complaints
+from enforcer.reconcile.execute import describe, execute
+from enforcer.reconcile.observe import observe
+from enforcer.reconcile.plan import plan
+from enforcer.reconcile.process_watch import ProcessWatch
+from enforcer.reconcile.store import TargetStore
+from enforcer.reconcile.ways import Bypass, Way, ingress_way, with_way
+from enforcer.reconcile.work_queue import Urgency, WorkQueue
+from enforcer.state import Observation, Target, TargetCounters
+from enforcer.targets import is_alive, is_pod
+
+_NO_WAY: Final = Way(False)
+_DRIFT: Final = (Attach, Replace, SetLimits)
+_STARTED: Final = "started"
+_LOOKS: Final = 5
+_FIRST_PAUSE_SECONDS: Final = 0.1
+"""A process may join its network namespace after its cgroup: a target whose interface is not found
+is looked at so often, after pauses that double, and then with all the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What came of looking at a target that nobody had changed."""
+
+    well: bool = True
+    """Else it failed, which is told and counted."""
+    changed: bool = False
+    """It is held in another way than before."""
+    repaired: bool = False
+    """Something of ours had been taken off or changed, and is back."""
+    is_idle: bool = False
+    """Everything was as it should be."""
+
+
+class Reconciler:
+    """What changes the kernel is called by one thread: the worker, or its owner before that runs.
+
+    What only reads may be called by any: :meth:`count`, :meth:`counters`, :meth:`targets`.
+    """
+
+    def __init__(
+        self,
+        datapath: Datapath,
+        network: Network,
+        store: TargetStore,
+        queue: WorkQueue,
+        *,
+        log: Log,
+        complaints: Complaints,
+        follows_pods: bool,
+    ) -> None:
+        self._datapath = datapath
+        self._network = network
+        self._store = store
+        self._log = log
+        self._complaints = complaints
+        self._queue = queue
+        self._follows_pods = follows_pods
+        self._ways: dict[str, Way] = {}
+        self._bypass = Bypass()
+        self._looks_left: dict[str, int] = {}
+        self._pruned = False
+        self.processes = ProcessWatch(lambda path: self.put(path, "first process"))
+
+    def key(self, target: Target) -> str:
+        """Its key in the queue: a pod's uid, else the cgroup's path."""
+        uid = pod_uid(target.cgroup_path.rpartition("/")[2]) if self._is_followed(target) else None
+        return uid or target.cgroup_path
+
+    def put(self, cgroup_path: str, cause: str, urgency: Urgency = Urgency.SOON) -> None:
+        """Have the target on this cgroup looked at. Safe to call from any thread."""
+        target = self._store.get(cgroup_path)
+        if target is not None:
+            self._queue.add(self.key(target), cause, urgency)
+
+    def adopt(self) -> tuple[Target, ...]:
+        """Take over what an earlier daemon left, and repair what differs. Call it first.
+
+        Returns the targets as they were left, with those whose cgroup is gone by now.
+        """
+        for path, reason in self._store.load().items():
+            self._complaints.count("load")
+            self._log.warning("refused", cause="restart", file=str(path), reason=reason)
+        targets = self._store.all()
+        for target in targets:
+            if self.look(target, "restart").is_idle:
+                self._log.info("adopted", target=target.name, **describe(target.limits))
+        self.prune()
+        return targets
+
+    def prune(self) -> None:
+        """Drop what earlier versions left, once every target has today's programs."""
+        if self._pruned or self._complaints:
+            return
+        try:
+            self._datapath.prune()
+            self._pruned = True
+        except (DatapathError, OSError) as error:
+            self._complaints.failed("prune", str(error))
+
+    def hold(self, target: Target, cause: str, *, must_keep: bool) -> None:
+        """Put limits in force. Raises DatapathError, OSError; then nothing has changed.
+
+        ``must_keep``: not without a file that a restart finds them by. A pod's are found without.
+        """
+        path, before = target.cgroup_path, self._store.get(target.cgroup_path)
+        if before is not None and before.cgroup_id != target.cgroup_id:
+            self._leave(before, cause)  # another cgroup that was made in its place
+            before = None
+        if before is not None and before.name != target.name:
+            self._log.info("overruled", target=before.name, by=target.name)
+        try:
+            if before != target:
+                self._save(target, must_keep=must_keep)
+            self._converge(target, cause)
+        except Exception:
+            if before is None:
+                self._store.remove(target)
+                self._forget(path)
+            elif before != target:
+                self._save(before, must_keep=False)
+            raise
+
+    def release(self, target: Target, cause: str) -> None:
+        """Take a target's limits off. Raises DatapathError, OSError; then they are in force."""
+        if self._store.get(target.cgroup_path) != target:
+            return
+        if not is_alive(target):
+            self._converge(target, cause)
+            return
+        observation = observe(self._datapath, self._network, target.cgroup_path)
+        for action in plan(target.cgroup_path, None, observation):
+            self._execute(action, cause)
+        self._forget(target.cgroup_path)
+        self._store.remove(target)
+
+    def look(self, target: Target, cause: str) -> Look:
+        """Look at a target, and put right what is not as it should be.
+
+        A cgroup that is gone is forgotten. What fails is told, and tried again after a pause.
+        """
+        path, before = target.cgroup_path, self.way(target.cgroup_path)
+        if self._store.get(path) != target:
+            return Look()
+        if cause == _STARTED and self._looks_left.get(path):
+            self._looks_left[path] -= 1
+        try:
+            done = self._converge(target, cause)
+        except Exception as error:  # whatever it is, it is this target's, and nobody else's
+            if not is_alive(target):  # it was removed meanwhile, which the next look finds
+                return Look()
+            reason = str(error) if isinstance(error, DatapathError | OSError) else repr(error)
+            self._complaints.failed("reconcile", reason, target, cause=cause)
+            return Look(well=False)
+        self._complaints.worked("reconcile", target)
+        # An interface that came late is no repair; one that lost what was on it is.
+        drift = (*_DRIFT, Shape) if before.is_shaped else _DRIFT
+        repaired = any(isinstance(action, drift) for action in done)
+        return Look(True, self.way(path) != before or repaired, repaired, not done)
+
+    def is_settled(self, target: Target) -> bool:
+        """Whether it is held as well as it will be, as far as anybody can tell by now."""
+        return not self._looks_left.get(target.cgroup_path)
+
+    def way(self, cgroup_path: str) -> Way:
+        """How incoming traffic is held, as of the last look."""
+        return self._ways.get(cgroup_path, _NO_WAY)
+
+    def get(self, cgroup_path: str) -> Target | None:
+        """The target on this cgroup."""
+        return self._store.get(cgroup_path)
+
+    def by_name(self, name: str) -> Target | None:
+        """The target of this name, also when its process or container is long gone."""
+        return self._store.by_name(name)
+
+    def targets(self) -> tuple[Target, ...]:
+        """Every target, sorted by name."""
+        return self._store.all()
+
+    def count(self, target: Target) -> TargetCounters:
+        """What the kernel counted, and how the limits are held. Raises DatapathError."""
+        way = self._ways.get(target.cgroup_path)
+        return with_way(
+            self._datapath.counters(target), way, self._network.counters(target.cgroup_id)
+        )
+
+    def counters(
+        self, wanted: Callable[[Target], bool] = lambda _: True
+    ) -> Iterator[tuple[Target, TargetCounters]]:
+        """The targets that are there, with their counters."""
+        for target in filter(wanted, self.targets()):
+            if not is_alive(target):
+                continue
+            try:
+                counters = self.count(target)
+            except DatapathError as error:
+                if self._store.get(target.cgroup_path) == target:  # else it was taken off just now
+                    self._complaints.failed("counters", str(error), target)
+            else:
+                self._complaints.worked("counters", target)
+                yield target, counters
+
+    def _converge(self, target: Target, cause: str) -> tuple[Action, ...]:
+        path = target.cgroup_path
+        observation = self._observe(target)
+        actions = plan(path, target, observation)
+        way, shape_failed = ingress_way(target, observation), ""
+        for action in actions:
+            try:
+                self._execute(action, cause)
+            except DatapathError as error:
+                if not isinstance(action, Shape):
+                    raise
+                # The programs on the cgroup hold the limit; the next look tries again.
+                shape_failed = str(error)
+                self._complaints.failed("shape", shape_failed, target)
+                self._datapath.set_limits(target)
+                way = Way(False, shape_failed)
+        if any(isinstance(action, Forget) for action in actions):
+            self._forget(path)
+            return actions
+        if not shape_failed:
+            self._complaints.worked("shape", target)
+        self._ways[path] = way
+        self._settle(target, settled=way.is_shaped or target.limits.ingress is None)
+        return actions
+
+    def _settle(self, target: Target, *, settled: bool) -> None:
+        """Look again soon at what is still coming up, or when its first process has come."""
+        path = target.cgroup_path
+        if settled:
+            if self._looks_left.pop(path, None) is not None:
+                self.processes.forget(path)
+            return
+        left = self._looks_left.setdefault(path, _LOOKS)
+        if left and not self.processes.waits(path):
+            pause = _FIRST_PAUSE_SECONDS * 2 ** (_LOOKS - left)
+            self._queue.add_after(self.key(target), _STARTED, pause)
+
+    def _observe(self, target: Target) -> Observation:
+        path = target.cgroup_path
+        observation = observe(self._datapath, self._network, path)
+        if not self.way(path).is_shaped or observation.attachment is None:
+            return self._bypass.known(path, observation)
+        shaper = self._network.counters(target.cgroup_id)
+        counted = self._datapath.counters(target).ingress
+        return self._bypass.noted(path, observation, shaper, counted)
+
+    def _leave(self, target: Target, cause: str) -> None:
+        """Keep nothing of a cgroup that is gone, in whose place there is another."""
+        try:
+            self._execute(Forget(target), cause)
+        except (DatapathError, OSError) as error:
+            self._complaints.failed("forget", str(error), target)
+        self._forget(target.cgroup_path)
+
+    def _forget(self, path: str) -> None:
+        """Keep nothing of a target that is none any more."""
+        self._ways.pop(path, None)
+        self._bypass.forget(path)
+        self._looks_left.pop(path, None)
+        self.processes.forget(path)
+        self._complaints.forget(path)
+        self._queue.forget(path)
+
+    def _save(self, target: Target, *, must_keep: bool) -> None:
+        try:
+            self._store.save(target)
+        except OSError as error:
+            if must_keep:
+                raise
+            self._complaints.failed("save", str(error))
+            self._store.keep(target)
+
+    def flush(self) -> None:
+        """Write the files that could not be written."""
+        try:
+            self._store.flush()
+        except OSError as error:
+            self._complaints.failed("save", str(error))
+        else:
+            self._complaints.worked("save")
+
+    def _execute(self, action: Action, cause: str) -> None:
+        execute(
+            action,
+            cause,
+            datapath=self._datapath,
+            network=self._network,
+            store=self._store,
+            log=self._log,
+        )
+
+    def _is_followed(self, target: Target) -> bool:
+        return self._follows_pods and is_pod(target)

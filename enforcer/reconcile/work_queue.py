@@ -1,0 +1,127 @@
+"""What the worker is to look at: keys, each once, the most urgent first.
+
+As in Kubernetes' controllers, whoever sees something happen puts a key in, and the worker finds out
+for itself what is to be done. A key that fails comes again after a growing pause.
+"""
+
+import heapq
+import threading
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final
+
+from enforcer.loops import backoff_seconds
+
+RESYNC: Final = "resync"
+"""The cause of a look for which there is none: what nobody told of is found by it."""
+
+
+class Urgency(IntEnum):
+    """What is taken before what; within one, in the order in which keys came."""
+
+    NOW = 0
+    """A cgroup appeared, and will have processes in some milliseconds; somebody waits."""
+    SOON = 1
+    """A pod, a link or a process changed."""
+    LATER = 2
+    """Nothing is known to have changed."""
+
+
+class WorkQueue:
+    """Safe to use from several threads; :meth:`get` by one, so that no key is taken twice at once.
+
+    A key that is added while it is being worked on comes again.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._condition = threading.Condition()
+        self._ready: dict[Urgency, dict[str, dict[str, None]]] = {each: {} for each in Urgency}
+        """Key to causes, in the order in which they came."""
+        self._timers: dict[tuple[str, str], float] = {}
+        self._heap: list[tuple[float, str, str]] = []
+        self._failures: dict[str, int] = {}
+        self._closed = False
+
+    def add(self, key: str, cause: str, urgency: Urgency = Urgency.SOON) -> None:
+        """Have ``key`` taken; ``cause`` goes along. One that waits already waits once."""
+        with self._condition:
+            self._add(key, cause, urgency)
+            self._condition.notify()
+
+    def add_after(self, key: str, cause: str, seconds: float) -> None:
+        """Have it taken then. An earlier time for the same cause stays."""
+        due = self._clock() + seconds
+        with self._condition:
+            if self._timers.get((key, cause), due) >= due:
+                self._timers[key, cause] = due
+                heapq.heappush(self._heap, (due, key, cause))
+                self._condition.notify()
+
+    def get(self, timeout_seconds: float | None = None) -> tuple[str, tuple[str, ...]] | None:
+        """The next key and its causes; None when none came in time, or the queue is closed."""
+        end = None if timeout_seconds is None else self._clock() + timeout_seconds
+        with self._condition:
+            while not self._closed:
+                next_due = self._take_due()
+                for waiting in self._ready.values():
+                    for key in waiting:
+                        return key, tuple(waiting.pop(key))
+                until = min((at for at in (next_due, end) if at is not None), default=None)
+                pause = None if until is None else until - self._clock()
+                if end is not None and pause is not None and pause <= 0:
+                    return None
+                self._condition.wait(pause)
+        return None
+
+    def failed(self, key: str, cause: str) -> float:
+        """It comes again after a growing pause, which is returned, in seconds."""
+        with self._condition:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+        pause = backoff_seconds(failures)
+        self.add_after(key, cause, pause)
+        return pause
+
+    def worked(self, key: str) -> None:
+        """The next failure is the first one again."""
+        with self._condition:
+            self._failures.pop(key, None)
+
+    def forget(self, key: str) -> None:
+        """There is nothing of this key any more: keep nothing of it."""
+        with self._condition:
+            self._failures.pop(key, None)
+            for timer in [timer for timer in self._timers if timer[0] == key]:
+                del self._timers[timer]
+
+    def close(self) -> None:
+        """Whoever waits goes on, with None."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    def _add(self, key: str, cause: str, urgency: Urgency) -> None:
+        causes: dict[str, None] = {}
+        for other, waiting in self._ready.items():
+            if key in waiting:
+                if other <= urgency:
+                    waiting[key][cause] = None
+                    return
+                causes = waiting.pop(key)
+        self._ready[urgency][key] = {**causes, cause: None}
+
+    def _take_due(self) -> float | None:
+        """Move what is due; when the next one will be."""
+        now = self._clock()
+        while self._heap:
+            due, key, cause = self._heap[0]
+            if self._timers.get((key, cause)) != due:
+                heapq.heappop(self._heap)  # forgotten, or an earlier time came
+                continue
+            if due > now:
+                return due
+            heapq.heappop(self._heap)
+            del self._timers[key, cause]
+            self._add(key, cause, Urgency.LATER)
+        return None
