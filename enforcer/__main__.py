@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -135,7 +136,10 @@ def _run(
         signal.signal(number, lambda *_: ending.set())
     start_loop("watch links", worker.watch_links, ending, log, count_error)
     start_loop("watch processes", reconciler.processes.step, ending, log, count_error)
-    working = start_loop("reconcile", lambda: worker.run(ending), ending, log, count_error)
+    working = [
+        start_loop(name, partial(run, ending), ending, log, count_error)
+        for name, run in (("reconcile", worker.run), ("urgent", worker.run_urgent))
+    ]
     try:
         pages = metrics.make_metrics(registry, of_pods, ready)
         with _served(options, make_control(reconciler, requests, health), pages, log):
@@ -145,7 +149,8 @@ def _run(
     finally:
         ending.set()
         queue.close()
-        working.join(timeout=_FINISH_SECONDS)
+        for thread in working:
+            thread.join(timeout=_FINISH_SECONDS)
         if node is not None:
             node.stop()
     log.info("stopped", targets_still_limited=len(reconciler.targets()))

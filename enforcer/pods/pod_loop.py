@@ -1,7 +1,7 @@
 """Joins this node's pods with their cgroups, holds their limits, and says on them what came of it.
 
 Pods come from the reflector, cgroups from inotify; both only leave word, by the pod's uid. What is
-to be done of it the worker does, for one pod at a time, so nothing else here needs a lock.
+to be done of it the worker does, for one pod by one thread, so nothing else here needs a lock.
 """
 
 from collections.abc import Iterable

@@ -43,7 +43,7 @@ class Look:
 
 
 class Reconciler:
-    """What changes the kernel is called by one thread: the worker, or its owner before that runs.
+    """What changes the kernel is called by the worker, for one target by one thread at a time.
 
     What only reads may be called by any: :meth:`count`, :meth:`counters`, :meth:`targets`.
     """

@@ -16,7 +16,8 @@ class TargetStore:
     """Desired targets, in memory by cgroup path and on disk by cgroup id.
 
     The folder belongs on a file system that does not survive a reboot (``/run``), because the
-    kernel's cgroup ids do not either. One thread writes; any may read.
+    kernel's cgroup ids do not either. Safe to call from several threads, for one cgroup by one at
+    a time.
 
     A folder that is full or read-only loses nothing: :meth:`save` changes all or nothing, and what
     :meth:`keep` and :meth:`remove` cannot write :meth:`flush` writes later.

@@ -29,9 +29,10 @@ class Urgency(IntEnum):
 
 
 class WorkQueue:
-    """Safe to use from several threads; :meth:`get` by one, so that no key is taken twice at once.
+    """Safe to use from several threads.
 
-    A key that is added while it is being worked on comes again.
+    A key that was taken is not taken again before :meth:`done`: one that is added meanwhile comes
+    after that.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,13 +43,14 @@ class WorkQueue:
         self._timers: dict[tuple[str, str], float] = {}
         self._heap: list[tuple[float, str, str]] = []
         self._failures: dict[str, int] = {}
+        self._taken: set[str] = set()
         self._closed = False
 
     def add(self, key: str, cause: str, urgency: Urgency = Urgency.SOON) -> None:
         """Have ``key`` taken; ``cause`` goes along. One that waits already waits once."""
         with self._condition:
             self._add(key, cause, urgency)
-            self._condition.notify()
+            self._condition.notify_all()
 
     def add_after(self, key: str, cause: str, seconds: float) -> None:
         """Have it taken then. An earlier time for the same cause stays."""
@@ -57,16 +59,23 @@ class WorkQueue:
             if self._timers.get((key, cause), due) >= due:
                 self._timers[key, cause] = due
                 heapq.heappush(self._heap, (due, key, cause))
-                self._condition.notify()
+                self._condition.notify_all()
 
-    def get(self, timeout_seconds: float | None = None) -> tuple[str, tuple[str, ...]] | None:
-        """The next key and its causes; None when none came in time, or the queue is closed."""
+    def get(
+        self, timeout_seconds: float | None = None, *, up_to: Urgency = Urgency.LATER
+    ) -> tuple[str, tuple[str, ...]] | None:
+        """The next key that is as urgent as ``up_to`` or more, and its causes.
+
+        None when none came in time, or the queue is closed.
+        """
         end = None if timeout_seconds is None else self._clock() + timeout_seconds
         with self._condition:
             while not self._closed:
                 next_due = self._take_due()
-                for waiting in self._ready.values():
-                    for key in waiting:
+                for urgency, waiting in self._ready.items():
+                    key = next((key for key in waiting if key not in self._taken), None)
+                    if key is not None and urgency <= up_to:
+                        self._taken.add(key)
                         return key, tuple(waiting.pop(key))
                 until = min((at for at in (next_due, end) if at is not None), default=None)
                 pause = None if until is None else until - self._clock()
@@ -74,6 +83,12 @@ class WorkQueue:
                     return None
                 self._condition.wait(pause)
         return None
+
+    def done(self, key: str) -> None:
+        """It may be taken again."""
+        with self._condition:
+            self._taken.discard(key)
+            self._condition.notify_all()
 
     def failed(self, key: str, cause: str) -> float:
         """It comes again after a growing pause, which is returned, in seconds."""

@@ -1,4 +1,7 @@
-"""The one thread that changes anything: takes keys, has each looked at, and lets none end it."""
+"""What changes anything: takes keys, has each looked at, and lets none end it.
+
+Two threads do that, never for one key at once; see :meth:`Worker.run_urgent`.
+"""
 
 import threading
 from collections import defaultdict, deque
@@ -36,7 +39,7 @@ class Pods(Protocol):
 
 
 class Worker:
-    """:meth:`run` is the thread; the other methods may be called from any."""
+    """:meth:`run` and :meth:`run_urgent` are the threads; the rest may be called from any."""
 
     def __init__(
         self,
@@ -67,9 +70,17 @@ class Worker:
         while not stopping.is_set():
             self.step()
 
-    def step(self, timeout_seconds: float | None = None) -> bool:
+    def run_urgent(self, stopping: threading.Event) -> None:
+        """The same beside it, for what cannot wait until the kernel has changed an interface.
+
+        That takes 10 to 50 ms on a node where pods come and go, and a new pod needs no interface.
+        """
+        while not stopping.is_set():
+            self.step(up_to=Urgency.NOW)
+
+    def step(self, timeout_seconds: float | None = None, *, up_to: Urgency = Urgency.LATER) -> bool:
         """Take one key, waiting for one; False when none came in time."""
-        item = self._queue.get(timeout_seconds)
+        item = self._queue.get(timeout_seconds, up_to=up_to)
         if item is None:
             return False
         key, causes = item
@@ -84,6 +95,7 @@ class Worker:
             self._queue.worked(key)
         else:
             self._queue.failed(key, "retry")
+        self._queue.done(key)
         return True
 
     def ask(self, key: str, job: Callable[[], T]) -> T:

@@ -33,6 +33,7 @@ def taken(queue):
     """Everything that waits, in order."""
     found = []
     while (item := queue.get(0)) is not None:
+        queue.done(item[0])
         found.append(item)
     return found
 
@@ -63,8 +64,22 @@ def test_a_key_that_is_added_while_it_is_worked_on_comes_again(queue):
     queue.add("a", "news")
     queue.get(0)
     queue.add("a", "news")
+    meanwhile = queue.get(0)
+    queue.done("a")
 
+    assert meanwhile is None
     assert taken(queue) == [("a", ("news",))]
+
+
+def test_one_thread_can_be_kept_for_what_is_urgent(queue):
+    """It waits for such a key, and the other takes both."""
+    queue.add("a", "news", Urgency.SOON)
+    none = queue.get(0, up_to=Urgency.NOW)
+    queue.add("b", "cgroup", Urgency.NOW)
+
+    assert none is None
+    assert queue.get(0, up_to=Urgency.NOW) == ("b", ("cgroup",))
+    assert queue.get(0) == ("a", ("news",))
 
 
 def test_what_is_due_later_comes_then_and_once(queue, clock):
@@ -110,6 +125,7 @@ def test_whoever_waits_is_woken_by_a_key_a_time_and_the_end():
     def work():
         while (item := queue.get()) is not None:
             found.append(item[0])
+            queue.done(item[0])
             if item[0] == "a":
                 queue.add_after("b", "later", 0.01)
             else:

@@ -1,4 +1,4 @@
-"""enforcer.reconcile.worker: one thread for everything, in its own real thread."""
+"""enforcer.reconcile.worker in its own real threads."""
 
 import threading
 
@@ -27,12 +27,16 @@ def running(bench):
         complaints=bench.complaints,
     )
     bench.requests = Requests(worker, bench.reconciler, bench.cgroups, bench.log, bench.complaints)
-    thread = threading.Thread(target=worker.run, args=(stopping,))
-    thread.start()
+    threads = [
+        threading.Thread(target=run, args=(stopping,)) for run in (worker.run, worker.run_urgent)
+    ]
+    for thread in threads:
+        thread.start()
     yield bench
     stopping.set()
     bench.queue.close()
-    thread.join()
+    for thread in threads:
+        thread.join()
 
 
 def test_requests_of_several_threads_are_done_one_after_another(running):
@@ -121,6 +125,7 @@ def test_links_that_change_have_their_targets_looked_at(bench):
         bench.worker.watch_links()
         waiting = set()
         while (item := bench.queue.get(0)) is not None:
+            bench.queue.done(item[0])
             waiting.add(item)
         found.append(waiting)
 
@@ -137,3 +142,26 @@ def test_a_link_that_comes_late_is_used(bench):
     bench.drain()
 
     assert bench.log.events == ["attached", "shaped"]
+
+
+def test_a_new_target_does_not_wait_for_the_interfaces_of_another(running, monkeypatch):
+    """The kernel changes those one after the other; a limit on a cgroup needs none of them."""
+    begun, may_end, shape = threading.Event(), threading.Event(), running.network.shape
+
+    def slow(*arguments):
+        begun.set()
+        may_end.wait()
+        shape(*arguments)
+
+    monkeypatch.setattr(running.network, "shape", slow)
+    path = running.pod.with_name("pod2")
+    path.mkdir()
+    running.requests.set_target("/kubepods/pod1", TEN)
+    running.network.links[str(running.pod)] = (Link(7, "veth7"),)
+    running.reconciler.put(str(running.pod), "link change")
+    begun.wait()
+    running.requests.set_target("/kubepods/pod2", TEN)
+    is_limited = str(path) in running.datapath.attached
+    may_end.set()
+
+    assert is_limited
