@@ -74,7 +74,8 @@ class Reconciler:
 
     def key(self, target: Target) -> str:
         """Its key in the queue: a pod's uid, else the cgroup's path."""
-        uid = pod_uid(target.cgroup_path.rpartition("/")[2]) if self._is_followed(target) else None
+        is_followed = self._follows_pods and is_pod(target)
+        uid = pod_uid(target.cgroup_path.rpartition("/")[2]) if is_followed else None
         return uid or target.cgroup_path
 
     def put(self, cgroup_path: str, cause: str, urgency: Urgency = Urgency.SOON) -> None:
@@ -293,14 +294,5 @@ class Reconciler:
             self._complaints.worked("save")
 
     def _execute(self, action: Action, cause: str) -> None:
-        execute(
-            action,
-            cause,
-            datapath=self._datapath,
-            network=self._network,
-            store=self._store,
-            log=self._log,
-        )
-
-    def _is_followed(self, target: Target) -> bool:
-        return self._follows_pods and is_pod(target)
+        datapath, network = self._datapath, self._network
+        execute(action, cause, datapath=datapath, network=network, store=self._store, log=self._log)
