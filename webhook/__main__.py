@@ -4,6 +4,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,23 @@ cli.add_typer(hooks)
 log = structlog.stdlib.get_logger()
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"podpace-webhook {version('podpace')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and end."),
+    ] = False,
+) -> None:
+    """Limits of pods at admission: serve them, or ask without a cluster."""
+
+
 @cli.command()
 def review(
     *,
@@ -43,16 +61,21 @@ def review(
         str, typer.Option(help="Its policy is the cluster's.")
     ] = DEFAULT_RELEASE_NAMESPACE,
     output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are denials.")] = False,
+    exempt_namespace: Annotated[
+        list[str] | None, typer.Option(help="As the chart's webhook.exemptNamespaces. Repeat.")
+    ] = None,
 ) -> None:
     """What the webhook would answer: exit code 0 admitted, 1 denied, 2 unusable input."""
+    from webhook.review import Options
     from webhook.review import main as review_main
 
     if output not in ("text", "json"):
         message = f"{output!r} is not a format; write text or json"
         raise typer.BadParameter(message, param_hint="--output")
-    raise typer.Exit(
-        review_main([*files, *(more_files or ())], namespace, release_namespace, output)
-    )
+    exempt = tuple(exempt_namespace or ())
+    options = Options(namespace, release_namespace, output, strict, exempt)
+    raise typer.Exit(review_main([*files, *(more_files or ())], options))
 
 
 @cli.command()

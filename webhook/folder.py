@@ -34,7 +34,7 @@ class PolicyFolder:
             seen = [(f, (s := f.stat()).st_mtime_ns, s.st_size) for f in files]
             if seen == self._seen:
                 return 0.5
-            objects = [o for f in files for o in load(str(f), self._default_namespace)]
+            objects = [o for f in files for o in load(str(f), self._default_namespace).named]
         except (OSError, UnusableInputError) as e:
             raise WebhookError(f"policies in {self._folder}: {e}") from e
         release = self._store.release_namespace

@@ -11,6 +11,7 @@ import yaml
 
 from contract import names
 from contract.policy import Scope, scope_of
+from webhook.goyaml import read_documents
 from webhook.policies import PolicyKey
 from webhook.reviews import ConfigMap, Metadata, Pod
 
@@ -27,7 +28,9 @@ _TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
     "Job": ("spec", "template"),
     "ReplicationController": ("spec", "template"),
 }
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Of Kubernetes' own kinds."""
+_GROUPS: Final = frozenset({"", "v1", "apps/v1", "batch/v1"})
+_LIST: Final = "List"
 
 
 class UnusableInputError(Exception):
@@ -42,6 +45,9 @@ class NamedPod:
     name: str
     namespace: str
     pod: Pod
+    metadata: Metadata
+    """The workload's own; a pod's is its pod's."""
+    written_twice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class NamedPolicy:
 
     namespace: str
     config_map: ConfigMap
+    written_twice: tuple[str, ...] = ()
 
     @property
     def key(self) -> PolicyKey:
@@ -73,65 +80,120 @@ class NamedNamespace:
 Named = NamedPod | NamedPolicy | NamedNamespace
 
 
-def load(path: str, default_namespace: str) -> Iterator[Named]:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A file."""
+
+    documents: int
+    """That are not empty."""
+    named: tuple[Named, ...]
+
+
+def load(path: str, default_namespace: str) -> Loaded:
     """Every pod, policy and namespace in a file of one or more documents; ``-`` is standard input.
 
-    Other objects are passed over.
+    Lists are opened, and in kinds that we do not know pod templates are looked for. What has
+    neither is passed over.
 
     Raises:
         UnusableInputError: it cannot be read, is not YAML, or has something of a wrong type.
     """
     try:
         text = sys.stdin.read() if path == STDIN else Path(path).read_text(encoding="utf-8")
-        documents = list(yaml.load_all(text, _LOADER))
+        documents = list(read_documents(text))
     except OSError as e:
         message = f"{path}: {e.strerror or e}; give the name of a readable file, or - for stdin"
         raise UnusableInputError(message) from e
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise UnusableInputError(f"{path}: not YAML: {e}") from e
-    for position, document in enumerate(documents, start=1):
+    named: list[Named] = []
+    for position, (document, twice) in enumerate(documents, start=1):
         if document is not None:
-            yield from _objects(document, default_namespace, f"{path}, document {position}")
+            where = f"{path}, document {position}"
+            named += _Reader(default_namespace, where, twice).read(document)
+    return Loaded(sum(document is not None for document, _ in documents), tuple(named))
 
 
-def _objects(document: object, default_namespace: str, where: str) -> Iterator[Named]:
-    if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
-        message = f"{where}: not a Kubernetes object; it needs apiVersion and kind"
-        raise UnusableInputError(message)
-    kind: str = document["kind"]
-    if kind == "List":
-        for item in document.get("items") or ():
-            yield from _objects(item, default_namespace, where)
-        return
-    metadata = document.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    namespace = str(metadata.get("namespace") or default_namespace)
-    if kind == "ConfigMap" and _may_be_policy(metadata):
-        yield NamedPolicy(namespace, _convert(document, ConfigMap, where))
-    elif kind == "Namespace":
-        read = _convert(metadata, Metadata, where)
-        yield NamedNamespace(read.name or "", read.labels or {})
-    elif kind in _TEMPLATES:
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    default_namespace: str
+    where: str
+    twice: tuple[str, ...]
+
+    def read(self, document: object, listed: str = "") -> Iterator[Named]:
+        """``listed``: the kind of what is in a list whose items do not say it."""
+        kind = document.get("kind") or listed if isinstance(document, dict) else None
+        if not isinstance(document, dict) or not isinstance(kind, str) or not kind:
+            message = f"{self.where}: not a Kubernetes object; it needs apiVersion and kind"
+            raise UnusableInputError(message)
+        if kind.endswith(_LIST) and isinstance(document.get("items") or [], list):
+            for item in document.get("items") or ():
+                yield from self.read(item, kind.removesuffix(_LIST))
+            return
+        metadata = self._convert(_texts(document.get("metadata") or {}), Metadata)
+        namespace = metadata.namespace or self.default_namespace
+        if kind == "ConfigMap" and _may_be_policy(metadata):
+            config_map = self._convert(_texts(document, "data"), ConfigMap)
+            yield NamedPolicy(namespace, config_map, self.twice)
+            return
+        if kind == "Namespace":
+            yield NamedNamespace(metadata.name or "", metadata.labels or {})
+            return
+        generated = metadata.generate_name
+        name = metadata.name or (f"{generated}*" if generated else "(no name)")
+        for where, template in self._templates(kind, document):
+            pod = self._convert(_texts(template), Pod)
+            shown = f"{name} ({where})" if where else name
+            yield NamedPod(kind, shown, namespace, pod, metadata, self.twice)
+
+    def _templates(self, kind: str, document: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+        if kind not in _TEMPLATES or (document.get("apiVersion") or "") not in _GROUPS:
+            yield from _search(document, "")
+            return
         template: Any = document
         for step in _TEMPLATES[kind]:
             template = template.get(step) if isinstance(template, dict) else None
         if not isinstance(template, dict):
-            message = f"{where}: {kind} has no pod template; write {'.'.join(_TEMPLATES[kind])}"
+            path = ".".join(_TEMPLATES[kind])
+            message = f"{self.where}: {kind} has no pod template; write {path}"
             raise UnusableInputError(message)
-        generated = metadata.get("generateName")
-        name = str(metadata.get("name") or (f"{generated}*" if generated else "(no name)"))
-        yield NamedPod(kind, name, namespace, _convert(template, Pod, where))
+        yield "", template
+
+    def _convert(self, document: object, shape: type[T]) -> T:
+        try:
+            return msgspec.convert(document, shape)
+        except msgspec.ValidationError as e:
+            hint = "; put numbers and true or false in quotes" if "str" in str(e) else ""
+            raise UnusableInputError(f"{self.where}: {e}{hint}") from e
 
 
-def _may_be_policy(metadata: Mapping[str, Any]) -> bool:
-    labels = metadata.get("labels")
-    labelled = isinstance(labels, dict) and labels.get(names.LABEL_POLICY)
-    return metadata.get("name") == names.POLICY_CONFIG_MAP or bool(labelled)
+def _search(found: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Pod templates: whatever has a spec with containers."""
+    if isinstance(found, dict):
+        spec = found.get("spec")
+        if path and isinstance(spec, dict) and isinstance(spec.get("containers"), list):
+            yield path, found
+            return
+        for key, value in found.items():
+            yield from _search(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(found, list):
+        for number, value in enumerate(found):
+            yield from _search(value, f"{path}[{number}]")
 
 
-def _convert(document: object, shape: type[T], where: str) -> T:
-    try:
-        return msgspec.convert(document, shape)
-    except msgspec.ValidationError as e:
-        hint = "; put numbers and true or false in quotes" if "str" in str(e) else ""
-        raise UnusableInputError(f"{where}: {e}{hint}") from e
+def _texts(found: Any, *keys: str) -> Any:
+    """A copy where maps of texts have no nulls: the API server reads those as empty texts."""
+    if not isinstance(found, dict):
+        return found
+    copied = dict(found)
+    for key in keys or ("labels", "annotations"):
+        if isinstance(copied.get(key), dict):
+            copied[key] = {k: "" if v is None else v for k, v in copied[key].items()}
+    if isinstance(copied.get("metadata"), dict):
+        copied["metadata"] = _texts(copied["metadata"])
+    return copied
+
+
+def _may_be_policy(metadata: Metadata) -> bool:
+    labelled = bool((metadata.labels or {}).get(names.LABEL_POLICY))
+    return metadata.name == names.POLICY_CONFIG_MAP or labelled

@@ -1,24 +1,30 @@
 """``podpace-webhook review``: the same decision without a cluster.
 
-For pipelines and for trying a policy. Exit codes: 0 all admitted, 1 something denied, 2 unusable
-input.
+For pipelines and for trying a policy. Exit codes: 0 all admitted, 1 something denied (or, with
+``--strict``, warned of), 2 unusable input.
 """
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from contract.merging import EffectivePolicy
-from contract.names import Direction
+from contract.names import (
+    ALWAYS_EXEMPT_NAMESPACES,
+    CONDITION_BANDWIDTH_ENFORCED,
+    LABEL_NAMESPACE_IGNORE,
+    Direction,
+)
 from contract.problems import Problem
 from contract.quantity import format_bits_per_second
 from webhook.manifests import NamedNamespace, NamedPod, NamedPolicy, UnusableInputError, load
 from webhook.mutation import Decision, decide, denial_message
-from webhook.policies import PolicyStore
+from webhook.policies import DEFAULT_RELEASE_NAMESPACE, PolicyStore
 from webhook.policy_review import policy_denial_message, policy_problems, policy_warnings
 from webhook.reviews import encode_patch, fit_warnings
+from webhook.workloads import misplaced_annotations
 
 ADMITTED: Final = 0
 DENIED: Final = 1
@@ -33,6 +39,8 @@ class Verdict:
     namespace: str
     name: str
     allowed: bool
+    left_out: str
+    """Why it is not judged; empty: it is."""
     message: str
     problems: list[dict[str, str]]
     warnings: list[str]
@@ -43,35 +51,54 @@ class Verdict:
     patch: list[dict[str, Any]]
 
 
-def review(
-    paths: Sequence[str], namespace: str, release_namespace: str, output: str
-) -> tuple[int, str]:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to review."""
+
+    namespace: str = "default"
+    """For objects that name none."""
+    release_namespace: str = DEFAULT_RELEASE_NAMESPACE
+    output: str = "text"
+    strict: bool = False
+    """Warnings count as denials."""
+    exempt_namespaces: tuple[str, ...] = ()
+    """Left out of admission, besides those that always are."""
+
+
+def review(paths: Sequence[str], options: Options) -> tuple[int, str]:
     """The exit code and what to print.
 
     Raises:
         UnusableInputError: see :func:`webhook.manifests.load`; also when there is nothing in it.
     """
-    objects = [found for path in paths for found in load(path, namespace)]
-    store = PolicyStore(release_namespace, without_cluster=True)
-    for found in objects:
-        if isinstance(found, NamedNamespace):
-            store.put_namespace(found.name, found.labels)
-        elif isinstance(found, NamedPolicy) and found.scope(release_namespace) is not None:
-            store.put(found.key, found.config_map.data or {})
-    verdicts = [
-        _judge_policy(found, store)
-        if isinstance(found, NamedPolicy)
-        else _judge_pod(found, store.effective(found.namespace))
-        for found in objects
-        if not isinstance(found, NamedNamespace)
-    ]
-    if not verdicts:
-        message = "nothing to review: no pod, workload or policy in the input; give one with -f"
+    found = [load(path, options.namespace) for path in paths]
+    objects = [named for file in found for named in file.named]
+    if not any(file.documents for file in found):
+        message = "nothing to review: the input is empty; give manifests with -f"
         raise UnusableInputError(message)
-    code = ADMITTED if all(v.allowed for v in verdicts) else DENIED
-    if output == "json":
+    store = PolicyStore(options.release_namespace, without_cluster=True)
+    exempt = {*ALWAYS_EXEMPT_NAMESPACES, options.release_namespace, *options.exempt_namespaces}
+    for named in objects:
+        if isinstance(named, NamedNamespace):
+            store.put_namespace(named.name, named.labels)
+            if LABEL_NAMESPACE_IGNORE in named.labels:
+                exempt.add(named.name)
+        elif isinstance(named, NamedPolicy) and named.scope(options.release_namespace) is not None:
+            store.put(named.key, named.config_map.data or {})
+    verdicts = [
+        _judge_policy(named, store)
+        if isinstance(named, NamedPolicy)
+        else _leave_out(named)
+        if named.namespace in exempt
+        else _judge_pod(named, store.effective(named.namespace))
+        for named in objects
+        if not isinstance(named, NamedNamespace)
+    ]
+    good = all(v.allowed and not (options.strict and v.warnings) for v in verdicts)
+    code = ADMITTED if good else DENIED
+    if options.output == "json":
         return code, json.dumps([asdict(v) for v in verdicts], indent=2)
-    return code, "\n".join(_as_text(verdicts))
+    return code, "\n".join(_as_text(verdicts)) or "nothing to review: no pod, workload or policy"
 
 
 def _judge_policy(policy: NamedPolicy, store: PolicyStore) -> Verdict:
@@ -89,9 +116,10 @@ def _judge_policy(policy: NamedPolicy, store: PolicyStore) -> Verdict:
         namespace=policy.namespace,
         name=policy.config_map.metadata.name or "",
         allowed=not problems,
+        left_out="",
         message=policy_denial_message(problems) if problems else "",
         problems=[asdict(p) for p in problems],
-        warnings=fit_warnings(warnings),
+        warnings=fit_warnings((*_twice(policy.written_twice), *warnings)),
         labels={},
         annotations={},
         limits={},
@@ -102,6 +130,9 @@ def _judge_policy(policy: NamedPolicy, store: PolicyStore) -> Verdict:
 
 def _judge_pod(named: NamedPod, policy: EffectivePolicy) -> Verdict:
     decision = decide(named.pod, policy)
+    warnings = [*_twice(named.written_twice), *decision.warnings]
+    if named.kind != "Pod":
+        warnings += misplaced_annotations(named.metadata)
     resolution = decision.resolution
     admitted = resolution if decision.allowed else None
     return Verdict(
@@ -109,17 +140,43 @@ def _judge_pod(named: NamedPod, policy: EffectivePolicy) -> Verdict:
         namespace=named.namespace,
         name=named.name,
         allowed=decision.allowed,
+        left_out="",
         message=""
         if decision.allowed
         else denial_message(decision.problems, "the pod's bandwidth"),
         problems=[asdict(p) for p in decision.problems],
-        warnings=fit_warnings(decision.warnings),
+        warnings=fit_warnings(warnings),
         labels=admitted.labels() if admitted else {},
         annotations=admitted.annotations() if admitted else {},
         limits=_limits(decision),
         readiness_gate=admitted.gate if admitted else False,
         patch=encode_patch(decision.patch),
     )
+
+
+def _leave_out(named: NamedPod) -> Verdict:
+    gates = named.pod.spec.readiness_gates or ()
+    gated = any(gate.condition_type == CONDITION_BANDWIDTH_ENFORCED for gate in gates)
+    waits = f"nobody opens the readiness gate {CONDITION_BANDWIDTH_ENFORCED} there"
+    return Verdict(
+        kind=named.kind,
+        namespace=named.namespace,
+        name=named.name,
+        allowed=True,
+        left_out="its namespace is left out of podpace: nothing limits it, and nothing refuses it",
+        message="",
+        problems=[],
+        warnings=[f"{waits}: it will not be Ready"] if gated else [],
+        labels={},
+        annotations={},
+        limits={},
+        readiness_gate=False,
+        patch=[],
+    )
+
+
+def _twice(keys: tuple[str, ...]) -> Iterator[str]:
+    return (f"{key} is written twice in one place; the last counts" for key in keys)
 
 
 def _limits(decision: Decision) -> dict[str, dict[str, Any]]:
@@ -139,13 +196,14 @@ def _limits(decision: Decision) -> dict[str, dict[str, Any]]:
 def _as_text(verdicts: Iterable[Verdict]) -> Iterable[str]:
     for verdict in verdicts:
         answer = "admitted" if verdict.allowed else "denied"
-        yield f"{verdict.kind} {verdict.namespace}/{verdict.name}: {answer}"
+        yield f"{verdict.kind} {verdict.namespace}/{verdict.name}: {verdict.left_out or answer}"
         if verdict.message:
             yield f"  {verdict.message}"
         for direction, limit in verdict.limits.items():
             rate = format_bits_per_second(limit["bits_per_second"])
             yield f"  {direction:8}{rate}, burst {limit['burst_bits']} bits, {limit['origin']}"
-        if verdict.allowed and verdict.kind != "ConfigMap" and not verdict.limits:
+        judged = verdict.allowed and verdict.kind != "ConfigMap" and not verdict.left_out
+        if judged and not verdict.limits:
             yield "  not limited"
         if verdict.readiness_gate:
             yield "  waits for its limit before it is Ready"
@@ -154,10 +212,10 @@ def _as_text(verdicts: Iterable[Verdict]) -> Iterable[str]:
         yield from (f"  warning: {warning}" for warning in verdict.warnings)
 
 
-def main(paths: Sequence[str], namespace: str, release_namespace: str, output: str) -> int:
+def main(paths: Sequence[str], options: Options) -> int:
     """Prints the verdicts; returns the exit code."""
     try:
-        code, text = review(paths, namespace, release_namespace, output)
+        code, text = review(paths, options)
     except UnusableInputError as e:
         print(f"podpace-webhook review: {e}", file=sys.stderr)
         return UNUSABLE

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from webhook.review import Options, main
+
 POD = """
 apiVersion: v1
 kind: Pod
@@ -107,8 +109,9 @@ def test_a_bad_policy_is_denied_like_a_bad_pod() -> None:
     [
         ("a: [", "not YAML"),
         ("just text", "not a Kubernetes object"),
-        ("kind: Service", "nothing to review"),
-        ("", "nothing to review"),
+        ("", "the input is empty"),
+        ("---\n---\n", "the input is empty"),
+        ("kind: Pod\nmetadata: {namespace: 2024}", "in quotes"),
         ("kind: Deployment", "has no pod template"),
         ("kind: Pod\nmetadata: {annotations: {podpace.io/egress-bandwidth: 10}}", "in quotes"),
         ("kind: Pod\nmetadata: []", "Expected `object`"),
@@ -138,3 +141,135 @@ def test_an_unknown_format_is_2() -> None:
 
     assert done.returncode == 2
     assert "text or json" in done.stderr.replace("\n", " ")
+
+
+def test_objects_without_pods_are_no_mistake() -> None:
+    """A chart may have none."""
+    done = run("-f", "-", stdin="kind: Service\nmetadata: {name: x}")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no pod, workload or policy" in done.stdout
+
+
+MORE = """
+kind: PodList
+items: [{metadata: {name: a, annotations: {podpace.io/egress-bandwidth: 10Mbps}}}]
+---
+kind: DeploymentList
+items: [{metadata: {name: b}, spec: {template: {metadata: {annotations: {podpace.io/egress-bandwidth: x}}}}}]
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: c}
+spec:
+  template:
+    metadata: {annotations: {podpace.io/egress-bandwidth: 10Mbps}}
+    spec: {containers: [{name: main}]}
+---
+apiVersion: batch.volcano.sh/v1alpha1
+kind: Job
+metadata: {name: d}
+spec:
+  tasks:
+  - template:
+      metadata: {annotations: {podpace.io/egress-bandwidth: 10Mbps}}
+      spec: {containers: [{name: main}]}
+"""  # noqa: E501
+
+
+def test_lists_and_kinds_that_we_do_not_know_are_judged_where_they_have_pods() -> None:
+    """A gate with a hole is none."""
+    done = run("-f", "-", "-o", "json", stdin=MORE)
+
+    verdicts = {(v["kind"], v["name"]): v["allowed"] for v in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert verdicts == {
+        ("Pod", "a"): False,
+        ("Deployment", "b"): False,
+        ("Rollout", "c (spec.template)"): False,
+        ("Job", "d (spec.tasks[0].template)"): False,
+    }
+
+
+IGNORED = """
+kind: Namespace
+metadata: {name: free, labels: {podpace.io/ignore: "true"}}
+---
+kind: Pod
+metadata: {name: a, namespace: free, annotations: {podpace.io/egress-bandwidth: 10Mbps}}
+spec: {readinessGates: [{conditionType: podpace.io/BandwidthEnforced}]}
+---
+kind: Pod
+metadata: {name: b, namespace: kube-system, annotations: {podpace.io/egress-bandwidth: 10Mbps}}
+---
+kind: Pod
+metadata: {name: c, namespace: own, annotations: {podpace.io/egress-bandwidth: 10Mbps}}
+"""
+
+
+def test_namespaces_that_are_left_out_are_said_and_not_judged() -> None:
+    """By their name, their label, or an option; a gate there is warned of."""
+    done = run("-f", "-", "--exempt-namespace=own", stdin=IGNORED)
+
+    assert done.returncode == 0
+    assert done.stdout.count("its namespace is left out of podpace") == 3
+    assert "it will not be Ready" in done.stdout
+    assert run("-f", "-", stdin=IGNORED).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("10M", 0), ('"10e6"', 0), ("!!str 10e6", 0), (".5G", 0), ("+10M", 0), ("0.01G", 0),
+        ("10e6", 2), ("1e6", 2), ("10E6", 2), ("1.5e6", 2), ("10000000", 2), ("1_000_000", 2),
+        ("0o17777777", 2), ("0x989680", 2), ("010000000", 2), ("yes", 2), ("on", 2), (".5", 2),
+        ("12:30", 1), ("190:20:30", 1), ("2026-01-01", 1), ("null", 1), ("10Mbps", 1),
+    ],
+)  # fmt: skip
+def test_values_without_quotes_are_read_as_the_api_server_reads_them(
+    tmp_path: Path, value: str, code: int
+) -> None:
+    """It refuses a number where a text is due; for YAML 1.1 in Python ``1e6`` is a text."""
+    manifest = tmp_path / "pod.yaml"
+    manifest.write_text(POD.replace("10M", value))
+
+    assert main([str(manifest)], Options()) == code
+
+
+def test_a_key_that_is_written_twice_is_warned_of_and_the_last_counts() -> None:
+    """As for the API server; strictly it is a mistake."""
+    text = POD.replace("bandwidth: 10M}", "bandwidth: 10M, podpace.io/egress-bandwidth: 20M}")
+
+    done = run("-f", "-", stdin=text)
+
+    assert done.returncode == 0
+    assert "egress  20 Mbit/s" in done.stdout
+    assert "podpace.io/egress-bandwidth (line 6) is written twice" in done.stdout
+    assert run("-f", "-", "--strict", stdin=text).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: Pod\nmetadata: {name: a, labels: {podpace.io/egress-bandwidth: 10M}}",
+        "kind: Pod\nmetadata: {name: a, labels: {podpace.io/ignore: 'true'}}",
+        "kind: Deployment\nmetadata: {name: a, annotations: {podpace.io/egress-bandwidth: 10M}}\n"
+        "spec: {template: {metadata: {labels: {a: b}}}}",
+    ],
+)
+def test_what_is_written_where_nobody_reads_it_is_warned_of(text: str) -> None:
+    """Admitted, unless warnings are denials."""
+    done = run("-f", "-", stdin=text)
+
+    assert done.returncode == 0
+    assert "warning: podpace.io/" in done.stdout
+    assert run("-f", "-", "--strict", stdin=text).returncode == 1
+
+
+def test_the_version_is_printed() -> None:
+    """For a pipeline's log."""
+    command = [sys.executable, "-m", "webhook", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("podpace-webhook 0.")
