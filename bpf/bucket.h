@@ -14,10 +14,8 @@
  * credit nothing at all. */
 #define MIN_CREDIT_BYTES 256
 
-/* What the rate carries in 7.6 us, as a shift; and a full frame, so that slow limits read the clock
- * for every packet. */
-#define FAR_SHIFT        17
-#define FAR_MARGIN_BYTES 1514
+/* So long a time of the rate may pass between two looks, as a shift: 3.9 ms. */
+#define GRANT_SHIFT 8
 
 /* Packets up to this size (ACKs, SYNs, DNS) are not dropped for a bulk flow's debt, but for a
  * flood of their own. */
@@ -25,13 +23,16 @@
 #define SMALL_RESERVE_BYTES 131072
 
 /* Credits the time since the last refill, up to the burst. CPUs' clocks may differ by a little:
- * a step back counts as no time. */
+ * a step back counts as no time. Who was limited otherwise starts from this limit's own debt. */
 static inline __attribute__((always_inline)) void
 bucket_refill(struct direction_state *state, const struct direction_limit *limit, u64 now_ns)
 {
     u64 idle_ns = now_ns > state->refilled_at_ns ? now_ns - state->refilled_at_ns : 0;
     u64 credit_bytes;
 
+    if (state->epoch_rate_bytes_per_sec != limit->rate_bytes_per_sec &&
+        state->tokens_bytes < -(s64)limit->debt_bytes)
+        state->tokens_bytes = -(s64)limit->debt_bytes;
     /* The first packet after attach starts with an empty bucket, not with a second's credit. */
     if (!state->refilled_at_ns) {
         state->refilled_at_ns = now_ns;
@@ -48,28 +49,58 @@ bucket_refill(struct direction_state *state, const struct direction_limit *limit
         state->tokens_bytes = (s64)limit->burst_bytes;
 }
 
-/* Whether the packet leaves the bucket full but for 7.6 us of the rate: then neither credit nor the
- * share needs the time, and the lock is half of what a program costs beyond finding its records. So
- * it is for packets far below a high limit; at 1 Gbit/s no packet qualifies. Read without the lock:
- * a packet more or less does not matter. */
-static inline __attribute__((always_inline)) int bucket_is_far(const struct direction_state *state,
-                                                               const struct direction_limit *limit,
-                                                               u32 frame_bytes)
+/* Reading the clock, taking the lock and finding the flow is most of what a packet costs, and few
+ * packets need it: with each look goes a grant, so many bytes that may pass without another one.
+ * They are counted, and charged at the next look. A limit that was changed is followed at once. */
+static inline __attribute__((always_inline)) int bucket_grants(const struct direction_state *state,
+                                                               const struct direction_limit *limit)
 {
-    s64 room_bytes = (s64)limit->burst_bytes - state->tokens_bytes;
-    u64 slack_bytes = limit->rate_bytes_per_sec >> FAR_SHIFT;
-
-    /* A limit that was changed is followed at once. */
-    return room_bytes >= 0 && state->epoch_rate_bytes_per_sec == limit->rate_bytes_per_sec &&
-           (u64)room_bytes + frame_bytes + FAR_MARGIN_BYTES < slack_bytes;
+    return state->taken_bytes < state->granted_bytes &&
+           state->epoch_rate_bytes_per_sec == limit->rate_bytes_per_sec;
 }
 
-/* Counts a packet. Some packets hold the lock and others do not: hence atomically. */
-static inline __attribute__((always_inline)) void count_passed(struct direction_state *state,
-                                                               u32 frame_bytes)
+/* The credit, without what the time since the last look is worth. */
+static inline __attribute__((always_inline)) s64 bucket_left(const struct direction_state *state)
 {
-    __sync_fetch_and_add(&state->passed_bytes, frame_bytes);
-    __sync_fetch_and_add(&state->passed_packets, 1);
+    return state->tokens_bytes - (s64)state->taken_bytes;
+}
+
+/* All that there is to do for a packet within the grant, without the lock. */
+static inline __attribute__((always_inline)) void bucket_take(struct direction_state *state,
+                                                              u32 frame_bytes)
+{
+    __sync_fetch_and_add(&state->taken_bytes, frame_bytes);
+    __sync_fetch_and_add(&state->taken_packets, 1);
+}
+
+/* Under the lock: charges what was taken since the last look. Others go on taking meanwhile. */
+static inline __attribute__((always_inline)) void bucket_gather(struct direction_state *state)
+{
+    u64 bytes = state->taken_bytes, packets = state->taken_packets;
+
+    __sync_fetch_and_add(&state->taken_bytes, -bytes);
+    __sync_fetch_and_add(&state->taken_packets, -packets);
+    state->tokens_bytes -= (s64)bytes;
+    state->epoch_bytes += bytes;
+    state->passed_bytes += bytes;
+    state->passed_packets += packets;
+}
+
+/* Under the lock, as the last thing: grants what the debt allows, a short time of the rate at most.
+ * Nothing while flows are about that sock_ops does not pace, for they are found and counted by
+ * looking; but where the bucket is nearly full nobody has to share. */
+static inline __attribute__((always_inline)) void
+bucket_grant(struct direction_state *state, const struct direction_limit *limit, u64 window)
+{
+    s64 room_bytes = state->tokens_bytes + (s64)limit->debt_bytes;
+    u64 most_bytes = limit->rate_bytes_per_sec >> GRANT_SHIFT;
+
+    if (room_bytes <= 0 ||
+        (state->stray_window + 1 >= window &&
+         state->tokens_bytes < (s64)(limit->burst_bytes - limit->burst_bytes / 4)))
+        state->granted_bytes = 0;
+    else
+        state->granted_bytes = (u64)room_bytes < most_bytes ? (u64)room_bytes : most_bytes;
 }
 
 /* Under the lock: charges a packet, or refuses one that is late. Whether it is to be dropped; who
@@ -81,8 +112,10 @@ static inline __attribute__((always_inline)) int bucket_settle(struct direction_
 {
     int is_dropped = is_late && is_enforced;
 
-    if (!is_dropped)
-        count_passed(state, frame_bytes);
+    if (!is_dropped) {
+        state->passed_bytes += frame_bytes;
+        state->passed_packets++;
+    }
     if (is_late) {
         state->dropped_bytes += frame_bytes;
         state->dropped_packets++;
@@ -93,16 +126,6 @@ static inline __attribute__((always_inline)) int bucket_settle(struct direction_
         state->epoch_bytes += frame_bytes;
     }
     return is_dropped;
-}
-
-/* All that there is to do for a packet far below the limit, without the lock. Who holds it
- * meanwhile may lose the packet from the credit: 7.6 us of the rate at most. It is not in the
- * epoch, whose bytes tell how the limit is shared: far below it, it is not. */
-static inline __attribute__((always_inline)) void bucket_take_far(struct direction_state *state,
-                                                                  u32 frame_bytes)
-{
-    __sync_fetch_and_add(&state->tokens_bytes, -(s64)frame_bytes);
-    count_passed(state, frame_bytes);
 }
 
 #endif

@@ -24,23 +24,22 @@
  * led back half as fast, or it would overshoot by as much as it lacked. */
 #define LONG_EPOCH_NS 500000000ULL
 /* 8 ms and a frame of credit are kept for what is not paced. */
-#define RESERVE_DIVISOR  512
-#define FULL_FRAME_BYTES 1514
+#define RESERVE_DIVISOR 512
 /* Below this every packet's flow is looked up; above it the epoch is a busy one. */
 #define QUIET_EPOCH_BYTES 262144
 /* A window long enough for every greedy flow to have sent something. */
 #define EPOCHS_PER_WINDOW 8
 /* What a socket sends at once at a low share: half of its smallest window. It takes up a new share
  * only when that is paid for. */
-#define QUANTUM_BYTES (2 * FULL_FRAME_BYTES)
-#define MAX_FOLLOW_NS NSEC_PER_SEC
+#define QUANTUM_FRAMES 2
+#define MAX_FOLLOW_NS  NSEC_PER_SEC
 /* A socket whose segment was refused and that has nothing in flight tries again after half a second
  * (TCP_RESOURCE_PROBE_INTERVAL): it is silent, not gone. */
 #define SILENT_AFTER_DROP_NS 700000000ULL
 
 static inline __attribute__((always_inline)) s64 reserve_bytes(const struct direction_limit *limit)
 {
-    u64 reserve = limit->rate_bytes_per_sec / RESERVE_DIVISOR + FULL_FRAME_BYTES;
+    u64 reserve = limit->rate_bytes_per_sec / RESERVE_DIVISOR + limit->frame_bytes;
 
     return (s64)(reserve < limit->burst_bytes / 2 ? reserve : limit->burst_bytes / 2);
 }
@@ -78,7 +77,7 @@ epoch_length_ns(const struct direction_limit *limit, u64 share_bytes_per_sec, u6
 
     if (!share_bytes_per_sec)
         return epoch_ns;
-    follow_ns = QUANTUM_BYTES * NSEC_PER_SEC / share_bytes_per_sec;
+    follow_ns = QUANTUM_FRAMES * limit->frame_bytes * NSEC_PER_SEC / share_bytes_per_sec;
     if (follow_ns > MAX_FOLLOW_NS)
         follow_ns = MAX_FOLLOW_NS;
     return follow_ns > epoch_ns ? follow_ns : epoch_ns;
@@ -190,12 +189,18 @@ controller_tick(struct direction_state *state, const struct direction_limit *lim
     epoch_count(state);
 }
 
+/* The number of the running window of epochs, + 1. */
+static inline __attribute__((always_inline)) u64 window_of(const struct direction_state *state)
+{
+    return state->epoch / EPOCHS_PER_WINDOW + 1;
+}
+
 /* Counts the flow once per window; whether this was the once. Two CPUs may race for the last flow
  * of a window: harmless. */
 static inline __attribute__((always_inline)) int count_flow(struct direction_state *state,
                                                             u64 *last_window)
 {
-    u64 window = state->epoch / EPOCHS_PER_WINDOW + 1;
+    u64 window = window_of(state);
 
     if (*last_window == window)
         return 0;

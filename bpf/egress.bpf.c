@@ -12,8 +12,6 @@
 
 /* In a busy epoch one packet in eight has its flow looked up. */
 #define SAMPLED_PACKETS 8
-/* A departure time further away than this is a drop instead. */
-#define DEPARTURE_HORIZON_NS 200000000ULL
 
 /* Whether to look at the packet's flow. sock_ops sees the flows that it paces at every round trip;
  * the others need to be found, but not by every packet of a busy epoch. */
@@ -34,8 +32,8 @@ int podpace_egress(struct __sk_buff *skb)
     struct direction_limit *limit;
     struct packet packet;
     struct flow *flow;
-    u64 now_ns, wait_ns = 0;
-    int verdict = PASS, held, late = 0;
+    u64 now_ns;
+    int verdict = PASS, carries, late;
 
     if (skb->ifindex == LOOPBACK_IFINDEX) {
         mark_loopback(skb);
@@ -46,48 +44,52 @@ int podpace_egress(struct __sk_buff *skb)
     if (!limits || !state)
         return PASS;
     limit = &limits->egress;
-    held = windows_hold(limits);
-    if (!limit->rate_bytes_per_sec && !held)
+    if (!limit->rate_bytes_per_sec && !windows_hold(limits))
         return PASS;
-    packet_read(skb, &packet);
+    packet_read(skb, &packet, limit->frame_bytes);
     if (is_exempt(skb, limits, packet.version, 1))
         return PASS;
-    if (held && packet.is_tcp && !packet.payload_bytes)
+    carries = packet.is_tcp && packet.payload_bytes;
+    if (packet.is_tcp && !carries && windows_hold(limits))
         note_earlier_receiver(skb, limits, state);
     if (!limit->rate_bytes_per_sec)
         return PASS;
+    if (packet.is_multicast && is_copy(skb, state))
+        return state->multicast_refused ? DROP_WITH_CONGESTION_NOTICE : PASS;
     out = &state->egress;
-    if (bucket_is_far(out, limit, packet.frame_bytes)) {
-        bucket_take_far(out, packet.frame_bytes);
+    if (bucket_grants(out, limit) &&
+        (carries || packet.frame_bytes <= SMALL_PACKET_BYTES || bucket_left(out) >= 0)) {
+        bucket_take(out, packet.frame_bytes);
         return PASS;
     }
     now_ns = bpf_ktime_get_ns();
     flow = flow_matters(out, &packet) ? flow_of(skb) : 0;
-    if (flow)
+    if (flow) {
         count_sender(flow, limits, out);
+        if (!packet.is_tcp || !flow->heard)
+            out->stray_window = window_of(out);
+    }
 
     bpf_spin_lock(&state->lock);
+    bucket_gather(out);
     bucket_refill(out, limit, now_ns);
-    if (packet.is_tcp && packet.payload_bytes) {
+    if (carries) {
         late = out->tokens_bytes < -(s64)limit->debt_bytes;
     } else if (packet.frame_bytes <= SMALL_PACKET_BYTES) {
         late = out->tokens_bytes < -(s64)(limit->debt_bytes + SMALL_RESERVE_BYTES);
-    } else if (out->tokens_bytes < 0) {
-        late = 1;
-        if (limits->flags & FLAG_EGRESS_FQ) {
-            wait_ns = (u64)-out->tokens_bytes * 1000000 / (limit->rate_bytes_per_sec / 1000 + 1);
-            late = wait_ns > DEPARTURE_HORIZON_NS;
-        }
+    } else {
+        late = out->tokens_bytes < 0;
     }
     if (bucket_settle(out, packet.frame_bytes, packet.is_tcp, late, limits->mode == MODE_ENFORCE,
                       now_ns))
         verdict = DROP_WITH_CONGESTION_NOTICE;
+    if (packet.is_multicast)
+        state->multicast_refused = verdict != PASS;
     controller_tick(out, limit, state->rtt_ns, now_ns);
+    bucket_grant(out, limit, window_of(out));
     bpf_spin_unlock(&state->lock);
 
     if (flow && packet.is_tcp && !flow->heard && limits->mode == MODE_ENFORCE)
         note_earlier_sender(skb, state, flow, limits, out->share_bytes_per_sec);
-    if (wait_ns && verdict == PASS && limits->mode == MODE_ENFORCE)
-        skb->tstamp = now_ns + wait_ns;
     return verdict;
 }

@@ -16,7 +16,7 @@ int podpace_ingress(struct __sk_buff *skb)
     struct direction_limit *limit;
     struct packet packet;
     u64 now_ns, debt_bytes;
-    int verdict = PASS, late, congested;
+    int verdict = PASS, markable, late, congested;
 
     if (skb->ifindex == LOOPBACK_IFINDEX) {
         note_arrival(skb);
@@ -29,17 +29,23 @@ int podpace_ingress(struct __sk_buff *skb)
     limit = &limits->ingress;
     if (!limit->rate_bytes_per_sec)
         return PASS;
-    packet_read(skb, &packet);
+    packet_read(skb, &packet, limit->frame_bytes);
     if (is_exempt(skb, limits, packet.version, 0))
         return PASS;
+    if (packet.is_multicast && is_copy(skb, state))
+        return state->multicast_refused ? DROP : PASS;
     in = &state->ingress;
-    if (bucket_is_far(in, limit, packet.frame_bytes)) {
-        bucket_take_far(in, packet.frame_bytes);
+    /* One that arrives with CE was marked by somebody else. */
+    markable = packet.ecn && packet.ecn != ECN_CE && limits->mode == MODE_ENFORCE;
+    if (bucket_grants(in, limit) &&
+        (!markable || bucket_left(in) >= (s64)(limit->burst_bytes / 2))) {
+        bucket_take(in, packet.frame_bytes);
         return PASS;
     }
     now_ns = bpf_ktime_get_ns();
 
     bpf_spin_lock(&state->lock);
+    bucket_gather(in);
     bucket_refill(in, limit, now_ns);
     debt_bytes = limit->debt_bytes;
     if (packet.frame_bytes <= SMALL_PACKET_BYTES)
@@ -49,15 +55,16 @@ int podpace_ingress(struct __sk_buff *skb)
     if (bucket_settle(in, packet.frame_bytes, packet.is_tcp, late, limits->mode == MODE_ENFORCE,
                       now_ns))
         verdict = DROP;
+    if (packet.is_multicast)
+        state->multicast_refused = verdict != PASS;
     if (windows_hold(limits))
         held_tick(in, limit, now_ns);
     else
         controller_tick(in, limit, 0, now_ns);
+    bucket_grant(in, limit, window_of(in));
     bpf_spin_unlock(&state->lock);
 
-    /* One that arrives with CE was marked by somebody else. */
-    if (congested && verdict == PASS && limits->mode == MODE_ENFORCE && packet.ecn != ECN_CE &&
-        bpf_skb_ecn_set_ce(skb) == 1)
+    if (congested && markable && verdict == PASS && bpf_skb_ecn_set_ce(skb) == 1)
         __sync_fetch_and_add(&in->marked_packets, 1);
     return verdict;
 }

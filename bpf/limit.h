@@ -14,8 +14,6 @@
 #define MODE_OBSERVE 1
 
 /* limits.flags */
-#define FLAG_EXEMPT_CIDRS   1 /* look destinations and sources up in exempt_cidrs */
-#define FLAG_EGRESS_FQ      2 /* the target's own interface carries fq: departure times are honoured */
 #define FLAG_INGRESS_SHAPED 4 /* a queue holds what comes in; ingress bounds what passes it by */
 #define FLAG_HANDOVER       8 /* sockets are still as older programs set them: leave them alone */
 
@@ -34,13 +32,15 @@ struct direction_limit {
     u64 credit_multiplier;
     u64 credit_shift;
     u64 epoch_ns;        /* how often the share is computed */
+    u64 frame_bytes;     /* of a full frame on the target's link */
     u64 bits_per_second; /* as the user said it; these two are for user space to read back */
     u64 burst_bits;
 };
 
 /* Written by user space only, one copy per CPU, in cgroup storage. All zero: not limited, pass. */
 struct limits {
-    u64 cgroup_id; /* first half of the keys in exempt_cidrs */
+    u64 cgroup_id;
+    u64 exempt_list; /* of exempt_networks; 0: none */
     u32 mode;
     u32 flags;
     struct direction_limit ingress;
@@ -49,27 +49,34 @@ struct limits {
 
 /* One direction's bucket, share controller and counters; written by the programs only. */
 struct direction_state {
-    /* What every packet touches fits one cache line. */
-    s64 tokens_bytes; /* below zero: debt */
+    /* What every packet touches fits one cache line; the next has what a look at the clock needs.
+     */
+    s64 tokens_bytes;             /* as of the last look; below zero: debt */
+    u64 granted_bytes;            /* may pass until somebody has to look again */
+    u64 taken_bytes;              /* of them; these two are in no other count yet */
+    u64 taken_packets;            /* ... */
+    u64 epoch_rate_bytes_per_sec; /* of the limit, when the epoch was planned */
     u64 refilled_at_ns;
     u64 epoch_started_at_ns;
     u64 epoch_length_ns;
+
     u64 epoch_bytes;
     u64 epoch_enough_bytes; /* end it early */
     u64 passed_bytes;
     u64 passed_packets;
+    u64 epoch;               /* number of the running epoch */
+    u64 window_flows;        /* distinct flows seen in the running window of epochs */
+    u64 stray_window;        /* last window with a flow that sock_ops does not pace, + 1 */
+    u64 share_bytes_per_sec; /* what one greedy flow may send */
 
-    u64 epoch_rate_bytes_per_sec; /* of the limit, when the epoch was planned */
-    u64 epoch;                    /* number of the running epoch */
-    u64 window_flows;             /* distinct flows seen in the running window of epochs */
-    u64 active_flows;             /* the same in the window before */
-    u64 greedy_flows_q8;          /* flows that would use a larger share, in 1/256 */
-    u64 share_bytes_per_sec;      /* what one greedy flow may send */
-    u64 dropped_at_ns;            /* last refused TCP segment */
+    u64 active_flows;    /* distinct flows in the window before */
+    u64 greedy_flows_q8; /* flows that would use a larger share, in 1/256 */
+    u64 dropped_at_ns;   /* last refused TCP segment */
     u64 dropped_bytes;
     u64 dropped_packets;
     u64 marked_packets;
     u64 limited_ns; /* time in epochs that used the limit up */
+    u64 reserved;
 };
 
 /* One per target, in cgroup storage shared by its programs. */
@@ -78,6 +85,10 @@ struct pod_state {
     u32 reserved;
     u64 rtt_ns; /* a slow maximum over the target's connections: how long a new share takes to
                    arrive */
+    u64 multicast_packet;  /* the last one that was counted: where it lies ... */
+    u64 multicast_at_ns;   /* ... when it was seen last ... */
+    u64 multicast_refused; /* ... and whether it was refused, as its copies are */
+    u64 reserved_line;     /* the kernel puts 16 bytes before this record: lines begin here */
     struct direction_state ingress;
     struct direction_state egress;
 };
@@ -122,12 +133,23 @@ struct arrival {
     u32 local_port;
 };
 
+/* A network of a list. Families are apart: ::/0 holds no IPv4 address. */
 struct exempt_key {
-    u32 prefix_bits; /* 64 for the cgroup id + the CIDR's; an IPv4 address is mapped, ::ffff:a.b.c.d
-                      */
-    u32 cgroup_id_high;
-    u32 cgroup_id_low;
-    u8 address[16];
+    u32 prefix_bits; /* of what follows: EXEMPT_LIST_BITS and the network's */
+    u32 list_high;
+    u32 list_low;
+    u32 version;    /* 4 or 6 */
+    u8 address[16]; /* of IPv4 the first four */
 };
+#define EXEMPT_LIST_BITS 96
+
+static inline __attribute__((always_inline)) void exempt_key_start(struct exempt_key *key, u64 list,
+                                                                   u32 version)
+{
+    key->prefix_bits = EXEMPT_LIST_BITS + (version == 4 ? 32 : 128);
+    key->list_high = list >> 32;
+    key->list_low = list;
+    key->version = version;
+}
 
 #endif

@@ -30,8 +30,11 @@ CGROUP_STORAGE(target_state, struct pod_state, "cgroup_storage");
 /* Socket -> what we know of the flow. The programs write; the iterator reads. */
 BPF_SK_STORAGE(flows, struct flow);
 
-/* (cgroup id, CIDR) -> 1. User space writes; the programs read. */
-BPF_F_TABLE("lpm_trie", struct exempt_key, u32, exempt_cidrs, 16384, BPF_F_NO_PREALLOC);
+/* (list, network) -> 1: each list once, however many targets use it. 64 networks for each of 4,096
+ * targets. User space writes; the programs and the shaper read. */
+BPF_F_TABLE("lpm_trie", struct exempt_key, u32, exempt_networks, 262144, BPF_F_NO_PREALLOC);
+/* The shaper, compiled in the same process, finds it by its name. */
+__attribute__((section("maps/export"))) struct exempt_networks_table_t __exempt_networks;
 
 /* cgroup id -> 1 where a socket that sock_ops is not called for sends or receives at another pace
  * than its share. The programs write; the daemon takes them out, and looks after that target. */

@@ -121,7 +121,7 @@ note_earlier_receiver(struct __sk_buff *skb, const struct limits *limits, struct
     struct flow *flow;
     u64 share, wanted, known;
 
-    if (limits->flags & FLAG_HANDOVER || bucket_is_far(in, &limits->ingress, 0) ||
+    if (limits->flags & FLAG_HANDOVER || bucket_grants(in, &limits->ingress) ||
         (in->epoch_bytes >= QUIET_EPOCH_BYTES && bpf_get_prandom_u32() % SAMPLED_ACKS))
         return;
     flow = receiver_of(skb, &receipt);
@@ -135,6 +135,7 @@ note_earlier_receiver(struct __sk_buff *skb, const struct limits *limits, struct
     count_flow(in, !flow->bounded_by || flow->bounded_by == limits->cgroup_id
                        ? &flow->received_window
                        : &flow->outer_received_window);
+    in->stray_window = window_of(in);
     share = held_share(in, &limits->ingress);
     if (!is_tightest(&flow->bounded_by, &flow->window_passed_over, limits->cgroup_id,
                      flow->window_share_bytes_per_sec, share))

@@ -7,9 +7,8 @@
 #define PODPACE_SHAPE_H
 
 /* link.flags */
-#define LINK_EXEMPT_CIDRS 1 /* look sources up in shaper_exempt */
-#define LINK_OWN_CLSACT   2 /* these two for user space to read back: clsact there is ours, ... */
-#define LINK_OLD_QUEUES   4 /* ... queues of an older version may be at its other end */
+#define LINK_OWN_CLSACT 2 /* these two for user space to read back: clsact there is ours, ... */
+#define LINK_OLD_QUEUES 4 /* ... queues of an older version may be at its other end */
 
 /* One interface of a target. Written by user space only. All zero: not shaped, pass. */
 struct link {
@@ -19,6 +18,7 @@ struct link {
     /* Time for bytes: bytes * multiplier >> shift. */
     u64 cost_multiplier;
     u64 cost_shift;
+    u64 exempt_list; /* of exempt_networks; 0: none */
     u32 flags;
     u32 sparse_class; /* of HTB, which stands behind the program: skb->priority names the class */
     u32 bulk_class;

@@ -34,31 +34,28 @@ BPF_F_TABLE("hash", u64, struct shaper, shapers, SHAPED_TARGETS, BPF_F_NO_PREALL
 /* (cgroup id, hash of the flow) -> the flow's clocks. The program writes. */
 BPF_TABLE("lru_hash", struct shaped_flow_key, struct shaped_flow, shaped_flows, SHAPED_FLOWS);
 
-/* (cgroup id, CIDR) -> 1. User space writes; the program reads. */
-BPF_F_TABLE("lpm_trie", struct exempt_key, u32, shaper_exempt, 16384, BPF_F_NO_PREALLOC);
+/* The limiter's (maps.h), which is compiled before this in the same process. */
+BPF_TABLE("extern", struct exempt_key, u32, exempt_networks, 0);
 
 static inline __attribute__((always_inline)) int is_exempt(struct __sk_buff *skb,
                                                            const struct link *link)
 {
     struct exempt_key key = {};
 
-    if (!(link->flags & LINK_EXEMPT_CIDRS))
+    if (!link->exempt_list)
         return 0;
-    key.prefix_bits = 64 + 128;
-    key.cgroup_id_high = link->cgroup_id >> 32;
-    key.cgroup_id_low = link->cgroup_id;
     if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV4)) {
-        key.address[10] = 0xff;
-        key.address[11] = 0xff;
-        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + 12, key.address + 12, 4))
+        exempt_key_start(&key, link->exempt_list, 4);
+        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + 12, key.address, 4))
             return 0;
     } else if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV6)) {
+        exempt_key_start(&key, link->exempt_list, 6);
         if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + 8, key.address, 16))
             return 0;
     } else {
         return 0;
     }
-    return shaper_exempt.lookup(&key) != 0;
+    return exempt_networks.lookup(&key) != 0;
 }
 
 static inline __attribute__((always_inline)) int is_tcp(struct __sk_buff *skb)

@@ -18,7 +18,7 @@ static inline __attribute__((always_inline)) int peer_is_exempt(const struct bpf
     struct exempt_key key = {};
     u32 peer[4] = {};
 
-    if (!(limits->flags & FLAG_EXEMPT_CIDRS))
+    if (!limits->exempt_list)
         return 0;
     peer[3] = remote_address(ops);
     if (ops->family == ADDRESS_FAMILY_IPV6) {
@@ -28,11 +28,14 @@ static inline __attribute__((always_inline)) int peer_is_exempt(const struct bpf
     } else {
         peer[2] = MAPPED_IPV4_PREFIX;
     }
-    key.prefix_bits = 64 + 128;
-    key.cgroup_id_high = limits->cgroup_id >> 32;
-    key.cgroup_id_low = limits->cgroup_id;
+    if (!peer[0] && !peer[1] && peer[2] == MAPPED_IPV4_PREFIX) {
+        exempt_key_start(&key, limits->exempt_list, 4);
+        peer[0] = peer[3];
+    } else {
+        exempt_key_start(&key, limits->exempt_list, 6);
+    }
     __builtin_memcpy(key.address, peer, sizeof(peer));
-    return exempt_cidrs.lookup(&key) != 0;
+    return exempt_networks.lookup(&key) != 0;
 }
 
 /* Asks the kernel for calls at this socket's events. What others have asked for stays, and is never

@@ -8,6 +8,8 @@
 #include "packet.h"
 
 #define PASS 1
+/* Ten sockets and their programs take some microseconds. */
+#define COPY_FOLLOWS_NS 50000ULL
 
 #ifdef PODPACE_TEST_RUN
 /* BPF_PROG_TEST_RUN gives programs empty cgroup storage; the tables of tests/kernel put the
@@ -47,16 +49,12 @@ is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int ou
     struct exempt_key key = {};
     u32 offset;
 
-    if (!(limits->flags & FLAG_EXEMPT_CIDRS))
+    if (!limits->exempt_list)
         return 0;
-    key.prefix_bits = 64 + 128;
-    key.cgroup_id_high = limits->cgroup_id >> 32;
-    key.cgroup_id_low = limits->cgroup_id;
+    exempt_key_start(&key, limits->exempt_list, version);
     if (version == 4) {
-        key.address[10] = 0xff;
-        key.address[11] = 0xff;
         offset = outgoing ? 16 : 12;
-        if (bpf_skb_load_bytes(skb, PACKET_START + offset, key.address + 12, 4))
+        if (bpf_skb_load_bytes(skb, PACKET_START + offset, key.address, 4))
             return 0;
     } else if (version == 6) {
         offset = outgoing ? 24 : 8;
@@ -65,7 +63,24 @@ is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int ou
     } else {
         return 0;
     }
-    return exempt_cidrs.lookup(&key) != 0;
+    return exempt_networks.lookup(&key) != 0;
+}
+
+/* Whether this is one more copy of the multicast packet that was counted last. Each socket of a
+ * group gets one, and so does the target itself of what it sends to a group that it is in. Copies
+ * share the packet's bytes, and follow each other at once. */
+static inline __attribute__((always_inline)) int is_copy(struct __sk_buff *skb,
+                                                         struct pod_state *state)
+{
+    u64 packet = (u64)(long)skb->data, now_ns = bpf_ktime_get_ns();
+    int is_known =
+        packet == state->multicast_packet && now_ns - state->multicast_at_ns < COPY_FOLLOWS_NS;
+
+    state->multicast_packet = packet;
+    state->multicast_at_ns = now_ns;
+    if (!is_known)
+        state->multicast_refused = 0;
+    return is_known;
 }
 
 /* The flow's record, if this packet carries data: ACKs make no flow active. */

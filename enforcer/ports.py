@@ -13,6 +13,7 @@ from enforcer.state import (
     Surroundings,
     Target,
     TargetCounters,
+    Way,
 )
 
 
@@ -35,17 +36,11 @@ class Datapath(Protocol):
         """Our programs on this cgroup, of any age; None when there are none or it is gone."""
         ...
 
-    def attach(self, target: Target) -> None:
-        """Put today's programs and the limits in force; replaces older programs without a gap.
+    def write(self, target: Target, way: Way) -> None:
+        """Put today's programs, the limits and the way in force: one record, written at once.
 
-        Either everything is attached afterwards or, when it raises, nothing new is.
-        """
-        ...
-
-    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
-        """Change the limits of an attached target; open connections follow.
-
-        ``shaped``: incoming traffic is held before it comes here; bound only what passed that by.
+        Replaces older programs, or other limits, without a gap; open connections follow. When it
+        raises, what was in force is still: nothing new is attached, no record is changed.
         """
         ...
 

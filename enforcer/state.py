@@ -1,8 +1,17 @@
 """What should be, what is, and what the kernel counted: three different types."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from contract.limits import Limits
+
+
+def exempt_list_id(cidrs: Iterable[str]) -> int:
+    """What the kernel knows a list of exempt networks by: its hash, 64 bits; 0 is no network."""
+    networks = ",".join(sorted(cidrs))
+    digest = hashlib.sha256(networks.encode()).digest()[:8]
+    return int.from_bytes(digest, "little") or 1 if networks else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +28,18 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How a target's traffic is held, and what the programs on its cgroup need to know of that."""
+
+    is_shaped: bool = False
+    """Incoming traffic is held before it comes to the programs; they bound what passed that by."""
+    why: str = ""
+    """Why not."""
+    mtu_bytes: int = 1500
+    """The largest packet of the links that it uses."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """Observed: our programs on one cgroup."""
 
@@ -30,6 +51,8 @@ class Attachment:
     """What is in force by the map; None where nothing was written yet. CIDRs included."""
     shaped: bool = False
     """The programs know that incoming traffic is shaped before it reaches them."""
+    mtu_bytes: int = 1500
+    """What they take the links' for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +62,8 @@ class Shaping:
     rate_bytes_per_sec: int
     burst_ns: int
     """Credit after idleness, as time at the rate."""
-    exempt_cidrs: tuple[str, ...] = ()
+    exempt_list: int = 0
+    """See :func:`exempt_list_id`; the networks are the datapath's to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +76,7 @@ class Link:
     """What of ours holds there for this target, whole and of today; else None."""
     obstacle: str = ""
     """Why nothing of ours can be put there."""
+    mtu_bytes: int = 1500
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from enforcer.state import (
     Surroundings,
     Target,
     TargetCounters,
+    Way,
 )
 
 
@@ -33,14 +34,9 @@ class UnsupportedDatapath:
         del cgroup_path
         return None
 
-    def attach(self, target: Target) -> None:
+    def write(self, target: Target, way: Way) -> None:
         """Raises UnsupportedError."""
-        del target
-        self._refuse()
-
-    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
-        """Raises UnsupportedError."""
-        del target, shaped
+        del target, way
         self._refuse()
 
     def detach(self, cgroup_path: str) -> None:

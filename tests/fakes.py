@@ -16,6 +16,7 @@ from enforcer.state import (
     Surroundings,
     Target,
     TargetCounters,
+    Way,
 )
 
 
@@ -52,18 +53,14 @@ class FakeDatapath:
             shaped=cgroup_path in self.shaped,
         )
 
-    def attach(self, target: Target) -> None:
+    def write(self, target: Target, way: Way) -> None:
         """All or nothing."""
-        self._call("attach")
+        path = target.cgroup_path
+        is_there = path in self.attached and path not in self.outdated
+        self._call("write" if is_there else "attach")
         self.attached[target.cgroup_path] = target
         self.outdated.discard(target.cgroup_path)
-        self.shaped.discard(target.cgroup_path)
-
-    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
-        """Only on what is attached."""
-        self._call("set_limits")
-        self.attached[target.cgroup_path] = target
-        (self.shaped.add if shaped else self.shaped.discard)(target.cgroup_path)
+        (self.shaped.add if way.is_shaped else self.shaped.discard)(target.cgroup_path)
 
     def detach(self, cgroup_path: str) -> None:
         """Of any age."""

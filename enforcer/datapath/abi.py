@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
+from enforcer.state import exempt_list_id
 
-ABI_VERSION: Final = 7
+ABI_VERSION: Final = 8
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
@@ -20,15 +21,15 @@ MAPS: Final = (
     "target_limits",
     "target_state",
     "flows",
-    "exempt_cidrs",
+    "exempt_networks",
     "earlier_sockets",
     "iterator_release",
     "loopback_arrival",
 )
 
 NSEC_PER_SEC: Final = 10**9
-FLAG_EXEMPT_CIDRS: Final = 1
-FLAG_EGRESS_FQ: Final = 2
+STANDARD_MTU: Final = 1500
+_ETHERNET_BYTES: Final = 14
 FLAG_INGRESS_SHAPED: Final = 4
 """For user space to read back: the record's ingress bounds only what passes the shaper by."""
 FLAG_HANDOVER: Final = 8
@@ -37,12 +38,11 @@ _MODES: Final = {Mode.ENFORCE: 0, Mode.OBSERVE: 1}
 
 _MIN_EPOCH_NS: Final = 10_000_000
 _MAX_EPOCH_NS: Final = 400_000_000
-FULL_FRAME_BYTES: Final = 1514
-_EPOCH_BYTES: Final = 8 * 4 * FULL_FRAME_BYTES
+_EPOCH_FRAMES: Final = 8 * 4
 """An epoch holds at least eight bursts of four full frames, or its average would be noise."""
 _EGRESS_DEBT_DIVISOR: Final = 4
 _SLOW_DEBT_DIVISOR: Final = 8
-_SLOW_DEBT_BYTES: Final = 10 * FULL_FRAME_BYTES
+_SLOW_DEBT_FRAMES: Final = 10
 """A quarter of a second, so that the first segments of many connections fit, but where that is only
 some ten frames an eighth: at such a rate debt is repaid for seconds..."""
 _FIRST_SECOND_DIVISOR: Final = 10
@@ -62,12 +62,13 @@ at once what comes another way."""
 MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
 """1 Tbit/s: beyond any interface, and what keeps the programs' products below 2^64."""
 _CREDIT_MULTIPLIER_BITS: Final = 33
-_DIRECTION_WORDS: Final = 8
+_DIRECTION_WORDS: Final = 9
+_FRAME_WORD: Final = 6
 
 _CGROUP_ID: Final = struct.Struct("=Q")
-_LIMITS: Final = struct.Struct("=QII8Q8Q")
-_DIRECTION: Final = struct.Struct("=q18Q")
-_STATE: Final = struct.Struct(f"=IIQ{_DIRECTION.size}s{_DIRECTION.size}s")
+_LIMITS: Final = struct.Struct("=QQII9Q9Q")
+_DIRECTION: Final = struct.Struct("=q22Q8x")
+_STATE: Final = struct.Struct(f"=II4Q8x{_DIRECTION.size}s{_DIRECTION.size}s")
 _FLOW: Final = struct.Struct("=4Q4I5Q8I")
 _COUNT: Final = struct.Struct("=Q")
 CGROUP_ID_BYTES: Final = _CGROUP_ID.size
@@ -91,9 +92,15 @@ def decode_count(value: bytes) -> int:
     return int(_COUNT.unpack(value)[0])
 
 
-def epoch_ns(rate_bytes_per_sec: int) -> int:
+def frame_bytes(mtu_bytes: int) -> int:
+    """A full Ethernet frame on a link."""
+    return mtu_bytes + _ETHERNET_BYTES
+
+
+def epoch_ns(rate_bytes_per_sec: int, mtu_bytes: int = STANDARD_MTU) -> int:
     """How often the share is computed at this rate."""
-    return max(_MIN_EPOCH_NS, min(_MAX_EPOCH_NS, _EPOCH_BYTES * NSEC_PER_SEC // rate_bytes_per_sec))
+    needed_ns = _EPOCH_FRAMES * frame_bytes(mtu_bytes) * NSEC_PER_SEC // rate_bytes_per_sec
+    return max(_MIN_EPOCH_NS, min(_MAX_EPOCH_NS, needed_ns))
 
 
 def credit_factor(rate_bytes_per_sec: int) -> tuple[int, int]:
@@ -106,13 +113,13 @@ def credit_factor(rate_bytes_per_sec: int) -> tuple[int, int]:
     return scaled >> surplus_bits, 63 - surplus_bits
 
 
-def debt_bytes(direction: Direction, limit: Limit) -> int:
+def debt_bytes(direction: Direction, limit: Limit, mtu_bytes: int = STANDARD_MTU) -> int:
     """How far a direction may overrun before packets are dropped."""
-    rate = limit.rate_bytes_per_sec
+    rate, frame = limit.rate_bytes_per_sec, frame_bytes(mtu_bytes)
     if direction is Direction.EGRESS:
-        slow = max(rate // _SLOW_DEBT_DIVISOR, rate // _EGRESS_DEBT_DIVISOR - _SLOW_DEBT_BYTES)
+        slow_bytes = rate // _EGRESS_DEBT_DIVISOR - _SLOW_DEBT_FRAMES * frame
         return min(
-            slow + 2 * FULL_FRAME_BYTES,
+            max(rate // _SLOW_DEBT_DIVISOR, slow_bytes) + 2 * frame,
             rate // _FIRST_SECOND_DIVISOR + _FIRST_SECOND_BYTES,
         )
     swing_bytes = rate * _INGRESS_SWING_PERCENT // 100
@@ -130,37 +137,38 @@ def encode_limits(
     cgroup_id: int,
     limits: Limits,
     *,
-    egress_fq: bool = False,
     ingress_shaped: bool = False,
     handover: bool = False,
+    mtu_bytes: int = STANDARD_MTU,
 ) -> bytes:
     """One CPU's struct limits."""
-    flags = (FLAG_EXEMPT_CIDRS if limits.exempt_cidrs else 0) | (FLAG_EGRESS_FQ if egress_fq else 0)
-    flags |= FLAG_INGRESS_SHAPED if ingress_shaped else 0
+    flags = FLAG_INGRESS_SHAPED if ingress_shaped else 0
     flags |= FLAG_HANDOVER if handover else 0
     words: list[int] = []
     for direction in Direction:
         limit = limits.of(direction)
         if limit is None:
-            words += [0] * _DIRECTION_WORDS
+            words += [0] * _FRAME_WORD + [frame_bytes(mtu_bytes), 0, 0]
         else:
             rate, burst = limit.rate_bytes_per_sec, limit.burst_bytes
-            debt = debt_bytes(direction, limit)
+            debt = debt_bytes(direction, limit, mtu_bytes)
             if flags & FLAG_INGRESS_SHAPED and direction is Direction.INGRESS:
                 rate, burst, debt = _backstop(limit)
             rate = min(rate, MAX_RATE_BYTES_PER_SEC)
             words += [rate, burst, debt, *credit_factor(rate)]
-            words += [epoch_ns(rate), limit.bits_per_second, limit.burst_bits]
-    return _LIMITS.pack(cgroup_id, _MODES[limits.mode], flags, *words)
+            words += [epoch_ns(rate, mtu_bytes), frame_bytes(mtu_bytes)]
+            words += [limit.bits_per_second, limit.burst_bits]
+    list_id = exempt_list_id(limits.exempt_cidrs)
+    return _LIMITS.pack(cgroup_id, list_id, _MODES[limits.mode], flags, *words)
 
 
 def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
     """The inverse of :func:`encode_limits`; None where nothing is limited, or was ever written."""
-    cgroup_id, mode, _flags, *words = _LIMITS.unpack(value)
+    cgroup_id, _list, mode, _flags, *words = _LIMITS.unpack(value)
     if not cgroup_id:
         return None
     ingress, egress = (
-        Limit(words[i + 6], words[i + 7]) if words[i] else None for i in (0, _DIRECTION_WORDS)
+        Limit(words[i + 7], words[i + 8]) if words[i] else None for i in (0, _DIRECTION_WORDS)
     )
     if ingress is None and egress is None:
         return None
@@ -169,12 +177,22 @@ def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
 
 def decode_flags(value: bytes) -> int:
     """The flags of a record."""
-    return int(_LIMITS.unpack(value)[2])
+    return int(_LIMITS.unpack(value)[3])
+
+
+def decode_mtu(value: bytes) -> int:
+    """The largest packet that a record takes for whole."""
+    return int(_LIMITS.unpack(value)[4 + _FRAME_WORD]) - _ETHERNET_BYTES
+
+
+def decode_exempt_list(value: bytes) -> int:
+    """The id of a record's exempt list; 0 for none."""
+    return int(_LIMITS.unpack(value)[1])
 
 
 def encode_no_limits(cgroup_id: int) -> bytes:
     """Of a target that is let go: its sockets are given back at their next packet."""
-    return _LIMITS.pack(cgroup_id, 0, 0, *[0] * (2 * _DIRECTION_WORDS))
+    return _LIMITS.pack(cgroup_id, 0, 0, 0, *[0] * (2 * _DIRECTION_WORDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +200,10 @@ class DirectionState:
     """struct direction_state."""
 
     tokens_bytes: int
+    granted_bytes: int
+    taken_bytes: int
+    taken_packets: int
+    epoch_rate_bytes_per_sec: int
     refilled_at_ns: int
     epoch_started_at_ns: int
     epoch_length_ns: int
@@ -189,12 +211,12 @@ class DirectionState:
     epoch_enough_bytes: int
     passed_bytes: int
     passed_packets: int
-    epoch_rate_bytes_per_sec: int
     epoch: int
     window_flows: int
+    stray_window: int
+    share_bytes_per_sec: int
     active_flows: int
     greedy_flows_q8: int
-    share_bytes_per_sec: int
     dropped_at_ns: int
     dropped_bytes: int
     dropped_packets: int
@@ -207,6 +229,9 @@ class PodState:
     """struct pod_state."""
 
     rtt_ns: int
+    multicast_packet: int
+    multicast_at_ns: int
+    multicast_refused: int
     ingress: DirectionState
     egress: DirectionState
 

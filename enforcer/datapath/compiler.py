@@ -5,16 +5,20 @@
 Exits 0 with everything pinned, or 1 with the reason on standard error and nothing pinned.
 """
 
+import contextlib
+import errno
 import os
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from enforcer.datapath import abi, headers, libbpf, shaper_abi
-from enforcer.datapath.pins import UNFINISHED_PREFIX
+from enforcer.datapath.pins import REFUSED_PREFIX, UNFINISHED_PREFIX
 
+_TRANSIENT = (errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.EMFILE, errno.ENFILE)
 _PART = re.compile(r'#include "(\w+\.bpf\.c)"')
 
 
@@ -62,8 +66,23 @@ def load(source_dir: Path, *extra_flags: str) -> tuple[object, dict[str, int]]:
     return module, fds
 
 
+@contextlib.contextmanager
+def _optional(name: str, refused: list[str]) -> Iterator[None]:
+    """Go on without a program that cannot be loaded.
+
+    It is ``refused`` where trying again would change nothing; where the kernel had no memory, say,
+    the next daemon tries.
+    """
+    try:
+        yield
+    except Exception as error:  # bcc raises nothing narrower
+        print(f"no {name}: {error}", file=sys.stderr)
+        if not any(os.strerror(n) in str(error) for n in _TRANSIENT):
+            refused.append(name)
+
+
 def load_shaper(source_dir: Path) -> tuple[object, dict[str, int]]:
-    """The same for shaper.bpf.c."""
+    """The same for shaper.bpf.c, after :func:`load`: they have a map in common."""
     with tempfile.TemporaryDirectory(prefix="podpace-headers-") as tree:
         flags = headers.write_tree(Path(tree))
         os.environ["BCC_KERNEL_SOURCE"] = tree
@@ -82,16 +101,14 @@ def load_shaper(source_dir: Path) -> tuple[object, dict[str, int]]:
 def main(arguments: list[str]) -> int:
     """See the module's docstring."""
     source_dir, pin_dir = (Path(argument).resolve() for argument in arguments)
+    refused: list[str] = []
     try:
         _module, fds = load(source_dir)
     except Exception as error:  # bcc raises nothing narrower
         print(error, file=sys.stderr)
         return 1
-    try:
+    with _optional(shaper_abi.PROGRAM, refused):  # without it, incoming traffic is policed
         _shaper, shaper_fds = load_shaper(source_dir)
-    except Exception as error:  # without it, incoming traffic is policed
-        print(f"no shaper: {error}", file=sys.stderr)
-    else:
         fds |= shaper_fds
     # Half a set of pins must never be adopted.
     unfinished = pin_dir.with_name(f"{UNFINISHED_PREFIX}{pin_dir.name}")
@@ -100,6 +117,8 @@ def main(arguments: list[str]) -> int:
         unfinished.mkdir(parents=True, mode=0o700)
         for name, fd in fds.items():
             libbpf.obj_pin(fd, str(unfinished / name))
+        for name in refused:
+            (unfinished / f"{REFUSED_PREFIX}{name}").mkdir()
         unfinished.rename(pin_dir)
     except OSError as error:
         print(f"cannot pin below {pin_dir}: {error}", file=sys.stderr)

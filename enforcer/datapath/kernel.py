@@ -10,10 +10,12 @@ from typing import Final
 from contract.names import Direction
 from enforcer.datapath import abi, libbpf, pins, probes, records
 from enforcer.datapath.earlier import WAY, EarlierSockets
+from enforcer.datapath.exempt import ExemptLists
 from enforcer.datapath.libbpf import AttachType
 from enforcer.errors import DatapathError, UnsupportedError
-from enforcer.state import Attachment, Target, TargetCounters
+from enforcer.state import Attachment, Target, TargetCounters, Way
 
+_MAX_NAMES: Final = 4096
 _HOOKS: Final = {
     "podpace_ingress": AttachType.INGRESS,
     "podpace_egress": AttachType.EGRESS,
@@ -41,16 +43,14 @@ class KernelDatapath:
         self._pin_root = pin_root
         self._source_hash = pins.source_hash(source_dir)
         directory = pins.generation_dir(pin_root, self._source_hash)
-        if compile_missing and not directory.exists():
-            pins.compile_generation(source_dir, directory)
         try:
-            pins.remove_unfinished(pin_root)
+            pins.take_away_strange(pin_root)
+            if compile_missing and not pins.is_whole(directory):
+                pins.set_aside(directory)
+                pins.compile_generation(source_dir, directory)
             self._current = pins.open_generation(directory)
-            self._older = [
-                pins.open_generation(other)
-                for other in pins.generation_dirs(pin_root)
-                if other != directory
-            ]
+            self._older = pins.open_older(pin_root, directory)
+            self._exempt = ExemptLists(self._current.fds.get("exempt_networks", -1))
         except OSError as error:
             raise UnsupportedError(f"cannot open the pins below {pin_root}: {error}") from error
         self._earlier = EarlierSockets(self._current)
@@ -78,26 +78,24 @@ class KernelDatapath:
         if not any(ours.values()):
             return None
         current = all(ids == [self._current.program_ids.get(name)] for name, ids in ours.items())
-        limits = None
-        for generation in (self._current, *self._older):
-            if limits is None and generation.same_abi:
-                limits = records.read_limits(generation, cgroup_id)
-        flags = records.read_flags(self._current, cgroup_id) if self._current.fds else 0
-        current &= not flags & abi.FLAG_HANDOVER
-        return Attachment(
-            cgroup_path,
-            cgroup_id,
-            current,
-            limits,
-            shaped=bool(flags & abi.FLAG_INGRESS_SHAPED),
-        )
+        limits, shaped, mtu_bytes = None, False, abi.STANDARD_MTU
+        record = records.read_limits(self._current, cgroup_id) if self._current.fds else None
+        if record is not None:
+            list_id = abi.decode_exempt_list(record)
+            self._exempt.found(cgroup_id, list_id)
+            limits = abi.decode_limits(record, self._exempt.networks(list_id))
+            shaped = bool(abi.decode_flags(record) & abi.FLAG_INGRESS_SHAPED)
+            current &= not abi.decode_flags(record) & abi.FLAG_HANDOVER
+            mtu_bytes = abi.decode_mtu(record)
+        return Attachment(cgroup_path, cgroup_id, current, limits, shaped, mtu_bytes)
 
-    def attach(self, target: Target) -> None:
+    def write(self, target: Target, way: Way) -> None:
         """See ``ports.Datapath``.
 
-        1. New programs are attached; they pass everything, older ones still hold the limit.
-           A failure here takes off what was put on and raises.
-        2. State and limits are written: the limit is in force (point of no return).
+        1. Programs that are missing are attached; they pass everything, older ones still hold the
+           limit. A failure here takes off what was put on and raises.
+        2. State and record are written: the limit is in force (point of no return), exemptions
+           after it.
         3. Older programs are detached; a failure there raises, both hold the limit. Until then the
            new ones leave sockets alone: what older ones have set would look like an application's
            own choice. They let go, and the new ones go on.
@@ -109,22 +107,21 @@ class KernelDatapath:
                 try:
                     for name, hook in _HOOKS.items():
                         if self._current.program_ids[name] not in ours[name]:
-                            libbpf.attach(self._current.fds[name], cgroup_fd, hook)
+                            self._attach(name, hook, target.cgroup_path, cgroup_fd)
                             done.append(name)
                     if len(done) == len(_HOOKS):
                         records.start_state(
                             self._current, target.cgroup_id, self._older_last_attached(ours)
                         )
-                    flags = records.read_flags(self._current, target.cgroup_id)
-                    handover = flags & abi.FLAG_HANDOVER or any(
-                        ids and ids != [self._current.program_ids[name]]
-                        for name, ids in ours.items()
-                    )
-                    self._write_limits(target, handover=bool(handover))
+                    handover = self._takes_over(target, ours)
+                    self._write_record(target, way, handover=handover)
                 except OSError:
                     for name in done:
                         libbpf.detach(self._current.fds[name], cgroup_fd, _HOOKS[name])
                     raise
+                # A network that cannot be written is limited: the next look finds it missing.
+                with contextlib.suppress(OSError):
+                    self._exempt.use(target.cgroup_id, target.limits.exempt_cidrs)
                 for name, ids in ours.items():
                     for number in ids:
                         if number != self._current.program_ids[name]:
@@ -132,18 +129,9 @@ class KernelDatapath:
                 if handover:
                     for older in self._older:
                         self._earlier.release(target.cgroup_path, target.cgroup_id, older)
-                    self._write_limits(target)
+                    self._write_record(target, way)
         except OSError as error:
             raise DatapathError(f"cannot limit {target.cgroup_path}: {error}") from error
-
-    def set_limits(self, target: Target, *, shaped: bool = False) -> None:
-        """See ``ports.Datapath``."""
-        try:
-            self._write_limits(target, shaped=shaped)
-        except OSError as error:
-            raise DatapathError(
-                f"cannot change the limits of {target.cgroup_path}: {error}"
-            ) from error
 
     def detach(self, cgroup_path: str) -> None:
         """See ``ports.Datapath``."""
@@ -156,7 +144,7 @@ class KernelDatapath:
                         with contextlib.suppress(OSError):  # no record there
                             record = abi.encode_no_limits(cgroup_id)
                             records.put_limits(generation, cgroup_id, record)
-                        records.put_exempt(generation, cgroup_id, ())
+                self._exempt.use(cgroup_id, ())
                 # Older ones first: they know what applications had asked for before.
                 for generation in (*self._older, self._current):
                     self._earlier.release(cgroup_path, cgroup_id, generation)
@@ -171,7 +159,7 @@ class KernelDatapath:
     def forget(self, cgroup_id: int) -> None:
         """See ``ports.Datapath``."""
         try:
-            records.put_exempt(self._current, cgroup_id, ())
+            self._exempt.use(cgroup_id, ())
         except OSError as error:
             raise DatapathError(f"cannot forget cgroup {cgroup_id}: {error}") from error
 
@@ -198,6 +186,8 @@ class KernelDatapath:
 
     def prune(self) -> None:
         """Unpin generations that are not today's. Call when everything has been replaced."""
+        with contextlib.suppress(OSError):
+            self._exempt.sweep()
         for generation in self._older:
             generation.unpin()
         self._older = []
@@ -235,6 +225,8 @@ class KernelDatapath:
 
     def _name_of(self, number: int) -> str:
         """A program's name; empty where it is gone or we may not look (no CAP_SYS_ADMIN)."""
+        if len(self._names) > _MAX_NAMES:
+            self._names.clear()
         if number not in self._names:
             try:
                 fd = libbpf.program_open(number)
@@ -258,12 +250,30 @@ class KernelDatapath:
         finally:
             os.close(fd)
 
-    def _write_limits(
-        self, target: Target, *, shaped: bool = False, handover: bool = False
-    ) -> None:
-        records.put_exempt(self._current, target.cgroup_id, target.limits.exempt_cidrs)
+    def _attach(self, name: str, hook: AttachType, cgroup_path: str, cgroup_fd: int) -> None:
+        """One of today's programs. Raises OSError, with who is in the way."""
+        for place, number, flags in libbpf.alone_above(cgroup_path, hook):
+            how = "with override, and would be switched off" if flags else "as the only one"
+            who = f"program {self._name_of(number) or '?'} (id {number}) on {place}"
+            raise PermissionError(
+                f"{who} is attached {how}: whoever attached it has to allow several (multi)"
+            )
+        libbpf.attach(self._current.fds[name], cgroup_fd, hook)
+
+    def _takes_over(self, target: Target, ours: Mapping[str, list[int]]) -> bool:
+        """Whether sockets are still as older programs of ours have set them."""
+        record = records.read_limits(self._current, target.cgroup_id)
+        if record is not None and abi.decode_flags(record) & abi.FLAG_HANDOVER:
+            return True
+        return any(ids and ids != [self._current.program_ids[n]] for n, ids in ours.items())
+
+    def _write_record(self, target: Target, way: Way, *, handover: bool = False) -> None:
         record = abi.encode_limits(
-            target.cgroup_id, target.limits, ingress_shaped=shaped, handover=handover
+            target.cgroup_id,
+            target.limits,
+            ingress_shaped=way.is_shaped,
+            handover=handover,
+            mtu_bytes=way.mtu_bytes,
         )
         records.put_limits(self._current, target.cgroup_id, record)
 

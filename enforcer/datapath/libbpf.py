@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
 BPF_F_ALLOW_MULTI: Final = 2
@@ -86,7 +87,7 @@ def program_identity(fd: int) -> tuple[int, str]:
     length = ctypes.c_uint32(_INFO_BYTES)
     _check(_lib().bpf_obj_get_info_by_fd(fd, info, ctypes.byref(length)), "program info")
     number = int.from_bytes(info.raw[_INFO_ID_OFFSET : _INFO_ID_OFFSET + 4], "little")
-    return number, info.raw[_INFO_NAME].split(b"\0")[0].decode()
+    return number, info.raw[_INFO_NAME].split(b"\0")[0].decode(errors="replace")
 
 
 def program_open(program_id: int) -> int:
@@ -109,16 +110,38 @@ def detach(program_fd: int, cgroup_fd: int, hook: AttachType) -> None:
 
 def attached(cgroup_fd: int, hook: AttachType) -> tuple[int, ...]:
     """Ids of the programs attached to this very cgroup, ancestors' not included."""
+    return _query(cgroup_fd, int(hook))[0]
+
+
+def alone_above(cgroup_path: str, hook: AttachType) -> Iterator[tuple[str, int, int]]:
+    """Programs on a cgroup and its ancestors that allow no other beside them.
+
+    Each as cgroup, id and attach flags: ``BPF_F_ALLOW_OVERRIDE``, or 0 where none may be below.
+    """
+    place, device = Path(cgroup_path), Path(cgroup_path).stat().st_dev
+    while place.stat().st_dev == device:
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            ids, flags = _query(fd, int(hook))
+        finally:
+            os.close(fd)
+        if ids and not flags & BPF_F_ALLOW_MULTI:
+            yield str(place), ids[0], flags
+        if place == place.parent:
+            return
+        place = place.parent
+
+
+def _query(fd: int, hook: int) -> tuple[tuple[int, ...], int]:
+    """Ids and attach flags. More than fit are as many as fit."""
     ids = (ctypes.c_uint32 * _MAX_PROGRAMS)()
     count = ctypes.c_uint32(_MAX_PROGRAMS)
     flags = ctypes.c_uint32()
     _check(
-        _lib().bpf_prog_query(
-            cgroup_fd, int(hook), 0, ctypes.byref(flags), ids, ctypes.byref(count)
-        ),
+        _lib().bpf_prog_query(fd, hook, 0, ctypes.byref(flags), ids, ctypes.byref(count)),
         "query programs",
     )
-    return tuple(ids[: count.value])
+    return tuple(ids[: count.value]), flags.value
 
 
 def attach_tcx(program_fd: int, ifindex: int) -> None:
@@ -133,16 +156,7 @@ def detach_tcx(program_fd: int, ifindex: int) -> None:
 
 def attached_tcx(ifindex: int) -> tuple[int, ...]:
     """Ids of the programs at an interface's egress; EINVAL where the kernel has no tcx."""
-    ids = (ctypes.c_uint32 * _MAX_PROGRAMS)()
-    count = ctypes.c_uint32(_MAX_PROGRAMS)
-    flags = ctypes.c_uint32()
-    _check(
-        _lib().bpf_prog_query(
-            ifindex, TCX_EGRESS, 0, ctypes.byref(flags), ids, ctypes.byref(count)
-        ),
-        "query tcx",
-    )
-    return tuple(ids[: count.value])
+    return _query(ifindex, TCX_EGRESS)[0]
 
 
 def map_lookup(map_fd: int, key: bytes, value_bytes: int, *, locked: bool = False) -> bytes | None:

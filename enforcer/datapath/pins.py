@@ -5,15 +5,16 @@ PIN_ROOT/v<abi>/<hash of the source>/<program or map>
 
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from enforcer.datapath import abi, libbpf
+from enforcer.datapath import abi, libbpf, shaper_abi
 from enforcer.errors import DatapathError, UnsupportedError
 
 SOURCE_DIR = Path(__file__).resolve().parents[2] / "bpf"
@@ -21,6 +22,8 @@ _COMPILE_TIMEOUT_SECONDS = 300
 """Takes a second, on a busy or emulated processor a minute and more; what takes longer hangs."""
 UNFINISHED_PREFIX = "new-"
 """Of the folder that a compiler pins into before it is renamed; bpffs refuses dots in names."""
+REFUSED_PREFIX = "refused-"
+"""Of a folder in a generation's: this kernel refuses the program of that name."""
 
 
 def source_hash(source_dir: Path) -> str:
@@ -47,7 +50,8 @@ class Generation:
     @property
     def same_abi(self) -> bool:
         """Whether its limits can be read and written by this daemon."""
-        return bool(self.fds) and self.directory.parent.name == f"v{abi.ABI_VERSION}"
+        is_same = self.directory.parent.name == f"v{abi.ABI_VERSION}"
+        return is_same and all(name in self.fds for name in abi.MAPS)
 
     def close(self) -> None:
         """Close the descriptors; the pins stay."""
@@ -76,24 +80,74 @@ def open_generation(directory: Path) -> Generation:
         for fd in fds.values():
             os.close(fd)
         raise
+    if "iterator_release" not in fds and abi.ITERATOR in fds:
+        os.close(fds.pop(abi.ITERATOR))  # it would not let go, nor of whom
     return Generation(directory, fds, ids)
 
 
-def generation_dirs(pin_root: Path) -> Iterator[Path]:
-    """Every whole set of pins of ours, the newest last."""
-    whole = [path for path in pin_root.glob("v*/*") if not _is_unfinished(path)]
-    yield from sorted(whole, key=lambda path: path.stat().st_mtime_ns)
+def open_older(pin_root: Path, today: Path) -> list[Generation]:
+    """Every other generation that can be opened, the newest last.
+
+    One that cannot be is left out: its programs are known by their names.
+    """
+    found = []
+    for directory in sorted(pin_root.glob("v*/*"), key=lambda path: path.stat().st_mtime_ns):
+        if directory != today:
+            with contextlib.suppress(OSError):
+                found.append(open_generation(directory))
+    return found
 
 
-def remove_unfinished(pin_root: Path) -> None:
-    """Remove what a compiler that was killed left: half a set must never be opened."""
-    for path in pin_root.glob("v*/*"):
-        if _is_unfinished(path):
+def is_whole(directory: Path) -> bool:
+    """Whether all of a generation is pinned there, or known to be refused by this kernel."""
+    needed = (*abi.PROGRAMS, abi.ITERATOR, abi.FILE_ITERATOR, *abi.MAPS)
+    if not all((directory / name).exists() for name in needed):
+        return False
+    shaper = shaper_abi.PROGRAM
+    return (directory / shaper).exists() or (directory / f"{REFUSED_PREFIX}{shaper}").exists()
+
+
+def set_aside(directory: Path) -> None:
+    """Make room for a whole generation where half of one is: what is left of it counts as older.
+
+    Raises OSError.
+    """
+    if directory.exists():
+        number = next(n for n in itertools.count() if not _aside(directory, n).exists())
+        directory.rename(_aside(directory, number))
+
+
+def _aside(directory: Path, number: int) -> Path:
+    return directory.with_name(f"{directory.name}-{number}")
+
+
+def take_away_strange(pin_root: Path) -> None:
+    """Remove pins that anybody but root made or can change, and what a killed compiler left.
+
+    A BPF file system may be open to all: who comes first must not say which programs we attach, nor
+    keep us from starting. Raises OSError.
+    """
+    places = (pin_root, *pin_root.glob("v*"), *pin_root.glob("v*/*"), *pin_root.glob("v*/*/*"))
+    for place in places:
+        if place.name.startswith(UNFINISHED_PREFIX) or not _is_roots(place):
+            _remove(place)
+
+
+def _is_roots(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return True
+    others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return found.st_uid == 0 and not others_write and not stat.S_ISLNK(found.st_mode)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        else:
             shutil.rmtree(path)
-
-
-def _is_unfinished(path: Path) -> bool:
-    return path.name.startswith(UNFINISHED_PREFIX)
 
 
 def compile_generation(source_dir: Path, directory: Path) -> None:
@@ -108,8 +162,8 @@ def compile_generation(source_dir: Path, directory: Path) -> None:
         str(directory),
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    with contextlib.suppress(FileExistsError):
-        directory.parent.mkdir(parents=True, mode=0o700)
+    for folder in (directory.parent.parent, directory.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         child = subprocess.run(
             command,

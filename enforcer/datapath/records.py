@@ -6,7 +6,7 @@ from typing import Final
 
 from contract.limits import Limits
 from contract.names import Direction, Mode
-from enforcer.datapath import abi, exempt, libbpf
+from enforcer.datapath import abi, libbpf
 from enforcer.datapath.layout import layout_of
 from enforcer.datapath.pins import Generation
 from enforcer.state import Counters
@@ -21,32 +21,14 @@ def put_limits(generation: Generation, cgroup_id: int, record: bytes) -> None:
     libbpf.map_update(generation.fds["target_limits"], abi.map_key(cgroup_id), copies)
 
 
-def read_limits(generation: Generation, cgroup_id: int) -> Limits | None:
-    """What is in force, exempt CIDRs included; None where nothing was ever written."""
+def read_limits(generation: Generation, cgroup_id: int) -> bytes | None:
+    """One CPU's copy of a target's limits; None where nothing was ever written."""
     value = libbpf.map_lookup(
         generation.fds["target_limits"],
         abi.map_key(cgroup_id),
         abi.LIMITS_BYTES * libbpf.possible_cpus(),
     )
-    if value is None:
-        return None
-    cidrs = exempt.read(generation.fds["exempt_cidrs"], cgroup_id)
-    return abi.decode_limits(value[: abi.LIMITS_BYTES], cidrs)
-
-
-def read_flags(generation: Generation, cgroup_id: int) -> int:
-    """The flags of a target's limits; 0 where nothing was ever written."""
-    value = libbpf.map_lookup(
-        generation.fds["target_limits"],
-        abi.map_key(cgroup_id),
-        abi.LIMITS_BYTES * libbpf.possible_cpus(),
-    )
-    return 0 if value is None else abi.decode_flags(value[: abi.LIMITS_BYTES])
-
-
-def put_exempt(generation: Generation, cgroup_id: int, cidrs: Iterable[str]) -> None:
-    """Make these a target's exempt CIDRs."""
-    exempt.put(generation.fds["exempt_cidrs"], cgroup_id, cidrs)
+    return None if value is None else value[: abi.LIMITS_BYTES]
 
 
 def read_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:
@@ -98,8 +80,8 @@ def counters(direction: Direction, state: abi.DirectionState, limits: Limits) ->
     return Counters(
         share_bytes_per_sec=rate if idle else min(state.share_bytes_per_sec, rate),
         active_flows=0 if idle else max(state.active_flows, state.window_flows),
-        passed_bytes=state.passed_bytes,
-        passed_packets=state.passed_packets,
+        passed_bytes=state.passed_bytes + state.taken_bytes,
+        passed_packets=state.passed_packets + state.taken_packets,
         dropped_bytes=state.dropped_bytes,
         dropped_packets=state.dropped_packets,
         marked_packets=state.marked_packets,

@@ -7,7 +7,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from enforcer.datapath import exempt, libbpf, pins, shaper_abi
+from enforcer.datapath import libbpf, pins, shaper_abi
 from enforcer.datapath.layout import layout_of
 from enforcer.datapath.shaper_abi import LinkRecord, ShaperRecord
 
@@ -100,14 +100,6 @@ class ShaperPrograms:
                 with contextlib.suppress(FileNotFoundError):
                     libbpf.map_delete(fds["links"], shaper_abi.link_key(ifindex))
 
-    def put_exempt(self, cgroup_id: int, cidrs: tuple[str, ...]) -> None:
-        """Make these a target's exempt CIDRs."""
-        exempt.put(self._fds["shaper_exempt"], cgroup_id, cidrs)
-
-    def exempt(self, cgroup_id: int) -> tuple[str, ...]:
-        """What :meth:`put_exempt` wrote, sorted."""
-        return exempt.read(self._fds["shaper_exempt"], cgroup_id)
-
     def shaper(self, cgroup_id: int) -> ShaperRecord | None:
         """A target's clocks and counters."""
         if not self._fds:
@@ -121,9 +113,7 @@ class ShaperPrograms:
         return None if value is None else shaper_abi.decode_shaper(value)
 
     def remove_shaper(self, cgroup_id: int) -> None:
-        """Forget a target's clocks, counters and exempt CIDRs."""
-        if self._fds:
-            self.put_exempt(cgroup_id, ())
+        """Forget a target's clocks and counters."""
         for fds in (self._fds, *self._older):
             if fds:
                 with contextlib.suppress(FileNotFoundError):

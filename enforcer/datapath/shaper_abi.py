@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 PROGRAM: Final = "podpace_shape"
-MAPS: Final = ("links", "shapers", "shaped_flows", "shaper_exempt")
-LINK_EXEMPT_CIDRS: Final = 1
+MAPS: Final = ("links", "shapers", "shaped_flows")
 LINK_OWN_CLSACT: Final = 2
 LINK_OLD_QUEUES: Final = 4
 
@@ -15,7 +14,7 @@ _NSEC_PER_SEC: Final = 10**9
 _COST_BITS: Final = 40
 """A multiplier below 2^40 and a packet below 2^23 bytes: the product stays below 2^63."""
 _MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
-_LINK: Final = struct.Struct("=5Q4I")
+_LINK: Final = struct.Struct("=6Q4I")
 _SHAPER: Final = struct.Struct("=II18Q")
 LINK_BYTES: Final = _LINK.size
 SHAPER_BYTES: Final = _SHAPER.size
@@ -30,6 +29,7 @@ class LinkRecord:
     cgroup_id: int
     rate_bytes_per_sec: int
     burst_ns: int
+    exempt_list: int
     flags: int
     sparse_class: int
     bulk_class: int
@@ -90,6 +90,7 @@ def encode_link(record: LinkRecord) -> bytes:
         record.rate_bytes_per_sec,
         record.burst_ns,
         *cost_factor(record.rate_bytes_per_sec),
+        record.exempt_list,
         record.flags,
         record.sparse_class,
         record.bulk_class,

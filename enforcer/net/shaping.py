@@ -13,7 +13,6 @@ from typing import Final
 
 from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.datapath.shaper_abi import (
-    LINK_EXEMPT_CIDRS,
     LINK_OLD_QUEUES,
     LINK_OWN_CLSACT,
     LinkRecord,
@@ -87,7 +86,6 @@ class LinkShaper:
         """See ``ports.Network``."""
         wanted = {link.ifindex for link in links}
         with self._lock, _failures("shape", ", ".join(link.name for link in links)):
-            self._programs.put_exempt(cgroup_id, shaping.exempt_cidrs)
             for link in links:
                 self._put(link.ifindex, cgroup_id, shaping)
             for ifindex in self._owned(cgroup_id):
@@ -166,14 +164,15 @@ class LinkShaper:
             self._programs.put_link(ifindex, record)
 
     def _look(self, interface: Interface, cgroup_id: int) -> Link:
+        link = Link(interface.ifindex, interface.name, mtu_bytes=interface.mtu_bytes)
         found = queues.look(self._netlink, interface.ifindex)
         record = self._records.get(interface.ifindex)
         if not found.is_default and not found.is_ours:
             obstacle = f"{found.root_kind} on {interface.name} is somebody else's"
-            return Link(interface.ifindex, interface.name, obstacle=obstacle)
+            return replace(link, obstacle=obstacle)
         if found.is_ours and record is not None and record.cgroup_id != cgroup_id:
             obstacle = f"another target is shaped at {interface.name}"
-            return Link(interface.ifindex, interface.name, obstacle=obstacle)
+            return replace(link, obstacle=obstacle)
         shaping = None
         if (
             record is not None
@@ -182,14 +181,8 @@ class LinkShaper:
             and self._programs.link(interface.ifindex) == record
             and self._program_is_there(interface.ifindex, found)
         ):
-            shaping = self._shaping(record)
-        return Link(interface.ifindex, interface.name, shaping)
-
-    def _shaping(self, record: LinkRecord) -> Shaping:
-        exempt: tuple[str, ...] = ()
-        if record.flags & LINK_EXEMPT_CIDRS:
-            exempt = self._programs.exempt(record.cgroup_id)
-        return Shaping(record.rate_bytes_per_sec, record.burst_ns, exempt)
+            shaping = Shaping(record.rate_bytes_per_sec, record.burst_ns, record.exempt_list)
+        return replace(link, shaping=shaping)
 
     def _program_is_there(self, ifindex: int, found: queues.Queues) -> bool:
         """Today's, once: by tcx or by clsact."""
@@ -211,7 +204,8 @@ class LinkShaper:
             cgroup_id,
             shaping.rate_bytes_per_sec,
             shaping.burst_ns,
-            (LINK_EXEMPT_CIDRS if shaping.exempt_cidrs else 0) | kept,
+            shaping.exempt_list,
+            kept,
             queues.SPARSE,
             queues.BULK,
             queues.DIRECT,

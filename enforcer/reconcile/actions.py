@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from contract.limits import Limits
-from enforcer.state import Link, Shaping, Target
+from enforcer.state import Link, Shaping, Target, Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +11,7 @@ class Attach:
     """Nothing of ours is on the cgroup: attach and set the limits."""
 
     target: Target
+    way: Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Replace:
     """Older or incomplete programs of ours are there: attach today's in their place, gapless."""
 
     target: Target
+    way: Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class SetLimits:
 
     target: Target
     before: Limits | None
+    way: Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,9 @@ class Shape:
     target: Target
     shaping: Shaping
     links: tuple[Link, ...]
+    way: Way
+    before: Limits | None = None
+    """Other limits that were in force so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Unshape:
     target: Target | None
     """Who goes on, policed; None when it is not limited any more."""
     why: str
+    way: Way
 
 
 Action = Attach | Replace | SetLimits | Detach | Forget | Shape | Unshape

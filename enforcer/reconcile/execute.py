@@ -25,6 +25,7 @@ from enforcer.reconcile.actions import (
     Unshape,
 )
 from enforcer.reconcile.store import TargetStore
+from enforcer.state import Target
 
 
 def execute(
@@ -38,21 +39,15 @@ def execute(
 ) -> None:
     """Do it and say so. ``cause`` (request, restart, resync) goes into the log line."""
     match action:
-        case Attach(target):
-            datapath.attach(target)
+        case Attach(target, way):
+            datapath.write(target, way)
             log.info("attached", cause=cause, target=target.name, **describe(target.limits))
-        case Replace(target):
-            datapath.attach(target)
+        case Replace(target, way):
+            datapath.write(target, way)
             log.info("replaced", cause=cause, target=target.name, **describe(target.limits))
-        case SetLimits(target, before):
-            datapath.set_limits(target)
-            log.info(
-                "changed",
-                cause=cause,
-                target=target.name,
-                **describe(target.limits),
-                before=None if before is None else describe(before),
-            )
+        case SetLimits(target, before, way):
+            datapath.write(target, way)
+            _changed(log, cause, target, before)
         case Detach(cgroup_path):
             datapath.detach(cgroup_path)
             log.info("detached", cause=cause, cgroup=cgroup_path)
@@ -61,16 +56,23 @@ def execute(
             datapath.forget(target.cgroup_id)
             store.remove(target)
             log.info("forgotten", cause=cause, target=target.name, reason="its cgroup was removed")
-        case Shape(target, shaping, links):
+        case Shape(target, shaping, links, way, before):
             network.shape(target.cgroup_id, shaping, links)
-            datapath.set_limits(target, shaped=True)
+            datapath.write(target, way)
+            if before is not None:
+                _changed(log, cause, target, before)
             names = [link.name for link in links]
             log.info("shaped", cause=cause, target=target.name, interfaces=names)
-        case Unshape(cgroup_path, cgroup_id, target, why):
+        case Unshape(cgroup_path, cgroup_id, target, why, way):
             if target is not None:
-                datapath.set_limits(target)
+                datapath.write(target, way)
             network.unshape(cgroup_id)
             log.info("unshaped", cause=cause, cgroup=cgroup_path, reason=why)
+
+
+def _changed(log: Log, cause: str, target: Target, before: Limits | None) -> None:
+    was = None if before is None else describe(before)
+    log.info("changed", cause=cause, target=target.name, **describe(target.limits), before=was)
 
 
 def describe(limits: Limits) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Pure: what should be, against what is, gives what to do."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from contract.limits import Limit, Limits
 from enforcer.reconcile.actions import (
@@ -14,7 +15,7 @@ from enforcer.reconcile.actions import (
     Unshape,
 )
 from enforcer.reconcile.ways import ingress_way, shaping_of
-from enforcer.state import Attachment, Observation, Shaping, Surroundings, Target
+from enforcer.state import Attachment, Observation, Shaping, Surroundings, Target, Way
 
 
 def plan(path: str, target: Target | None, observation: Observation) -> tuple[Action, ...]:
@@ -31,45 +32,53 @@ def _plan_one(path: str, target: Target | None, observation: Observation) -> Ite
         if attachment is not None:
             yield Detach(path)
         if observation.cgroup_id is not None and observation.surroundings.holds_anything:
-            yield Unshape(path, observation.cgroup_id, None, "the limit was taken off")
+            yield Unshape(path, observation.cgroup_id, None, "the limit was taken off", Way())
         return
     if observation.cgroup_id != target.cgroup_id:
         yield Forget(target)
         return
-    yield from _hold(target, attachment)
-    yield from _shape(target, observation)
+    yield from _hold(target, observation)
 
 
-def _hold(target: Target, attachment: Attachment | None) -> Iterator[Action]:
-    """Programs and limits on the cgroup."""
+def _hold(target: Target, observation: Observation) -> Iterator[Action]:
+    """Programs and limits on the cgroup, and incoming traffic where it comes in.
+
+    The record is written once, with the way: where a queue holds what comes in, after that queue.
+    """
+    way, around = ingress_way(target, observation), observation.surroundings
+    attachment, shaping = observation.attachment, shaping_of(target.limits)
+    bound = replace(way, is_shaped=False)
     if attachment is None:
-        yield Attach(target)
+        yield Attach(target, bound)
     elif not attachment.current:
-        yield Replace(target)
-    elif attachment.limits is None or not _same(attachment.limits, target.limits):
-        yield SetLimits(target, attachment.limits)
-
-
-def _shape(target: Target, observation: Observation) -> Iterator[Action]:
-    """Incoming traffic, where it comes in; after the cgroup's limits are in force."""
-    way = ingress_way(target, observation)
-    around, attachment = observation.surroundings, observation.attachment
-    shaping = shaping_of(target.limits)
-    if not way.is_shaped or shaping is None:
-        if around.holds_anything or (attachment is not None and attachment.shaped):
-            yield Unshape(
-                target.cgroup_path, target.cgroup_id, target, way.why or "no ingress limit"
-            )
+        yield Replace(target, way if around.holds_anything else bound)
+    if way.is_shaped and shaping is not None:
+        if not _is_told(attachment, target, way) or around.leftovers or _differ(around, shaping):
+            before = attachment.limits if attachment is not None and attachment.current else None
+            other = before is not None and not _same(before, target.limits)
+            yield Shape(target, shaping, around.links, way, before if other else None)
         return
-    if not _is_told(attachment, target) or around.leftovers or _differ(around, shaping):
-        yield Shape(target, shaping, around.links)
+    if around.holds_anything or (attachment is not None and attachment.shaped):
+        why = way.why or "no ingress limit"
+        yield Unshape(target.cgroup_path, target.cgroup_id, target, why, way)
+    elif attachment is not None and attachment.current and _is_other(attachment, target, way):
+        yield SetLimits(target, attachment.limits, way)
 
 
-def _is_told(attachment: Attachment | None, target: Target) -> bool:
+def _is_other(attachment: Attachment, target: Target, way: Way) -> bool:
+    """Whether the record of a target that nothing shapes is another one than it should be."""
+    if attachment.limits is None:  # nothing is limited
+        return target.limits.limits_anything
+    return attachment.mtu_bytes != way.mtu_bytes or not _same(attachment.limits, target.limits)
+
+
+def _is_told(attachment: Attachment | None, target: Target, way: Way) -> bool:
     """Whether the programs on the cgroup hold these limits, as those of a shaped target."""
     if attachment is None or not attachment.current or not attachment.shaped:
         return False
-    return attachment.limits is not None and _same(attachment.limits, target.limits)
+    if attachment.limits is None or attachment.mtu_bytes != way.mtu_bytes:
+        return False
+    return _same(attachment.limits, target.limits)
 
 
 def _differ(around: Surroundings, shaping: Shaping) -> bool:

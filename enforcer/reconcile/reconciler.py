@@ -1,7 +1,7 @@
 """Makes of one target what it should be: observe, plan, execute. The store says what should be."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from enforcer.errors import DatapathError
@@ -14,9 +14,9 @@ from enforcer.reconcile.observe import observe
 from enforcer.reconcile.plan import plan
 from enforcer.reconcile.process_watch import ProcessWatch
 from enforcer.reconcile.store import TargetStore
-from enforcer.reconcile.ways import Bypass, Way, ingress_way, with_way
+from enforcer.reconcile.ways import Bypass, ingress_way, with_way
 from enforcer.reconcile.work_queue import Urgency, WorkQueue
-from enforcer.state import Observation, Target, TargetCounters
+from enforcer.state import Observation, Target, TargetCounters, Way
 from enforcer.targets import is_alive, is_pod
 
 _NO_WAY: Final = Way(False)
@@ -226,8 +226,8 @@ class Reconciler:
                 # The programs on the cgroup hold the limit; the next look tries again.
                 shape_failed = str(error)
                 self._complaints.failed("shape", shape_failed, target)
-                self._datapath.set_limits(target)
-                way = Way(False, shape_failed)
+                way = replace(way, is_shaped=False, why=shape_failed)
+                self._datapath.write(target, way)
         if any(isinstance(action, Forget) for action in actions):
             self._forget(path)
             return actions

@@ -1,11 +1,20 @@
 """Pure: how a target's incoming traffic is held, and how that is told."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from contract.limits import Limit, Limits, default_burst_bits
 from contract.names import Mode
-from enforcer.state import Counters, Observation, ShaperCounters, Shaping, Target, TargetCounters
+from enforcer.state import (
+    Counters,
+    Observation,
+    ShaperCounters,
+    Shaping,
+    Target,
+    TargetCounters,
+    Way,
+    exempt_list_id,
+)
 
 _NSEC_PER_SEC: Final = 10**9
 _SHAPED_BURST_NS: Final = 20_000_000
@@ -19,17 +28,14 @@ UNQUEUED_BITS_PER_SEC: Final = 100 * 10**9
 _UNDER_WAY_BYTES: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How incoming traffic is held."""
-
-    is_shaped: bool
-    why: str = ""
-    """Why not."""
-
-
 def ingress_way(target: Target, observation: Observation) -> Way:
     """Shaped where every way in can be; else policed by the programs on the cgroup."""
+    mtu_bytes = max((link.mtu_bytes for link in observation.surroundings.links), default=0)
+    way = _ingress_way(target, observation)
+    return replace(way, mtu_bytes=mtu_bytes) if mtu_bytes else way
+
+
+def _ingress_way(target: Target, observation: Observation) -> Way:
     around, limit = observation.surroundings, target.limits.ingress
     if limit is None or target.limits.mode is Mode.OBSERVE:
         return Way(False)
@@ -97,8 +103,8 @@ def shaping_of(limits: Limits) -> Shaping | None:
     limit = limits.ingress
     if limit is None:
         return None
-    cidrs = tuple(sorted(limits.exempt_cidrs))
-    return Shaping(limit.rate_bytes_per_sec, shaped_burst_ns(limit), cidrs)
+    exempt_list = exempt_list_id(limits.exempt_cidrs)
+    return Shaping(limit.rate_bytes_per_sec, shaped_burst_ns(limit), exempt_list)
 
 
 def shaped_burst_ns(limit: Limit) -> int:

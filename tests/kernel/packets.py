@@ -8,6 +8,10 @@ TCP: Final = 6
 UDP: Final = 17
 GRE: Final = 47
 HOP_BY_HOP: Final = 0
+ROUTING: Final = 43
+DESTINATION: Final = 60
+JUMBO: Final = bytes([TCP, 0, 0xC2, 4]) + (100_000).to_bytes(4, "big")
+"""As Linux puts it before TCP in packets above 64 KiB."""
 ACK: Final = 0x10
 SYN: Final = 0x02
 ETHERNET_BYTES: Final = 14
@@ -21,6 +25,12 @@ def tcp(data_bytes: int = 0, *, flags: int = ACK, options: bytes = b"") -> bytes
     words = 5 + len(options) // 4
     header = struct.pack("!HHIIBBHHH", 40000, 5201, 1, 1, words << 4, flags, 512, 0, 0)
     return header + options + bytes(data_bytes)
+
+
+def extension(following: int, header_bytes: int = 8) -> bytes:
+    """An IPv6 extension header full of padding."""
+    padding_bytes = header_bytes - 4
+    return bytes([following, header_bytes // 8 - 1, 1, padding_bytes]) + bytes(padding_bytes)
 
 
 def udp(data_bytes: int = 0) -> bytes:

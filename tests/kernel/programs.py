@@ -80,8 +80,10 @@ class Outcome:
     flow: abi.Flow
 
     def changed(self, direction: Direction) -> dict[str, int]:
-        """The fields of one direction that differ, with by how much."""
-        was, now = (getattr(state, direction.value) for state in (self.before, self.after))
+        """The fields of one direction that differ, with by how much, as at the next look."""
+        was, now = (
+            gathered(getattr(state, direction.value)) for state in (self.before, self.after)
+        )
         changes = {name: getattr(now, name) - getattr(was, name) for name in was.__slots__}
         return {name: change for name, change in changes.items() if change}
 
@@ -109,8 +111,8 @@ class Programs:
         limits: Limits,
         state: abi.PodState,
         *,
-        egress_fq: bool = False,
         ingress_shaped: bool = False,
+        mtu_bytes: int = abi.STANDARD_MTU,
         flow: abi.Flow | None = None,
         receipt: Receipt | None = None,
         segments: int = 0,
@@ -124,7 +126,7 @@ class Programs:
         told of the packet is the last one's.
         """
         record = abi.encode_limits(
-            CGROUP_ID, limits, egress_fq=egress_fq, ingress_shaped=ingress_shaped
+            CGROUP_ID, limits, ingress_shaped=ingress_shaped, mtu_bytes=mtu_bytes
         )
         libbpf.map_update(self._limits_fd, _FIRST, record)
         libbpf.map_update(self._state_fd, _FIRST, abi.encode_state(state))
@@ -185,12 +187,12 @@ class Programs:
         return options.retval, out.raw[ETHERNET_BYTES:], context_out.raw
 
     def set_exempt(self, *entries: tuple[int, str]) -> None:
-        """Make these (cgroup id, CIDR) the only ones."""
-        map_fd = self.fds["exempt_cidrs"]
+        """Make these (list, CIDR) the only ones."""
+        map_fd = self.fds["exempt_networks"]
         for key in list(libbpf.map_keys(map_fd, exempt.KEY_BYTES)):
             libbpf.map_delete(map_fd, key)
-        for cgroup_id, cidr in entries:
-            libbpf.map_update(map_fd, exempt.encode(cgroup_id, cidr), b"\1\0\0\0")
+        for list_id, cidr in entries:
+            libbpf.map_update(map_fd, exempt.encode(list_id, cidr), b"\1\0\0\0")
 
     def told(self) -> bool:
         """Whether the daemon has been told of the target's sockets since the last call."""
@@ -200,6 +202,20 @@ class Programs:
         if noted:
             libbpf.map_delete(map_fd, key)
         return bool(noted)
+
+
+def gathered(side: abi.DirectionState) -> abi.DirectionState:
+    """What was taken from a grant, charged and counted."""
+    return replace(
+        side,
+        granted_bytes=0,
+        taken_bytes=0,
+        taken_packets=0,
+        tokens_bytes=side.tokens_bytes - side.taken_bytes,
+        epoch_bytes=side.epoch_bytes + side.taken_bytes,
+        passed_bytes=side.passed_bytes + side.taken_bytes,
+        passed_packets=side.passed_packets + side.taken_packets,
+    )
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.limits import Limit, Limits, make_limit
+from contract.limits import Limits, make_limit
 from contract.names import Direction
 from enforcer.datapath import abi
 from tests.kernel import packets
@@ -22,12 +22,27 @@ from tests.kernel.cases import (
     by_name,
     udp_frame,
 )
-from tests.kernel.packets import ETHERNET_BYTES, GRE, TCP, UDP, ipv4, ipv6, tcp, udp
+from tests.kernel.packets import (
+    DESTINATION,
+    ETHERNET_BYTES,
+    GRE,
+    HOP_BY_HOP,
+    JUMBO,
+    ROUTING,
+    TCP,
+    UDP,
+    extension,
+    ipv4,
+    ipv6,
+    tcp,
+    udp,
+)
 from tests.kernel.programs import (
     LOOPBACK_IFINDEX,
     PASS,
     Programs,
     blank_state,
+    constant,
     load,
     still_state,
     with_fields,
@@ -35,6 +50,8 @@ from tests.kernel.programs import (
 
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
 UNREACHED = make_limit(10**12)
+HALF_BURST = LIMIT.burst_bytes // 2
+EGRESS_DEBT = abi.debt_bytes(EGRESS, LIMIT)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +120,44 @@ COUNTED = [
         ETHERNET_BYTES + 20 + LARGE,
     ),
     Counted("an unknown protocol", ipv4(bytes(LARGE), GRE), ETHERNET_BYTES + 20 + LARGE),
+    *(
+        Counted(
+            f"TCP behind {name}",
+            ipv6(headers + tcp(2 * LARGE), first),
+            2 * (IPV4_TCP_BYTES + 20 + len(headers) + LARGE),
+            segments=2,
+        )
+        for name, first, headers in (
+            ("a hop-by-hop header", HOP_BY_HOP, extension(TCP)),
+            ("a routing header of 24 bytes", ROUTING, extension(TCP, 24)),
+            ("destination options", DESTINATION, extension(TCP)),
+            (
+                "four headers",
+                HOP_BY_HOP,
+                extension(DESTINATION, 16)
+                + extension(ROUTING)
+                + extension(DESTINATION)
+                + extension(TCP),
+            ),
+        )
+    ),
     Counted(
-        "an IPv6 extension header",
-        ipv6(bytes([TCP, 0, 1, 4, 0, 0, 0, 0]) + tcp(LARGE), packets.HOP_BY_HOP),
-        IPV4_TCP_BYTES + 20 + 8 + LARGE,
+        "an ACK behind an extension header makes no flow active",
+        ipv6(extension(TCP) + tcp(), HOP_BY_HOP),
+        IPV4_TCP_BYTES + 20 + 8,
+        False,
+    ),
+    Counted(
+        "more headers than anybody sends are one frame",
+        ipv6(extension(HOP_BY_HOP) * 4 + extension(TCP) + tcp(LARGE), HOP_BY_HOP),
+        IPV4_TCP_BYTES + 20 + 5 * 8 + LARGE,
+    ),
+    Counted("an extension header that is cut", ipv6(bytes(4), HOP_BY_HOP), ETHERNET_BYTES + 44),
+    Counted(
+        "the kernel's jumbo option of BIG TCP is on no wire",
+        ipv6(JUMBO + tcp(3 * LARGE), HOP_BY_HOP),
+        3 * (IPV4_TCP_BYTES + 20 + LARGE),
+        segments=3,
     ),
     Counted("a cut TCP header", ipv4(tcp(), TCP)[:30], ETHERNET_BYTES + 30),
     Counted("a cut IPv4 header", ipv4(tcp(), TCP)[:19], ETHERNET_BYTES + 19),
@@ -125,7 +176,8 @@ def test_packets_count_as_their_frames(
     state = still_state(direction, LIMIT.burst_bytes)
     outcome = programs.run(direction, case.packet, LIMITS, state, segments=case.segments)
     assert outcome.verdict == PASS
-    flows = {"window_flows": 1} if case.carries_data and direction is EGRESS else {}
+    is_flow = case.carries_data and direction is EGRESS
+    flows = {"window_flows": 1, "stray_window": 1} if is_flow else {}
     assert outcome.changed(direction) == flows | {
         "tokens_bytes": -case.frame_bytes,
         "epoch_bytes": case.frame_bytes,
@@ -133,6 +185,22 @@ def test_packets_count_as_their_frames(
         "passed_packets": 1,
     }
     assert outcome.changed(EGRESS if direction is INGRESS else INGRESS) == {}
+
+
+@pytest.mark.parametrize("mtu_bytes", [1280, 1500])
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize("headers", [20, 40], ids=["IPv4", "IPv6"])
+def test_a_datagram_over_the_mtu_counts_as_its_fragments(
+    programs: Programs, direction: Direction, mtu_bytes: int, headers: int
+) -> None:
+    """Three of them here, each with its headers; one that fits is one frame."""
+    state = still_state(direction, LIMIT.burst_bytes)
+    for data_bytes, frames in ((mtu_bytes - headers - 8, 1), (2 * mtu_bytes, 3)):
+        data = udp(data_bytes)
+        packet = ipv4(data, UDP) if headers == 20 else ipv6(data, UDP)
+        outcome = programs.run(direction, packet, LIMITS, state, mtu_bytes=mtu_bytes)
+        each = ETHERNET_BYTES + headers + (8 if headers == 40 and frames > 1 else 0)
+        assert outcome.changed(direction)["passed_bytes"] == 8 + data_bytes + frames * each
 
 
 @settings(deadline=None)
@@ -196,37 +264,147 @@ def test_time_is_credited_by_the_monotonic_clock(programs: Programs, direction: 
     assert 0 < credited <= RATE * (ended_ns - started_ns) // abi.NSEC_PER_SEC
 
 
+GRANT = 10_000
+
+
+def granted(direction: Direction, tokens_bytes: int, **fields: int) -> abi.PodState:
+    """A state whose last look, an hour ago, left so much credit and a grant."""
+    started = still_state(direction, tokens_bytes)
+    clocks = {"refilled_at_ns": 1, "epoch_started_at_ns": 1, "epoch_length_ns": 1}
+    return with_fields(started, direction, granted_bytes=GRANT, **clocks, **fields)
+
+
+CLOCKS = {"refilled_at_ns", "epoch_started_at_ns", "epoch"}
+EXACT = udp_frame(GRANT)
+
+
+GROUP = ipv4(udp(LARGE), UDP, destination="239.1.1.1")
+GROUP_6 = ipv6(udp(LARGE), UDP, destination="ff0e::1")
+
+
 @pytest.mark.parametrize("direction", list(Direction))
-@pytest.mark.parametrize(
-    ("limit", "clocks_run"),
-    [(LIMIT, {"refilled_at_ns", "epoch_started_at_ns", "epoch"}), (UNREACHED, set())],
-    ids=["a limit in reach", "a limit out of reach"],
-)
-def test_only_limits_in_reach_read_the_clock(
-    programs: Programs, direction: Direction, limit: Limit, clocks_run: set[str]
+@pytest.mark.parametrize("packet", [GROUP, GROUP_6, udp_frame(LARGE)], ids=["v4", "v6", "one"])
+def test_copies_of_a_multicast_packet_count_once(
+    programs: Programs, direction: Direction, packet: bytes
 ) -> None:
-    """A packet that leaves the bucket of a far higher limit full is counted, and not timed."""
-    state = with_fields(
-        blank_state(),
-        direction,
-        tokens_bytes=limit.burst_bytes,
-        refilled_at_ns=1,
-        epoch_started_at_ns=1,
-        epoch_length_ns=1,
-        epoch_rate_bytes_per_sec=limit.rate_bytes_per_sec,
-    )
-    outcome = programs.run(direction, ipv4(tcp(1), TCP), Limits(limit, limit), state)
-    changes = outcome.changed(direction)
-    clocks = {"refilled_at_ns", "epoch_started_at_ns", "epoch"}
-    assert clocks & changes.keys() == clocks_run
+    """Ten sockets of a group get one each; a packet to one address is no copy."""
+    state = still_state(direction, LIMIT.burst_bytes)
+    outcome = programs.run(direction, packet, LIMITS, state, repeat=10)
+    count = 10 if packet[0] >> 4 == 4 and packet[16] == 198 else 1
+    assert outcome.changed(direction)["passed_packets"] == count
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_copies_of_a_refused_packet_are_refused(programs: Programs, direction: Direction) -> None:
+    """And counted once."""
+    outcome = programs.run(direction, GROUP, LIMITS, still_state(direction, DEEP), repeat=10)
+    assert outcome.verdict != PASS
+    assert outcome.changed(direction)["dropped_packets"] == 1
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A packet, what the last look left, and whether it looks itself."""
+
+    name: str
+    direction: Direction
+    packet: bytes
+    state: abi.PodState
+    looks: bool
+
+
+GRANTED = [
+    Granted("egress TCP", EGRESS, ipv4(tcp(1), TCP), granted(EGRESS, 0), False),
+    Granted("egress TCP in debt", EGRESS, ipv4(tcp(1), TCP), granted(EGRESS, -1), False),
+    Granted("egress UDP", EGRESS, udp_frame(LARGE), granted(EGRESS, 0), False),
+    Granted("egress UDP in debt", EGRESS, udp_frame(LARGE), granted(EGRESS, -1), True),
+    Granted(
+        "egress UDP with what was taken in debt",
+        *(EGRESS, udp_frame(LARGE), granted(EGRESS, 1000, taken_bytes=1001), True),
+    ),
+    Granted(
+        "the last byte of a grant",
+        *(EGRESS, udp_frame(LARGE), granted(EGRESS, GRANT, taken_bytes=GRANT - 1), False),
+    ),
+    Granted(
+        "a grant that is used up",
+        *(EGRESS, udp_frame(LARGE), granted(EGRESS, GRANT, taken_bytes=GRANT), True),
+    ),
+    Granted("ingress TCP in debt", INGRESS, ipv4(tcp(1), TCP), granted(INGRESS, -1), False),
+    Granted(
+        "ingress that can be marked, congested",
+        *(INGRESS, udp_frame(LARGE, ecn=packets.ECT0), granted(INGRESS, HALF_BURST - 1), True),
+    ),
+    Granted(
+        "ingress that can be marked, not congested",
+        *(INGRESS, udp_frame(LARGE, ecn=packets.ECT0), granted(INGRESS, HALF_BURST), False),
+    ),
+    Granted(
+        "another limit than that of the grant",
+        *(EGRESS, udp_frame(LARGE), granted(EGRESS, 0, epoch_rate_bytes_per_sec=RATE - 1), True),
+    ),
+]
+
+
+@by_name(GRANTED)
+def test_packets_within_a_grant_read_no_clock(programs: Programs, case: Granted) -> None:
+    """Each is counted; the one that looks charges what was taken since the last look."""
+    outcome = programs.run(case.direction, case.packet, LIMITS, case.state)
+    changes = outcome.changed(case.direction)
+    assert outcome.verdict == PASS
+    assert CLOCKS & changes.keys() == (CLOCKS if case.looks else set())
     assert changes["passed_packets"] == 1
+    assert changes["passed_bytes"] == ETHERNET_BYTES + len(case.packet)
+    side = getattr(outcome.after, case.direction.value)
+    taken = getattr(case.state, case.direction.value).taken_bytes
+    assert side.taken_bytes == (0 if case.looks else taken + ETHERNET_BYTES + len(case.packet))
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look finds, and what it grants."""
+
+    name: str
+    tokens_bytes: int
+    stray_window: int
+    granted_bytes: int
+
+
+SHORT_TIME = RATE >> constant("GRANT_SHIFT")
+PAST = 100
+LOOKED = [
+    Looked("some credit", 0, 0, SHORT_TIME),
+    Looked("debt, with room for a short time", SHORT_TIME - EGRESS_DEBT, 0, SHORT_TIME),
+    Looked("debt, with room for less", 10 - EGRESS_DEBT, 0, 10),
+    Looked("debt without room", -EGRESS_DEBT, 0, 0),
+    Looked("a flow that nobody paces, in this window", 0, PAST + 1, 0),
+    Looked("one in the window before", 0, PAST, 0),
+    Looked("one earlier", 0, PAST - 1, SHORT_TIME),
+    Looked("one, but the bucket is nearly full", LIMIT.burst_bytes, PAST, SHORT_TIME),
+]
+
+
+@by_name(LOOKED)
+def test_a_look_grants_a_short_time_of_the_rate_within_the_debt(
+    programs: Programs, case: Looked
+) -> None:
+    """Not while flows are about that have to be found; the ACK that looks is no such flow."""
+    packet = ipv4(tcp(), TCP)
+    state = with_fields(
+        still_state(EGRESS, case.tokens_bytes + ETHERNET_BYTES + len(packet)),
+        EGRESS,
+        epoch=PAST * constant("EPOCHS_PER_WINDOW"),
+        stray_window=case.stray_window,
+    )
+    outcome = programs.run(EGRESS, packet, LIMITS, state)
+    assert outcome.after.egress.granted_bytes == case.granted_bytes
 
 
 @pytest.mark.parametrize("direction", list(Direction))
 def test_processors_side_by_side_count_every_packet(
     programs: Programs, direction: Direction
 ) -> None:
-    """Far below a limit packets take no lock, near it they do: none goes uncounted."""
+    """Within a grant packets take no lock, at its end they do: none goes uncounted."""
     state = with_fields(
         blank_state(),
         direction,

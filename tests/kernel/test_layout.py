@@ -13,9 +13,11 @@ from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 from enforcer.datapath import abi, exempt
 from enforcer.datapath.layout import layout_of
+from enforcer.state import exempt_list_id
 from tests.kernel.programs import Programs, constant, load
 
 CGROUP_ID = 0x1122_3344_5566_7788
+LIST_ID = 0x8877_6655_4433_2211
 LIMITS = Limits(Limit(8_000_000, 800_000), Limit(80_000_000, 1_600_000))
 
 
@@ -54,11 +56,11 @@ def numbered(layout: dict[str, tuple[int, int]], size: int) -> tuple[bytes, dict
     return bytes(record), numbers
 
 
-@pytest.mark.parametrize("egress_fq", [False, True])
+@pytest.mark.parametrize("mtu_bytes", [1500, 9001])
 @pytest.mark.parametrize("mode", list(Mode))
 @pytest.mark.parametrize("exempt", [(), ("10.0.0.0/8",)])
 def test_the_programs_read_every_limit_where_it_is_written(
-    programs: Programs, mode: Mode, exempt: tuple[str, ...], egress_fq: bool
+    programs: Programs, mode: Mode, exempt: tuple[str, ...], mtu_bytes: int
 ) -> None:
     """Each field of struct limits holds what encode_limits was given for it."""
     limits = Limits(LIMITS.ingress, LIMITS.egress, mode, exempt)
@@ -66,8 +68,8 @@ def test_the_programs_read_every_limit_where_it_is_written(
     expected = {
         "cgroup_id": CGROUP_ID,
         "mode": constant("MODE_OBSERVE" if mode is Mode.OBSERVE else "MODE_ENFORCE"),
-        "flags": constant("FLAG_EXEMPT_CIDRS") * bool(exempt)
-        + constant("FLAG_EGRESS_FQ") * egress_fq,
+        "exempt_list": exempt_list_id(exempt),
+        "flags": 0,
     }
     for direction in Direction:
         limit = limits.of(direction)
@@ -77,15 +79,18 @@ def test_the_programs_read_every_limit_where_it_is_written(
             f"{direction.value}.burst_bits": limit.burst_bits,
             f"{direction.value}.rate_bytes_per_sec": limit.rate_bytes_per_sec,
             f"{direction.value}.burst_bytes": limit.burst_bytes,
-            f"{direction.value}.debt_bytes": abi.debt_bytes(direction, limit),
-            f"{direction.value}.epoch_ns": abi.epoch_ns(limit.rate_bytes_per_sec),
+            f"{direction.value}.debt_bytes": abi.debt_bytes(direction, limit, mtu_bytes),
+            f"{direction.value}.epoch_ns": abi.epoch_ns(limit.rate_bytes_per_sec, mtu_bytes),
+            f"{direction.value}.frame_bytes": mtu_bytes + 14,
         }
         factor = abi.credit_factor(limit.rate_bytes_per_sec)
         names = (f"{direction.value}.credit_multiplier", f"{direction.value}.credit_shift")
         expected |= dict(zip(names, factor, strict=True))
-    record = abi.encode_limits(CGROUP_ID, limits, egress_fq=egress_fq)
+    record = abi.encode_limits(CGROUP_ID, limits, mtu_bytes=mtu_bytes)
     assert read(record, layout) == expected
     assert abi.decode_limits(record, exempt) == limits
+    assert abi.decode_exempt_list(record) == exempt_list_id(exempt)
+    assert abi.decode_mtu(record) == mtu_bytes
 
 
 def test_user_space_reads_every_field_of_the_state(programs: Programs) -> None:
@@ -104,7 +109,7 @@ def test_user_space_reads_every_field_of_the_state(programs: Programs) -> None:
     assert decoded == {
         name: number
         for name, number in numbers.items()
-        if not name.startswith("lock") and name != "reserved"
+        if not name.startswith("lock") and "reserved" not in name
     }
     assert read(abi.encode_state(state), layout) == decoded | {
         name: 0 for name in numbers if name not in decoded
@@ -151,25 +156,26 @@ def test_debt_is_read_with_its_sign(programs: Programs) -> None:
 @pytest.mark.parametrize(
     ("cidr", "prefix_bits", "address"),
     [
-        ("10.1.0.0/16", 64 + 96 + 16, bytes(10) + b"\xff\xff\x0a\x01\0\0"),
-        ("0.0.0.0/0", 64 + 96, bytes(10) + b"\xff\xff\0\0\0\0"),
-        ("2001:db8::/32", 64 + 32, b"\x20\x01\x0d\xb8" + bytes(12)),
-        ("::/0", 64, bytes(16)),
+        ("10.1.0.0/16", 96 + 16, b"\x0a\x01" + bytes(14)),
+        ("0.0.0.0/0", 96, bytes(16)),
+        ("2001:db8::/32", 96 + 32, b"\x20\x01\x0d\xb8" + bytes(12)),
+        ("::/0", 96, bytes(16)),
     ],
 )
 def test_the_programs_read_a_cidr_as_it_is_written(
     programs: Programs, cidr: str, prefix_bits: int, address: bytes
 ) -> None:
-    """Each field of struct exempt_key holds its part of the cgroup id and the CIDR."""
-    layout = fields(programs.module[b"exempt_cidrs"].Key)
-    key = exempt.encode(CGROUP_ID, cidr)
+    """Each field of struct exempt_key holds its part of the list's id and the CIDR."""
+    layout = fields(programs.module[b"exempt_networks"].Key)
+    key = exempt.encode(LIST_ID, cidr)
     assert read(key, layout) == {
         "prefix_bits": prefix_bits,
-        "cgroup_id_high": CGROUP_ID >> 32,
-        "cgroup_id_low": CGROUP_ID & 0xFFFFFFFF,
+        "list_high": LIST_ID >> 32,
+        "list_low": LIST_ID & 0xFFFFFFFF,
+        "version": 6 if ":" in cidr else 4,
         "address": int.from_bytes(address, "little"),
     }
-    assert exempt.cgroup_id_of(key) == CGROUP_ID
+    assert exempt.list_of(key) == LIST_ID
     assert exempt.cidr_of(key) == cidr
 
 
@@ -179,7 +185,7 @@ def test_maps_take_the_keys_and_values_that_user_space_writes(programs: Programs
         "target_limits": (len(abi.map_key(1)), abi.LIMITS_BYTES),
         "target_state": (len(abi.map_key(1)), abi.STATE_BYTES),
         "flows": (4, abi.FLOW_BYTES),
-        "exempt_cidrs": (exempt.KEY_BYTES, 4),
+        "exempt_networks": (exempt.KEY_BYTES, 4),
         "earlier_sockets": (abi.CGROUP_ID_BYTES, 4),
         "iterator_release": (4, len(abi.encode_count(0))),
     }
@@ -189,8 +195,6 @@ def test_maps_take_the_keys_and_values_that_user_space_writes(programs: Programs
 def test_constants_agree() -> None:
     """A second has as many nanoseconds on both sides, and the flags are the same bits."""
     assert constant("NSEC_PER_SEC") == abi.NSEC_PER_SEC
-    assert constant("FLAG_EXEMPT_CIDRS") == abi.FLAG_EXEMPT_CIDRS
-    assert constant("FLAG_EGRESS_FQ") == abi.FLAG_EGRESS_FQ
     assert constant("FLAG_INGRESS_SHAPED") == abi.FLAG_INGRESS_SHAPED
     assert constant("FLAG_HANDOVER") == abi.FLAG_HANDOVER
 

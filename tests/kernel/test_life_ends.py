@@ -11,7 +11,7 @@ from bench.rig.topology import cgroup2_mount
 from contract.limits import Limits, make_limit
 from enforcer.datapath import abi, build, libbpf
 from enforcer.datapath.pins import generation_dir, source_hash
-from enforcer.state import Target
+from enforcer.state import Target, Way
 from tests.kernel.nodes import HOOKS, Node, changed_copy
 
 pytestmark = pytest.mark.slow_emulated
@@ -90,7 +90,7 @@ def test_an_upgrade_goes_on_from_the_generation_that_was_in_force(
     target = Target("pod", str(group), group.stat().st_ino, Limits(egress=make_limit(LIMIT)))
     counted = {}
     for marker, source in enumerate(copies_in_reverse_order(tmp_path), 1):
-        build(pin_root, cgroup2_mount(), source).attach(target)
+        build(pin_root, cgroup2_mount(), source).write(target, Way())
         state_path = generation_dir(pin_root, source_hash(source)) / "target_state"
         with libbpf.pinned(str(state_path)) as map_fd:
             value = libbpf.map_lookup(map_fd, abi.map_key(target.cgroup_id), abi.STATE_BYTES)

@@ -35,11 +35,11 @@ def limited(node: Node) -> list[str]:
     return [Path(target["cgroup_path"]).name for target in said["targets"]]
 
 
-def exempt_owners(node: Node) -> set[int]:
-    """Ids of the cgroups that exempt networks are kept for."""
-    with libbpf.pinned(str(node.generations[0] / "exempt_cidrs")) as map_fd:
+def exempt_networks(node: Node) -> list[str]:
+    """What is kept, each list once."""
+    with libbpf.pinned(str(node.generations[0] / "exempt_networks")) as map_fd:
         keys = list(libbpf.map_keys(map_fd, exempt.KEY_BYTES))
-    return {exempt.cgroup_id_of(key) for key in keys}
+    return sorted(exempt.cidr_of(key) for key in keys)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_cgroup_made_anew_is_another_one(node: Node, group: Path) -> None:
     with node.daemon(), client_of(node) as http:
         assert http.put(url_of(group), content=BODY).status_code == 200
         first = group.stat().st_ino
-        assert exempt_owners(node) == {first}
+        assert exempt_networks(node) == ["10.1.0.0/16"]
         group.rmdir()
         group.mkdir()
         second = group.stat().st_ino
@@ -133,7 +133,26 @@ def test_a_cgroup_made_anew_is_another_one(node: Node, group: Path) -> None:
         assert len(node.programs(group)) == len(HOOKS)
         assert limited(node) == ["one"]
         assert http.get(url_of(group)).json()["egress"]["passed_bytes"] == 0
-        wait_until(lambda: exempt_owners(node) == {second})
+        assert exempt_networks(node) == ["10.1.0.0/16"]
+
+
+def test_a_list_of_exempt_networks_is_kept_once(node: Node, group: Path) -> None:
+    """However many use it, until the last has gone; a change of one is none of the others."""
+    other = group.with_name("two")
+    other.mkdir()
+    with node.daemon(), client_of(node) as http:
+        for place in (group, other):
+            assert http.put(url_of(place), content=BODY).status_code == 200
+        assert exempt_networks(node) == ["10.1.0.0/16"]
+        changed = json.dumps({"egress": "10M", "exempt_cidrs": ["fd00::/8", "10.1.0.0/16"]})
+        assert http.put(url_of(other), content=changed.encode()).status_code == 200
+        assert exempt_networks(node) == ["10.1.0.0/16", "10.1.0.0/16", "fd00::/8"]
+        assert http.delete(url_of(group)).status_code == 204
+        assert exempt_networks(node) == ["10.1.0.0/16", "fd00::/8"]
+    with node.daemon(), client_of(node) as http:
+        assert http.get(url_of(other)).json()["exempt_cidrs"] == ["10.1.0.0/16", "fd00::/8"]
+        assert http.delete(url_of(other)).status_code == 204
+        assert exempt_networks(node) == []
 
 
 def wait_until(holds: object, seconds: float = 30) -> None:

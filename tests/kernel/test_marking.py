@@ -6,10 +6,11 @@ import pytest
 
 from contract.limits import Limits
 from contract.names import Direction, Mode
+from enforcer.state import exempt_list_id
 from tests.kernel import packets
 from tests.kernel.cases import DEEP, LARGE, LIMIT, LIMITS, by_name, udp_frame
 from tests.kernel.packets import CE, ECT0, ECT1, TCP, UDP, ipv4, ipv6, tcp, udp
-from tests.kernel.programs import CGROUP_ID, DROP, PASS, Programs, load, still_state
+from tests.kernel.programs import DROP, PASS, Programs, load, still_state
 
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
 HALF_BURST = LIMIT.burst_bytes // 2
@@ -35,34 +36,39 @@ class Exempted:
 
 FROM_TO_4 = ipv4(udp(LARGE), UDP, source="10.0.0.1", destination="10.9.0.1")
 FROM_TO_6 = ipv6(udp(LARGE), UDP, source="fd00::1", destination="fd09::1")
-OTHER_ID = CGROUP_ID + 1
-OTHER_HIGH_ID = CGROUP_ID + (1 << 32)
+LIST = 0
+"""These are what a list's id differs in from the target's."""
+OTHER_ID = 1
+OTHER_HIGH_ID = 1 << 32
 EXEMPTED = [
-    Exempted("v4 destination", EGRESS, FROM_TO_4, ((CGROUP_ID, "10.9.0.0/16"),), True),
-    Exempted("v4 host", EGRESS, FROM_TO_4, ((CGROUP_ID, "10.9.0.1/32"),), True),
-    Exempted("v4 neighbour", EGRESS, FROM_TO_4, ((CGROUP_ID, "10.9.0.0/32"),), False),
-    Exempted("v4 own address", EGRESS, FROM_TO_4, ((CGROUP_ID, "10.0.0.0/16"),), False),
-    Exempted("v4 everything", EGRESS, FROM_TO_4, ((CGROUP_ID, "0.0.0.0/0"),), True),
-    Exempted("v4 with v6 everything but v4", EGRESS, FROM_TO_4, ((CGROUP_ID, "2000::/3"),), False),
-    Exempted("v6 destination", EGRESS, FROM_TO_6, ((CGROUP_ID, "fd09::/64"),), True),
-    Exempted("v6 neighbour", EGRESS, FROM_TO_6, ((CGROUP_ID, "fd09:0:0:1::/64"),), False),
-    Exempted("v6 own address", EGRESS, FROM_TO_6, ((CGROUP_ID, "fd00::/64"),), False),
-    Exempted("v6 with v4 everything", EGRESS, FROM_TO_6, ((CGROUP_ID, "0.0.0.0/0"),), False),
-    Exempted("v4 source", INGRESS, FROM_TO_4, ((CGROUP_ID, "10.0.0.0/16"),), True),
-    Exempted("v4 target's address", INGRESS, FROM_TO_4, ((CGROUP_ID, "10.9.0.0/16"),), False),
-    Exempted("v6 source", INGRESS, FROM_TO_6, ((CGROUP_ID, "fd00::/16"),), True),
-    Exempted("v6 target's address", INGRESS, FROM_TO_6, ((CGROUP_ID, "fd09::/16"),), False),
-    Exempted("another cgroup's CIDR", EGRESS, FROM_TO_4, ((OTHER_ID, "10.9.0.0/16"),), False),
+    Exempted("v4 destination", EGRESS, FROM_TO_4, ((LIST, "10.9.0.0/16"),), True),
+    Exempted("v4 host", EGRESS, FROM_TO_4, ((LIST, "10.9.0.1/32"),), True),
+    Exempted("v4 neighbour", EGRESS, FROM_TO_4, ((LIST, "10.9.0.0/32"),), False),
+    Exempted("v4 own address", EGRESS, FROM_TO_4, ((LIST, "10.0.0.0/16"),), False),
+    Exempted("v4 everything", EGRESS, FROM_TO_4, ((LIST, "0.0.0.0/0"),), True),
+    Exempted("v4 with v6 everything but v4", EGRESS, FROM_TO_4, ((LIST, "2000::/3"),), False),
+    Exempted("v6 destination", EGRESS, FROM_TO_6, ((LIST, "fd09::/64"),), True),
+    Exempted("v6 neighbour", EGRESS, FROM_TO_6, ((LIST, "fd09:0:0:1::/64"),), False),
+    Exempted("v6 own address", EGRESS, FROM_TO_6, ((LIST, "fd00::/64"),), False),
+    Exempted("v4 with v6 everything", EGRESS, FROM_TO_4, ((LIST, "::/0"),), False),
+    Exempted("v4 with the mapped range", EGRESS, FROM_TO_4, ((LIST, "::ffff:0:0/96"),), False),
+    Exempted("v6 with v6 everything", EGRESS, FROM_TO_6, ((LIST, "::/0"),), True),
+    Exempted("v6 with v4 everything", EGRESS, FROM_TO_6, ((LIST, "0.0.0.0/0"),), False),
+    Exempted("v4 source", INGRESS, FROM_TO_4, ((LIST, "10.0.0.0/16"),), True),
+    Exempted("v4 target's address", INGRESS, FROM_TO_4, ((LIST, "10.9.0.0/16"),), False),
+    Exempted("v6 source", INGRESS, FROM_TO_6, ((LIST, "fd00::/16"),), True),
+    Exempted("v6 target's address", INGRESS, FROM_TO_6, ((LIST, "fd09::/16"),), False),
+    Exempted("another list's CIDR", EGRESS, FROM_TO_4, ((OTHER_ID, "10.9.0.0/16"),), False),
     Exempted("an id of another high half", EGRESS, FROM_TO_6, ((OTHER_HIGH_ID, "::/0"),), False),
     Exempted(
         "a second CIDR",
         EGRESS,
         FROM_TO_4,
-        ((CGROUP_ID, "10.8.0.0/16"), (CGROUP_ID, "10.9.0.0/24")),
+        ((LIST, "10.8.0.0/16"), (LIST, "10.9.0.0/24")),
         True,
     ),
-    Exempted("none asked for", EGRESS, FROM_TO_4, ((CGROUP_ID, "10.9.0.0/16"),), False, flag=False),
-    Exempted("a cut v4 header", EGRESS, FROM_TO_4[:19], ((CGROUP_ID, "0.0.0.0/0"),), False),
+    Exempted("none asked for", EGRESS, FROM_TO_4, ((LIST, "10.9.0.0/16"),), False, flag=False),
+    Exempted("a cut v4 header", EGRESS, FROM_TO_4[:19], ((LIST, "0.0.0.0/0"),), False),
 ]
 
 
@@ -71,13 +77,15 @@ def test_exempt_networks_are_neither_counted_nor_limited(
     programs: Programs, case: Exempted
 ) -> None:
     """A packet to (or from) an exempt network leaves the record alone; any other is judged."""
-    programs.set_exempt(*case.entries)
-    cidrs = tuple(cidr for _id, cidr in case.entries) if case.flag else ()
-    limits = Limits(LIMIT, LIMIT, exempt_cidrs=cidrs)
+    cidrs = tuple(cidr for _list, cidr in case.entries)
+    own = exempt_list_id(cidrs)
+    programs.set_exempt(*((own ^ difference, cidr) for difference, cidr in case.entries))
+    limits = Limits(LIMIT, LIMIT, exempt_cidrs=cidrs if case.flag else ())
     outcome = programs.run(
         case.direction, case.packet, limits, still_state(case.direction, LIMIT.burst_bytes)
     )
     assert outcome.verdict == PASS
+    programs.set_exempt()
     assert (outcome.after == outcome.before) is case.exempt
 
 

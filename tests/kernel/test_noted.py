@@ -7,6 +7,7 @@ import pytest
 from contract.limits import Limits
 from contract.names import Direction, Mode
 from enforcer.datapath import abi
+from enforcer.state import exempt_list_id
 from tests.kernel.cases import LARGE, LIMIT, LIMITS, RATE, udp_frame
 from tests.kernel.packets import TCP, ipv4, ipv6, tcp
 from tests.kernel.programs import (
@@ -185,7 +186,7 @@ def test_nothing_else_asks_for_a_window(programs: Programs, case: dict[str, obje
 def test_exempt_peers_ask_for_no_window(programs: Programs) -> None:
     """Their traffic is not counted."""
     limits = Limits(LIMIT, None, Mode.ENFORCE, ("198.51.100.0/24",))
-    programs.set_exempt((CGROUP_ID, "198.51.100.0/24"))
+    programs.set_exempt((exempt_list_id(limits.exempt_cidrs), "198.51.100.0/24"))
     try:
         outcome = answer(programs, ACK, limits=limits)
     finally:

@@ -17,7 +17,7 @@ from enforcer.datapath import build, libbpf
 from enforcer.datapath.kernel import KernelDatapath
 from enforcer.datapath.pins import SOURCE_DIR, generation_dir, source_hash
 from enforcer.errors import UnsupportedError
-from enforcer.state import Target
+from enforcer.state import Target, Way
 from tests.kernel.nodes import LET_GO, SLOWER
 
 LIMIT = 50_000_000
@@ -74,12 +74,12 @@ def test_an_older_socket_is_held_followed_and_let_go(wired: Rig) -> None:
 
     with bulk(wired, LOAD) as running:
         time.sleep(1)
-        datapath.attach(first)
+        datapath.write(first, Way())
         tended(datapath, first, 1)
         before, lost = frames.read(), socket_counters(wired.pod)
         tended(datapath, first, 1.5)
         held = frames.read() - before
-        datapath.set_limits(second)
+        datapath.write(second, Way())
         tended(datapath, second, 1)
         before = frames.read()
         tended(datapath, second, 1)
@@ -106,7 +106,7 @@ def test_an_applications_own_smaller_pace_stays(wired: Rig, older: bool) -> None
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
         if not older:
-            datapath.attach(target)
+            datapath.write(target, Way())
         arguments = [PEER_ADDRESS[4], "7788", str(OWN_BYTES_PER_SEC)]
         with started(wired.pod.command(sys.executable, "-c", CONNECT, *arguments), **pipes) as app:
             assert app.stdin is not None
@@ -119,7 +119,7 @@ def test_an_applications_own_smaller_pace_stays(wired: Rig, older: bool) -> None
 
             assert app.stdout.readline() == "ready\n"
             if older:
-                datapath.attach(target)
+                datapath.write(target, Way())
             for _ in range(3):
                 pace = ask("send")
                 datapath.tend([target])
@@ -168,7 +168,7 @@ def test_half_a_set_of_pins_is_removed_and_never_opened(wired: Rig) -> None:
 
     datapath = make_datapath(wired)
     target = target_of(wired, LIMIT)
-    datapath.attach(target)
+    datapath.write(target, Way())
     datapath.detach(target.cgroup_path)
 
     assert not half.exists()

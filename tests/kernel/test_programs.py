@@ -9,7 +9,7 @@ from contract.limits import Limits
 from contract.names import Direction, Mode
 from enforcer.datapath import abi
 from tests.kernel import packets
-from tests.kernel.cases import DEEP, LARGE, LIMIT, LIMITS, RATE, by_name, udp_frame
+from tests.kernel.cases import DEEP, LARGE, LIMIT, LIMITS, by_name, udp_frame
 from tests.kernel.packets import ETHERNET_BYTES, GRE, TCP, UDP, ipv4, ipv6, tcp, udp
 from tests.kernel.programs import (
     DROP,
@@ -28,7 +28,6 @@ EGRESS_DEBT = abi.debt_bytes(EGRESS, LIMIT)
 INGRESS_DEBT = abi.debt_bytes(INGRESS, LIMIT)
 SMALL = constant("SMALL_PACKET_BYTES")
 SMALL_RESERVE = constant("SMALL_RESERVE_BYTES")
-HORIZON_NS = constant("DEPARTURE_HORIZON_NS")
 
 
 @pytest.fixture(scope="module")
@@ -46,39 +45,24 @@ class Judged:
     packet: bytes
     tokens_bytes: int
     verdict: int
-    egress_fq: bool = False
 
 
 def pair(
-    name: str,
-    direction: Direction,
-    packet: bytes,
-    least_tokens_bytes: int,
-    refusal: int,
-    *,
-    egress_fq: bool = False,
+    name: str, direction: Direction, packet: bytes, least_tokens_bytes: int, refusal: int
 ) -> list[Judged]:
     """It passes with this credit, and is refused with a byte less."""
     return [
-        Judged(f"{name}: at the bound", direction, packet, least_tokens_bytes, PASS, egress_fq),
-        Judged(
-            f"{name}: a byte beyond", direction, packet, least_tokens_bytes - 1, refusal, egress_fq
-        ),
+        Judged(f"{name}: at the bound", direction, packet, least_tokens_bytes, PASS),
+        Judged(f"{name}: a byte beyond", direction, packet, least_tokens_bytes - 1, refusal),
     ]
-
-
-def longest_wait_tokens() -> int:
-    """The credit with which a departure time is just within the horizon."""
-    divisor = RATE // 1000 + 1  # the program's, bytes in a millisecond
-    return -(((HORIZON_NS + 1) * divisor - 1) // 1_000_000)
 
 
 JUDGED = [
     *pair("egress TCP data and the debt", EGRESS, ipv4(tcp(LARGE), TCP), -EGRESS_DEBT, NOTICE),
     *pair("egress IPv6 TCP data and the debt", EGRESS, ipv6(tcp(1), TCP), -EGRESS_DEBT, NOTICE),
     Judged("egress ACKs pass in debt", EGRESS, ipv4(tcp(), TCP), -EGRESS_DEBT - 1, PASS),
-    *pair("egress UDP without fq and zero", EGRESS, udp_frame(SMALL + 1), 0, NOTICE),
-    *pair("egress IPv6 UDP without fq and zero", EGRESS, ipv6(udp(LARGE), UDP), 0, NOTICE),
+    *pair("egress UDP and zero", EGRESS, udp_frame(SMALL + 1), 0, NOTICE),
+    *pair("egress IPv6 UDP and zero", EGRESS, ipv6(udp(LARGE), UDP), 0, NOTICE),
     *pair("egress unknown protocol and zero", EGRESS, ipv4(bytes(LARGE), GRE), 0, NOTICE),
     *pair(
         "egress small packets and their reserve",
@@ -86,22 +70,6 @@ JUDGED = [
         udp_frame(SMALL),
         -EGRESS_DEBT - SMALL_RESERVE,
         NOTICE,
-    ),
-    *pair(
-        "egress UDP with fq and the horizon",
-        EGRESS,
-        udp_frame(LARGE),
-        longest_wait_tokens(),
-        NOTICE,
-        egress_fq=True,
-    ),
-    *pair(
-        "egress TCP with fq and the debt",
-        EGRESS,
-        ipv4(tcp(LARGE), TCP),
-        -EGRESS_DEBT,
-        NOTICE,
-        egress_fq=True,
     ),
     *pair("ingress TCP data and the debt", INGRESS, ipv4(tcp(LARGE), TCP), -INGRESS_DEBT, DROP),
     *pair("ingress UDP and the debt", INGRESS, udp_frame(SMALL + 1), -INGRESS_DEBT, DROP),
@@ -114,7 +82,7 @@ JUDGED = [
 def judge(programs: Programs, case: Judged, limits: Limits = LIMITS) -> Outcome:
     """Run a case."""
     state = still_state(case.direction, case.tokens_bytes)
-    return programs.run(case.direction, case.packet, limits, state, egress_fq=case.egress_fq)
+    return programs.run(case.direction, case.packet, limits, state)
 
 
 @by_name(JUDGED)
@@ -125,6 +93,7 @@ def test_verdicts_turn_at_their_bounds(programs: Programs, case: Judged) -> None
     changes = outcome.changed(case.direction)
     frame_bytes = ETHERNET_BYTES + len(case.packet)
     changes.pop("window_flows", 0)
+    changes.pop("stray_window", 0)
     changes.pop("marked_packets", 0)
     if case.verdict == PASS:
         assert changes == {
@@ -176,34 +145,3 @@ FLOODS = [
 def test_a_flood_of_small_packets_is_refused_in_the_end(programs: Programs, case: Judged) -> None:
     """A hundred seconds of the rate in debt, small packets are refused like any others."""
     assert judge(programs, case).verdict == case.verdict
-
-
-@pytest.mark.parametrize("debt_bytes", [1, 1514, RATE // 100])
-def test_udp_departs_when_its_debt_is_repaid(programs: Programs, debt_bytes: int) -> None:
-    """Where fq keeps departure times, a packet in debt leaves debt / rate later."""
-    before_ns = time.monotonic_ns()
-    outcome = programs.run(
-        EGRESS, udp_frame(LARGE), LIMITS, still_state(EGRESS, -debt_bytes), egress_fq=True
-    )
-    after_ns = time.monotonic_ns()
-    wait_ns = debt_bytes * abi.NSEC_PER_SEC // RATE
-    assert outcome.verdict == PASS
-    # The program divides by kilobytes a second, rounded up by one.
-    assert before_ns + wait_ns * 0.999 <= outcome.departs_at_ns <= after_ns + wait_ns
-
-
-@pytest.mark.parametrize(
-    ("name", "packet", "tokens_bytes", "egress_fq"),
-    [
-        ("UDP with credit", udp_frame(LARGE), 0, True),
-        ("TCP in debt, which paces itself", ipv4(tcp(LARGE), TCP), -1000, True),
-        ("a small packet without fq", udp_frame(SMALL), -1000, False),
-    ],
-)
-def test_other_packets_depart_at_once(
-    programs: Programs, name: str, packet: bytes, tokens_bytes: int, egress_fq: bool
-) -> None:
-    """No departure time where there is no debt, no fq, or a socket that paces itself."""
-    state = still_state(EGRESS, tokens_bytes)
-    outcome = programs.run(EGRESS, packet, LIMITS, state, egress_fq=egress_fq)
-    assert (outcome.verdict, outcome.departs_at_ns) == (PASS, 0)

@@ -7,9 +7,10 @@ import pytest
 
 from enforcer.datapath import compiler, shaper_abi
 from enforcer.datapath.pins import SOURCE_DIR
+from tests.kernel.programs import load
 from tests.kernel.test_layout import fields, numbered, read
 
-RECORD = shaper_abi.LinkRecord(0x1122_3344_5566_7788, 1_250_000, 20_000_000, 3, 5, 7, 9)
+RECORD = shaper_abi.LinkRecord(0x1122_3344_5566_7788, 1_250_000, 20_000_000, 11, 3, 5, 7, 9)
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +18,7 @@ def module():
     """The shaper as bcc compiles it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        load()
         found, _fds = compiler.load_shaper(SOURCE_DIR)
     return found
 

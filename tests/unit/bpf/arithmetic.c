@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * bpf/bucket.h, controller.h and held.h as ordinary functions; arithmetic.py calls them.
+ * bpf/bucket.h, controller.h, frames.h and held.h as ordinary functions; arithmetic.py calls them.
  */
 #include <stdint.h>
 
@@ -15,6 +15,7 @@ struct bpf_spin_lock {
 
 #include "bucket.h"
 #include "controller.h"
+#include "frames.h"
 #include "held.h"
 
 const u64 limit_size = sizeof(struct direction_limit);
@@ -36,10 +37,9 @@ void refill(struct direction_state *state, const struct direction_limit *limit, 
     bucket_refill(state, limit, now_ns);
 }
 
-int is_far(const struct direction_state *state, const struct direction_limit *limit,
-           u32 frame_bytes)
+u32 cut_frames(u32 length, u32 network_bytes, u32 mtu_bytes, int is_ipv6)
 {
-    return bucket_is_far(state, limit, frame_bytes);
+    return cut_frames_bytes(length, network_bytes, mtu_bytes, is_ipv6);
 }
 
 u64 wanted(const struct direction_limit *limit, s64 tokens_bytes, u64 epoch_ns)

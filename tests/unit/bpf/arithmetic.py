@@ -1,4 +1,4 @@
-"""bpf/bucket.h, controller.h and held.h through ctypes."""
+"""bpf/bucket.h, controller.h, frames.h and held.h through ctypes."""
 
 import ctypes
 import re
@@ -47,7 +47,6 @@ class Arithmetic:
         u64 = ctypes.c_uint64
         limit, state = ctypes.POINTER(DirectionLimit), ctypes.POINTER(DirectionState)
         self.refill = _function(c.refill, None, state, limit, u64)
-        self.is_far = _function(c.is_far, ctypes.c_int, state, limit, ctypes.c_uint32)
         self.tick = _function(c.tick, None, state, limit, u64, u64)
         self.wanted = _function(c.wanted, u64, limit, ctypes.c_int64, u64)
         self.share = _function(c.share, u64, u64, u64)
@@ -55,6 +54,7 @@ class Arithmetic:
         u32 = ctypes.c_uint32
         self.rtt_us = _function(c.rtt_us, u64, u32)
         self.window_wanted = _function(c.window_wanted, u64, u64, u64, u32)
+        self.cut_frames = _function(c.cut_frames, u32, u32, u32, u32, ctypes.c_int)
         self.tick_held = _function(c.tick_held, None, state, limit, u64)
         self.share_held = _function(c.share_held, u64, state, limit)
         self.window_next = _function(c.window_next, u64, u64, u64, u64)

@@ -79,7 +79,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 def link_of(rate: int = RATE, burst_ns: int = 20 * MSEC) -> Link:
     """As user space writes it."""
-    record = shaper_abi.LinkRecord(1, rate, burst_ns, 0, 2, 3, 1)
+    record = shaper_abi.LinkRecord(1, rate, burst_ns, 0, 0, 2, 3, 1)
     return Link.from_buffer_copy(shaper_abi.encode_link(record))
 
 

@@ -9,7 +9,6 @@ from tests.unit.bpf.arithmetic import (
     NSEC_PER_SEC,
     START_NS,
     Arithmetic,
-    DirectionLimit,
     DirectionState,
     limit_of,
 )
@@ -76,7 +75,11 @@ def test_a_long_pause_repays_at_most_the_longest_refill(arithmetic: Arithmetic) 
     """An hour of idleness repays no more debt than MAX_REFILL_NS does."""
     limit = limit_of(RATE_BITS)
     most = limit.rate_bytes_per_sec * arithmetic.max_refill_ns // NSEC_PER_SEC
-    state = DirectionState(tokens_bytes=-3 * most, refilled_at_ns=START_NS)
+    state = DirectionState(
+        tokens_bytes=-3 * most,
+        refilled_at_ns=START_NS,
+        epoch_rate_bytes_per_sec=limit.rate_bytes_per_sec,
+    )
     arithmetic.refill(state, limit, START_NS + 3600 * NSEC_PER_SEC)
     assert state.tokens_bytes == within_a_byte(-2 * most)
 
@@ -86,7 +89,11 @@ def test_a_second_at_a_fast_rate_does_not_overflow(arithmetic: Arithmetic, gbit:
     """Up to the largest limit there is, 1 Pbit/s, the longest refill is credited."""
     limit = limit_of(gbit * 1000 * MBIT)
     debt = 2 * limit.rate_bytes_per_sec
-    state = DirectionState(tokens_bytes=-debt, refilled_at_ns=START_NS)
+    state = DirectionState(
+        tokens_bytes=-debt,
+        refilled_at_ns=START_NS,
+        epoch_rate_bytes_per_sec=limit.rate_bytes_per_sec,
+    )
     arithmetic.refill(state, limit, START_NS + arithmetic.max_refill_ns)
     assert state.tokens_bytes + debt == pytest.approx(limit.rate_bytes_per_sec, rel=1e-9)
 
@@ -109,8 +116,12 @@ def test_no_state_yields_more_than_burst_and_rate_allow(
     now_ns: int,
 ) -> None:
     """A refill never passes the burst, never takes from credit below it, never beats the rate."""
-    state = DirectionState(tokens_bytes=tokens, refilled_at_ns=refilled_at_ns)
     limit = limit_of(bits, burst_bits)
+    state = DirectionState(
+        tokens_bytes=tokens,
+        refilled_at_ns=refilled_at_ns,
+        epoch_rate_bytes_per_sec=limit.rate_bytes_per_sec,
+    )
     rate, burst = limit.rate_bytes_per_sec, limit.burst_bytes
     arithmetic.refill(state, limit, now_ns)
     assert refilled_at_ns <= state.refilled_at_ns <= max(refilled_at_ns, now_ns)
@@ -152,48 +163,28 @@ def test_a_flood_does_not_keep_the_bucket_empty(
     assert state.tokens_bytes == pytest.approx(limit.burst_bytes, rel=0.02, abs=256)
 
 
-FAST = limit_of(10**12)
-FAR_BYTES = (FAST.rate_bytes_per_sec >> 17) - 1514
+@pytest.mark.parametrize(("before", "now"), [(1000, 1), (1000, 10), (100, 99), (1, 1000)])
+def test_another_limit_starts_from_its_own_debt(
+    arithmetic: Arithmetic, before: int, now: int
+) -> None:
+    """After 1G, 1M does not drop for the minutes that it would take to repay 1G's debt."""
+    earlier, limit = limit_of(before * MBIT), limit_of(now * MBIT)
+    state = DirectionState(
+        tokens_bytes=-earlier.debt_bytes,
+        refilled_at_ns=START_NS,
+        epoch_rate_bytes_per_sec=earlier.rate_bytes_per_sec,
+    )
+    arithmetic.refill(state, limit, START_NS)
+    assert state.tokens_bytes == max(-limit.debt_bytes, -earlier.debt_bytes)
 
 
-def at_rest(limit: DirectionLimit, room_bytes: int) -> DirectionState:
-    """A bucket with this much room, in an epoch of this limit."""
-    return DirectionState(
-        tokens_bytes=limit.burst_bytes - room_bytes,
+def test_the_same_limit_keeps_its_debt(arithmetic: Arithmetic) -> None:
+    """What small packets have overdrawn is repaid."""
+    limit = limit_of(RATE_BITS)
+    state = DirectionState(
+        tokens_bytes=-2 * limit.debt_bytes,
+        refilled_at_ns=START_NS,
         epoch_rate_bytes_per_sec=limit.rate_bytes_per_sec,
     )
-
-
-@pytest.mark.parametrize(
-    ("room_bytes", "frame_bytes", "far"),
-    [
-        (0, 65536, True),
-        (FAR_BYTES - 1515, 1514, True),
-        (FAR_BYTES - 1514, 1514, False),
-        (FAST.burst_bytes, 60, False),
-        (FAST.burst_bytes + 10**9, 60, False),
-        (-1, 60, False),
-    ],
-)
-def test_packets_far_below_the_limit_take_no_lock(
-    arithmetic: Arithmetic, room_bytes: int, frame_bytes: int, *, far: bool
-) -> None:
-    """Up to 7.6 us of the rate below full, packets pass untimed; beyond, in debt and when a burst
-    was lowered the time counts.
-    """
-    state = at_rest(FAST, room_bytes)
-    assert arithmetic.is_far(state, FAST, frame_bytes) == far
-
-
-def test_a_changed_limit_is_noticed_in_a_full_bucket(arithmetic: Arithmetic) -> None:
-    """The first packet after a change reads the clock, so that the change is followed at once."""
-    state = at_rest(FAST, 0)
-    state.epoch_rate_bytes_per_sec -= 1
-    assert not arithmetic.is_far(state, FAST, 60)
-
-
-@pytest.mark.parametrize("bits", [MBIT, 100 * MBIT, 1000 * MBIT])
-def test_every_packet_of_a_usual_limit_is_timed(arithmetic: Arithmetic, bits: int) -> None:
-    """Up to 1 Gbit/s even a full bucket lets no packet pass untimed."""
-    limit = limit_of(bits)
-    assert not arithmetic.is_far(at_rest(limit, 0), limit, 54)
+    arithmetic.refill(state, limit, START_NS)
+    assert state.tokens_bytes == -2 * limit.debt_bytes

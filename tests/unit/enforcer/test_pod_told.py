@@ -37,7 +37,7 @@ def test_a_refused_change_keeps_the_limit_before(node):
     """And the condition says both."""
     path = node.cgroup()
     node.take(PodChanged(make_pod(labels=FIVE)))
-    node.bench.datapath.fail["set_limits"] = "ENOMEM"
+    node.bench.datapath.fail["write"] = "ENOMEM"
     node.take(PodChanged(make_pod(labels=ONE)))
 
     assert node.egress(path) == 5_000_000
@@ -197,11 +197,11 @@ def test_a_node_that_cannot_limit_says_so_on_each_pod(node):
 def test_a_cgroup_that_vanishes_while_it_is_limited_is_no_failure(node, monkeypatch):
     """Short-lived pods do that all the time; nobody need read about it."""
 
-    def attach(target):
+    def write(target, way):
         Path(target.cgroup_path).rmdir()
         raise DatapathError("ENOENT")
 
-    monkeypatch.setattr(node.bench.datapath, "attach", attach)
+    monkeypatch.setattr(node.bench.datapath, "write", write)
     node.take(PodChanged(make_pod()))
     path = node.cgroup()
 
@@ -218,11 +218,11 @@ def test_a_cgroup_that_vanishes_during_a_resync_is_no_failure(node, monkeypatch)
     node.take(PodChanged(make_pod()))
     node.bench.datapath.attached.clear()
 
-    def attach(target):
+    def write(target, way):
         path.rmdir()
         raise DatapathError("ENOENT")
 
-    monkeypatch.setattr(node.bench.datapath, "attach", attach)
+    monkeypatch.setattr(node.bench.datapath, "write", write)
 
     node.resync()
 

@@ -117,7 +117,7 @@ def test_a_failed_attach_leaves_no_trace(bench):
 def test_a_failed_change_keeps_the_old_limit(bench):
     """In the kernel and on disk."""
     old, _ = bench.requests.set_target("/kubepods/pod1", ONE)
-    bench.datapath.fail["set_limits"] = "no memory"
+    bench.datapath.fail["write"] = "no memory"
 
     with pytest.raises(RefusedError, match="no memory"):
         bench.requests.set_target("/kubepods/pod1", TEN)

@@ -6,9 +6,9 @@ import pytest
 
 from contract.limits import Limit, Limits, make_limit
 from contract.names import Mode
-from enforcer.reconcile.actions import Attach, Detach, SetLimits, Shape, Unshape
+from enforcer.reconcile.actions import Attach, Detach, Replace, SetLimits, Shape, Unshape
 from enforcer.reconcile.plan import plan
-from enforcer.reconcile.ways import Bypass, Way, ingress_way, shaped_burst_ns, shaping_of, with_way
+from enforcer.reconcile.ways import Bypass, ingress_way, shaped_burst_ns, shaping_of, with_way
 from enforcer.state import (
     Attachment,
     Counters,
@@ -19,6 +19,7 @@ from enforcer.state import (
     Surroundings,
     Target,
     TargetCounters,
+    Way,
 )
 
 MBIT = 10**6
@@ -45,8 +46,8 @@ def planned(observation: Observation, target: Target | None = TARGET):
 def test_a_veth_is_shaped_after_the_limit_is_in_force():
     """The programs hold the limit until the interface does."""
     assert planned(observed(BARE, attachment=None)) == (
-        Attach(TARGET),
-        Shape(TARGET, SHAPED, (BARE,)),
+        Attach(TARGET, Way()),
+        Shape(TARGET, SHAPED, (BARE,), Way(True)),
     )
 
 
@@ -57,7 +58,7 @@ def test_what_is_right_is_left_alone():
 
 def test_programs_that_were_not_told_are_told():
     """A daemon died between the two steps."""
-    assert planned(observed(HELD)) == (Shape(TARGET, SHAPED, (HELD,)),)
+    assert planned(observed(HELD)) == (Shape(TARGET, SHAPED, (HELD,), Way(True)),)
 
 
 @pytest.mark.parametrize(
@@ -77,26 +78,52 @@ def test_a_limit_raised_out_of_reach_takes_its_queue_away():
     """As a detach does."""
     target = replace(TARGET, limits=Limits(ingress=make_limit(10**12)))
     actions = planned(observed(HELD, attachment=TOLD), target)
-    assert [type(action) for action in actions] == [SetLimits, Unshape]
+    assert [type(action) for action in actions] == [Unshape]
 
 
 def test_a_new_interface_is_shaped_too():
     """And those that are right stay as they are."""
     links = (HELD, replace(BARE, ifindex=5))
-    assert planned(observed(*links, attachment=TOLD)) == (Shape(TARGET, SHAPED, links),)
+    assert planned(observed(*links, attachment=TOLD)) == (Shape(TARGET, SHAPED, links, Way(True)),)
 
 
 def test_an_interface_that_is_no_longer_the_targets_is_cleared():
     """Its number may be somebody else's by now."""
     observation = observed(HELD, attachment=TOLD, leftovers=(3,))
-    assert planned(observation) == (Shape(TARGET, SHAPED, (HELD,)),)
+    assert planned(observation) == (Shape(TARGET, SHAPED, (HELD,), Way(True)),)
 
 
-def test_a_live_change_reaches_both():
-    """First the programs, then the interface."""
+def test_a_live_change_reaches_both_at_once():
+    """The record is written once, with the way: never as if nothing held what comes in."""
     before = Limits(ingress=make_limit(5 * MBIT))
     observation = observed(HELD, attachment=replace(TOLD, limits=before))
-    assert planned(observation) == (SetLimits(TARGET, before), Shape(TARGET, SHAPED, (HELD,)))
+    assert planned(observation) == (Shape(TARGET, SHAPED, (HELD,), Way(True), before),)
+
+
+def test_an_upgrade_goes_on_shaped():
+    """What holds there goes on holding, so the programs' first record says so."""
+    older = replace(ATTACHED, current=False, limits=None)
+    held = observed(replace(BARE), attachment=older, leftovers=(4,))
+    assert planned(held) == (
+        Replace(TARGET, Way(True)),
+        Shape(TARGET, SHAPED, (BARE,), Way(True)),
+    )
+    bare = observed(BARE, attachment=older)
+    assert planned(bare)[0] == Replace(TARGET, Way(False))
+
+
+def test_the_programs_are_told_the_largest_packet_of_the_links():
+    """And told again when a link's has changed."""
+    links = (replace(HELD, mtu_bytes=1280), replace(HELD, ifindex=5, mtu_bytes=9001))
+    way = Way(True, mtu_bytes=9001)
+    assert planned(observed(*links, attachment=TOLD)) == (Shape(TARGET, SHAPED, links, way),)
+    assert planned(observed(*links, attachment=replace(TOLD, mtu_bytes=9001))) == ()
+
+    policed = Target("cgroup:/a", "/cg/a", 7, Limits(egress=make_limit(MBIT)))
+    attachment = replace(ATTACHED, limits=policed.limits)
+    observation = observed(replace(BARE, mtu_bytes=9001), attachment=attachment)
+    (action,) = planned(observation, policed)
+    assert action == SetLimits(policed, policed.limits, Way(mtu_bytes=9001))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +140,7 @@ def test_what_cannot_be_shaped_is_policed_and_says_why(observation, why):
     assert ingress_way(TARGET, observation) == Way(False, why)
     for told in (observation, replace(observation, attachment=TOLD)):
         for action in planned(told):
-            assert action == Unshape("/cg/a", 7, TARGET, why)
+            assert action == Unshape("/cg/a", 7, TARGET, why, Way(False, why))
 
 
 def test_observe_mode_shapes_nothing():
