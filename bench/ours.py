@@ -19,8 +19,7 @@ from bench.rig.topology import POD_PORT
 from contract.names import Direction
 from enforcer.reconcile.ways import UNQUEUED_BITS_PER_SEC
 
-COMMANDS = Path(sys.executable).parent
-"""Where podpace and podpace-enforcer are: the virtual environment that runs us."""
+CHECKOUT = Path(__file__).resolve().parents[1]
 _DAEMON_START_TIMEOUT_SECONDS = 400 * PATIENCE
 """Compiling takes a second; on an emulated processor that has to share, minutes."""
 _SHAPED_TIMEOUT_SECONDS = 20 * PATIENCE
@@ -31,12 +30,15 @@ class Podpace:
 
     name = "podpace"
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, pin_root: Path, source: Path, name: str) -> None:
         self._socket = socket
+        self.pin_root = pin_root
+        self._source = source
+        self.name = name
 
     def client(self, *argv: str | Path) -> str:
         """Runs ``podpace`` against this daemon; raises RigError."""
-        return sh(COMMANDS / "podpace", *argv, "--socket", self._socket)
+        return sh(*_command(self._source, "client"), *argv, "--socket", self._socket)
 
     def show(self, rig: Rig) -> dict[str, Any]:
         """What the daemon says of the pod's cgroup."""
@@ -77,21 +79,27 @@ class Podpace:
             time.sleep(0.05)
 
 
+def _command(source: Path, package: str) -> list[str]:
+    """Runs a package of that checkout, whatever else is installed or stands here."""
+    return ["env", f"PYTHONPATH={source}", sys.executable, "-P", "-m", package]
+
+
 @contextmanager
-def podpace(rig: Rig) -> Iterator[Podpace]:
-    """A daemon with a socket, pins and state of its own; all of it is gone afterwards."""
-    if not (COMMANDS / "podpace-enforcer").exists():
-        raise RigError(f"no podpace-enforcer in {COMMANDS}: run make setup")
-    path, log_path = rig.work / "enforcer.sock", rig.work / "enforcer.log"
-    options = ["--socket", path, "--pin-root", rig.bpffs / "podpace"]
-    options += ["--state-dir", rig.work / "state"]
+def podpace(rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name) -> Iterator[Podpace]:
+    """A daemon with a socket, pins and state of its own; all of it is gone afterwards.
+
+    ``source`` is the checkout that it runs from: several stand beside each other by their names.
+    """
+    path, log_path = rig.work / f"{name}.sock", rig.work / f"{name}.log"
+    pin_root = rig.bpffs / name.replace(".", "_")
+    options = ["--socket", path, "--pin-root", pin_root, "--state-dir", rig.work / f"{name}-state"]
     # Where the host's ends of the veths are, as on a node.
-    argv = rig.node.command(COMMANDS / "podpace-enforcer", *options)
+    argv = rig.node.command(*_command(source, "enforcer"), *options)
     with log_path.open("w") as log:
         try:
             with running(argv, stdout=log, stderr=log) as daemon:
                 _wait_for_daemon(daemon, path, log_path)
-                yield Podpace(path)
+                yield Podpace(path, pin_root, source, name)
                 daemon.terminate()
                 daemon.wait(timeout=10 * PATIENCE)
         finally:

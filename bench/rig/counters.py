@@ -201,17 +201,39 @@ class BpfStats:
             os.close(directory)
         return found
 
+    def of_pins(self, directory: Path) -> dict[int, ProgramStats]:
+        """By program id, for every program that is pinned below ``directory``."""
+        found = {}
+        for path in directory.rglob("*"):
+            pinned = self._libbpf.bpf_obj_get(os.fsencode(path)) if path.is_file() else -1
+            if pinned < 0:
+                continue
+            if "bpf-prog" in str(Path(f"/proc/self/fd/{pinned}").readlink()):
+                info = self._info(pinned)
+                found[info.id] = _as_stats(info)
+            else:
+                os.close(pinned)
+        return found
+
     def _stats(self, program_id: int) -> ProgramStats:
         program = self._libbpf.bpf_prog_get_fd_by_id(program_id)
         if program < 0:
             raise RigError(f"BPF program {program_id} went away while it was measured")
+        return _as_stats(self._info(program))
+
+    def _info(self, program: int) -> _ProgramInfo:
+        """Of a program's descriptor, which is closed."""
         try:
             info = _ProgramInfo()
             length = ctypes.c_uint32(ctypes.sizeof(info))
             self._libbpf.bpf_obj_get_info_by_fd(program, ctypes.byref(info), ctypes.byref(length))
         finally:
             os.close(program)
-        return ProgramStats(info.name.decode(), info.run_time_ns, info.run_count)
+        return info
+
+
+def _as_stats(info: _ProgramInfo) -> ProgramStats:
+    return ProgramStats(info.name.decode(), info.run_time_ns, info.run_count)
 
 
 @contextmanager
