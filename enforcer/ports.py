@@ -79,8 +79,13 @@ class Network(Protocol):
         """Feature to ``supported`` or the reason why not."""
         ...
 
-    def observe(self, cgroup_path: str, cgroup_id: int) -> Surroundings:
-        """How this cgroup's incoming traffic comes, and what of ours is there."""
+    def observe(
+        self, cgroup_path: str, cgroup_id: int, uses_host_network: bool | None
+    ) -> Surroundings:
+        """How this cgroup's incoming traffic comes, and what of ours is there.
+
+        ``uses_host_network``: what is known of it, see ``Target``.
+        """
         ...
 
     def shape(self, cgroup_id: int, shaping: Shaping, links: Sequence[Link]) -> None:

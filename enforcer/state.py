@@ -25,6 +25,8 @@ class Target:
     cgroup_id: int
     """The directory's inode number: the kernel's cgroup id."""
     limits: Limits
+    uses_host_network: bool | None = None
+    """As a pod's spec says; None where nobody does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,9 +73,11 @@ class UnsupportedNetwork:
         """Why nothing is shaped."""
         return {"shaper": self._reason}
 
-    def observe(self, cgroup_path: str, cgroup_id: int) -> Surroundings:
+    def observe(
+        self, cgroup_path: str, cgroup_id: int, uses_host_network: bool | None
+    ) -> Surroundings:
         """Nothing is looked at."""
-        del cgroup_path, cgroup_id
+        del cgroup_path, cgroup_id, uses_host_network
         return Surroundings(obstacle=self._reason)
 
     def shape(self, cgroup_id: int, shaping: Shaping, links: Sequence[Link]) -> None:

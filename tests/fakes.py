@@ -149,13 +149,18 @@ class FakeNetwork:
         self.held: dict[int, tuple[Shaping, tuple[str, ...]]] = {}
         self.passed_bytes: dict[int, int] = {}
         self.fail: dict[str, str] = {}
+        self.hosts: dict[str, bool | None] = {}
+        """Whether each uses the host's network, as was said at the last look."""
 
     def features(self) -> Mapping[str, str]:
         """HTB only."""
         return {"htb": "supported"}
 
-    def observe(self, cgroup_path: str, cgroup_id: int) -> Surroundings:
+    def observe(
+        self, cgroup_path: str, cgroup_id: int, uses_host_network: bool | None
+    ) -> Surroundings:
         """As it was put last."""
+        self.hosts[cgroup_path] = uses_host_network
         shaping, names = self.held.get(cgroup_id, (None, ()))
         links = tuple(
             replace(link, shaping=shaping) if link.name in names else link

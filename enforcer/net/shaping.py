@@ -60,7 +60,7 @@ class LinkShaper:
         return {"shaper": self._obstacle or "supported", "tcx": tcx, **self._features}
 
     def observe(
-        self, cgroup_path: str, cgroup_id: int, uses_host_network: bool | None = None
+        self, cgroup_path: str, cgroup_id: int, uses_host_network: bool | None
     ) -> Surroundings:
         """See ``ports.Network``."""
         owned = self._owned(cgroup_id)

@@ -35,6 +35,13 @@ class Entry:
     """The API server has forgotten it. It stays until its cgroup vanishes; with ``limits`` None,
     until they could be taken off."""
 
+    @property
+    def uses_host_network(self) -> bool | None:
+        """As its spec says, or said when it was held; None where neither is known."""
+        if self.pod is not None:
+            return self.pod.host_network
+        return None if self.held is None else self.held.uses_host_network
+
     def restart_clock(self) -> None:
         """Something happened to its cgroup just now."""
         self.since = time.monotonic()

@@ -270,7 +270,7 @@ class PodLoop:
         elif path is None or number is None:
             entry.outcome = self._limits.pending()
         else:
-            target = Target(entry.name, path, number, limits)
+            target = Target(entry.name, path, number, limits, entry.uses_host_network)
             if entry.held == target and isinstance(entry.outcome, InForce):
                 self._limits.report(entry, self._cgroups_of(uid))
                 return

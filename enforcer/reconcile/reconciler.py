@@ -139,7 +139,7 @@ class Reconciler:
         if not is_alive(target):
             self._converge(target, cause)
             return
-        observation = observe(self._datapath, self._network, target.cgroup_path)
+        observation = observe(self._datapath, self._network, target)
         for action in plan(target.cgroup_path, None, observation):
             self._execute(action, cause)
         self._forget(target.cgroup_path)
@@ -251,7 +251,7 @@ class Reconciler:
 
     def _observe(self, target: Target) -> Observation:
         path = target.cgroup_path
-        observation = observe(self._datapath, self._network, path)
+        observation = observe(self._datapath, self._network, target)
         if not self.way(path).is_shaped or observation.attachment is None:
             return self._bypass.known(path, observation)
         shaper = self._network.counters(target.cgroup_id)

@@ -50,6 +50,18 @@ def test_a_changed_label_changes_the_limit_live(node):
     assert "egress 1 Mbit/s" in node.reporter.conditions["p1"].message
 
 
+@pytest.mark.parametrize("says", [False, True])
+def test_a_pods_spec_says_whose_network_it_uses(node, says):
+    """Also after a restart, before the pods are listed: what runs in its cgroup need not tell."""
+    path = node.cgroup()
+    node.take(PodChanged(make_pod(host_network=says)))
+    assert node.bench.network.hosts == {str(path): says}
+
+    node.bench.network.hosts.clear()
+    node.restart()
+    assert node.bench.network.hosts == {str(path): says}
+
+
 def test_a_pod_whose_status_changes_costs_no_kernel_call(node):
     """Kubelets write statuses all the time."""
     node.cgroup()
