@@ -95,10 +95,12 @@ def program_open(program_id: int) -> int:
     return _check(_lib().bpf_prog_get_fd_by_id(program_id), f"program {program_id}")
 
 
-def attach(program_fd: int, cgroup_fd: int, hook: AttachType) -> None:
-    """Attach beside whatever else is attached there."""
+def attach(
+    program_fd: int, cgroup_fd: int, hook: AttachType, flags: int = BPF_F_ALLOW_MULTI
+) -> None:
+    """Attach beside whatever else is attached there; with other ``flags``, in another way."""
     _check(
-        _lib().bpf_prog_attach(program_fd, cgroup_fd, int(hook), BPF_F_ALLOW_MULTI),
+        _lib().bpf_prog_attach(program_fd, cgroup_fd, int(hook), flags),
         f"attach {hook.name.lower()}",
     )
 

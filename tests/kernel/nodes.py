@@ -132,7 +132,7 @@ def changed_copy(directory: Path, abi: int | None = None) -> Path:
 
 
 @contextmanager
-def neighbour(cgroup: Path) -> Iterator[int]:
+def neighbour(cgroup: Path, how: int = libbpf.BPF_F_ALLOW_MULTI) -> Iterator[int]:
     """Somebody else's program on the cgroup; its id."""
     with tempfile.TemporaryDirectory() as tree, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -146,7 +146,7 @@ def neighbour(cgroup: Path) -> Iterator[int]:
     program = module.load_func(b"neighbour", BPF.CGROUP_SKB, attach_type=int(hook)).fd
     cgroup_fd = os.open(cgroup, os.O_RDONLY)
     try:
-        libbpf.attach(program, cgroup_fd, hook)
+        libbpf.attach(program, cgroup_fd, hook, how)
         try:
             yield libbpf.program_identity(program)[0]
         finally:
