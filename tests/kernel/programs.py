@@ -20,6 +20,7 @@ from contract.limits import Limits
 from contract.names import Direction
 from enforcer.datapath import abi, compiler, exempt, libbpf
 from enforcer.datapath.pins import SOURCE_DIR
+from tests.kernel import flows
 from tests.kernel.cases import RATE
 from tests.kernel.packets import ETHERNET_BYTES
 from tests.needs import missing
@@ -77,7 +78,7 @@ class Outcome:
     """0: at once."""
     before: abi.PodState
     after: abi.PodState
-    flow: abi.Flow
+    flow: flows.Flow
 
     def changed(self, direction: Direction) -> dict[str, int]:
         """The fields of one direction that differ, with by how much, as at the next look."""
@@ -113,7 +114,7 @@ class Programs:
         *,
         ingress_shaped: bool = False,
         mtu_bytes: int = abi.STANDARD_MTU,
-        flow: abi.Flow | None = None,
+        flow: flows.Flow | None = None,
         receipt: Receipt | None = None,
         segments: int = 0,
         ifindex: int | None = None,
@@ -130,7 +131,7 @@ class Programs:
         )
         libbpf.map_update(self._limits_fd, _FIRST, record)
         libbpf.map_update(self._state_fd, _FIRST, abi.encode_state(state))
-        libbpf.map_update(self._flow_fd, _FIRST, abi.encode_flow(flow or abi.Flow()))
+        libbpf.map_update(self._flow_fd, _FIRST, flows.encode_flow(flow or flows.Flow()))
         libbpf.map_update(self._receipt_fd, _FIRST, _RECEIPT.pack(*(receipt or (0, 0))))
         frame = bytes(ETHERNET_BYTES - 2) + ether_type(packet).to_bytes(2, "big") + packet
         context = bytearray(_CONTEXT_BYTES)
@@ -152,7 +153,7 @@ class Programs:
         with ThreadPoolExecutor(at_once) as threads:
             *_, (verdict, packet_after, context_after) = threads.map(run_at, places)
         value = libbpf.map_lookup(self._state_fd, _FIRST, abi.STATE_BYTES)
-        flow_after = libbpf.map_lookup(self._flow_fd, _FIRST, abi.FLOW_BYTES)
+        flow_after = libbpf.map_lookup(self._flow_fd, _FIRST, flows.FLOW_BYTES)
         assert value is not None
         assert flow_after is not None
         return Outcome(
@@ -161,7 +162,7 @@ class Programs:
             _TSTAMP.unpack_from(context_after)[0],
             state,
             abi.decode_state(value),
-            abi.decode_flow(flow_after),
+            flows.decode_flow(flow_after),
         )
 
     def _run_once(

@@ -14,6 +14,7 @@ from contract.names import Direction, Mode
 from enforcer.datapath import abi, exempt
 from enforcer.datapath.layout import layout_of
 from enforcer.state import exempt_list_id
+from tests.kernel import flows
 from tests.kernel.programs import Programs, constant, load
 
 CGROUP_ID = 0x1122_3344_5566_7788
@@ -139,9 +140,9 @@ def test_user_space_reads_and_writes_every_field_of_a_flow(programs: Programs) -
         name: (place.start, place.stop - place.start) for name, place in layout.numbers.items()
     }
     record, numbers = numbered(places, layout.value_bytes)
-    flow = abi.decode_flow(record)
-    assert {name: getattr(flow, name) for name in abi.Flow.__slots__} == numbers
-    assert abi.encode_flow(flow) == record
+    flow = flows.decode_flow(record)
+    assert {name: getattr(flow, name) for name in flows.Flow.__slots__} == numbers
+    assert flows.encode_flow(flow) == record
 
 
 def test_debt_is_read_with_its_sign(programs: Programs) -> None:
@@ -184,7 +185,7 @@ def test_maps_take_the_keys_and_values_that_user_space_writes(programs: Programs
     expected = {
         "target_limits": (len(abi.map_key(1)), abi.LIMITS_BYTES),
         "target_state": (len(abi.map_key(1)), abi.STATE_BYTES),
-        "flows": (4, abi.FLOW_BYTES),
+        "flows": (4, flows.FLOW_BYTES),
         "exempt_networks": (exempt.KEY_BYTES, 4),
         "earlier_sockets": (abi.CGROUP_ID_BYTES, 4),
         "iterator_release": (4, len(abi.encode_count(0))),

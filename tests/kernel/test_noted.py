@@ -6,8 +6,8 @@ import pytest
 
 from contract.limits import Limits
 from contract.names import Direction, Mode
-from enforcer.datapath import abi
 from enforcer.state import exempt_list_id
+from tests.kernel import flows
 from tests.kernel.cases import LARGE, LIMIT, LIMITS, RATE, udp_frame
 from tests.kernel.packets import TCP, ipv4, ipv6, tcp
 from tests.kernel.programs import (
@@ -49,7 +49,7 @@ def test_an_earlier_socket_asks_once_to_be_paced(
     assert not programs.told()
 
 
-HEARD = abi.Flow(paced_by=CGROUP_ID, heard=3, pacing_bytes_per_sec=1, share_bytes_per_sec=1)
+HEARD = flows.Flow(paced_by=CGROUP_ID, heard=3, pacing_bytes_per_sec=1, share_bytes_per_sec=1)
 
 
 def test_a_socket_that_sock_ops_is_no_longer_called_for_asks(programs: Programs) -> None:
@@ -67,7 +67,7 @@ def test_a_socket_that_sock_ops_is_no_longer_called_for_asks(programs: Programs)
 def test_a_limit_further_out_leaves_a_socket_to_a_tighter_one(programs: Programs) -> None:
     """Of nested limits the lower share paces, whoever asks; and one that is gone holds nobody."""
     state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
-    inner = abi.Flow(paced_by=CGROUP_ID + 1, share_bytes_per_sec=RATE // 2)
+    inner = flows.Flow(paced_by=CGROUP_ID + 1, share_bytes_per_sec=RATE // 2)
     outcome = programs.run(EGRESS, ipv4(tcp(1), TCP), LIMITS, state, flow=inner, repeat=10)
     assert (outcome.flow.paced_by, outcome.flow.share_bytes_per_sec) == (
         inner.paced_by,
@@ -90,7 +90,7 @@ def test_a_share_raised_for_an_earlier_socket_is_judged_when_it_arrived(
 ) -> None:
     """The daemon brings it within a tenth of a second; a lower one is not waited for."""
     state = with_fields(still_state(EGRESS, 0), EGRESS, share_bytes_per_sec=RATE)
-    flow = abi.Flow(share_bytes_per_sec=known)
+    flow = flows.Flow(share_bytes_per_sec=known)
     outcome = programs.run(EGRESS, ipv4(tcp(1), TCP), LIMITS, state, flow=flow)
     assert outcome.after.rtt_ns == least_ns
 
@@ -115,7 +115,7 @@ def answer(
     packet: bytes,
     *,
     limits: Limits = INGRESS_ONLY,
-    flow: abi.Flow | None = None,
+    flow: flows.Flow | None = None,
     shaped: bool = True,
     ifindex: int | None = None,
     fresh_bytes: int = 2896,
@@ -128,7 +128,7 @@ def answer(
         limits,
         state,
         ingress_shaped=shaped,
-        flow=flow or abi.Flow(acked_sequence=SEQUENCE),
+        flow=flow or flows.Flow(acked_sequence=SEQUENCE),
         receipt=((SEQUENCE + fresh_bytes) % 2**32, RTT_US),
         ifindex=ifindex,
     )
@@ -159,7 +159,7 @@ def test_an_earlier_receiver_counts_once_per_window(programs: Programs) -> None:
         {"packet": ipv4(tcp(1), TCP)},
         {"packet": udp_frame(60)},
         {"packet": ACK, "fresh_bytes": 0},
-        {"packet": ACK, "flow": abi.Flow(acked_sequence=SEQUENCE, acks_heard=1)},
+        {"packet": ACK, "flow": flows.Flow(acked_sequence=SEQUENCE, acks_heard=1)},
         {"packet": ACK, "shaped": False},
         {"packet": ACK, "limits": Limits(egress=LIMIT)},
         {"packet": ACK, "limits": Limits(LIMIT, None, Mode.OBSERVE)},
