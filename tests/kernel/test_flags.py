@@ -15,7 +15,7 @@ from bench.rig.topology import cgroup2_mount
 from contract.limits import Limits, make_limit
 from enforcer.datapath import build, headers, libbpf
 from enforcer.datapath.kernel import KernelDatapath
-from enforcer.state import Target
+from enforcer.state import Target, Way
 from tests.kernel.connections import connection, eventually
 
 LIMIT = 50_000_000
@@ -80,8 +80,8 @@ def target_of(r: Rig, egress: int, ingress: int | None = None) -> Target:
 def limited(r: Rig, target: Target) -> KernelDatapath:
     """Its datapath, with the limits in force; what comes in is held by windows."""
     datapath = build(r.bpffs / "podpace", cgroup2_mount())
-    datapath.attach(target)
-    datapath.set_limits(target, shaped=True)
+    datapath.write(target, Way())
+    datapath.write(target, Way(True))
     return datapath
 
 
@@ -97,9 +97,9 @@ def test_a_live_change_reaches_a_connection_whose_flags_were_taken_off(wired: Ri
 
         assert pace() <= LIMIT // 8 * 5 // 4
         program.ask("flood")
-        datapath.set_limits(lower, shaped=True)
+        datapath.write(lower, Way(True))
         assert eventually(lambda: pace() <= LIMIT // 80 * 5 // 4)
-        datapath.set_limits(target, shaped=True)
+        datapath.write(target, Way(True))
         assert eventually(lambda: pace() > LIMIT // 8 // 2)
         datapath.detach(str(wired.cgroup))
         assert program.pace == 2**32 - 1

@@ -11,7 +11,7 @@ from bench.rig.topology import cgroup2_mount
 from contract.limits import Limits, make_limit
 from enforcer.datapath import build
 from enforcer.datapath.kernel import KernelDatapath
-from enforcer.state import Target
+from enforcer.state import Target, Way
 from tests.kernel.connections import NOT_PACED, Connection, connection, eventually
 from tests.kernel.nodes import changed_copy
 
@@ -53,7 +53,7 @@ def paced(program: Connection, most: int = MOST_SHARE) -> bool:
 def test_a_pace_that_an_application_sets_later_is_kept(wired: Rig) -> None:
     """A smaller one than its share holds, and stays when the limit goes."""
     datapath = datapath_of(wired)
-    datapath.attach(target_of(wired))
+    datapath.write(target_of(wired), Way())
     with connection(wired) as program:
         assert eventually(lambda: paced(program))
         program.ask(f"ask {OWN}")
@@ -68,7 +68,7 @@ def test_a_pace_that_an_application_sets_later_is_kept(wired: Rig) -> None:
 def test_a_larger_pace_that_an_application_sets_later_does_not_lift_the_limit(wired: Rig) -> None:
     """It is paced at its share again soon, and has its own choice back afterwards."""
     datapath = datapath_of(wired)
-    datapath.attach(target_of(wired))
+    datapath.write(target_of(wired), Way())
     with connection(wired) as program:
         assert eventually(lambda: paced(program))
         program.ask(f"ask {10 * RATE}")
@@ -81,7 +81,7 @@ def test_an_applications_own_pace_outlives_an_upgrade(wired: Rig, tmp_path: Path
     """Smaller or larger than the share; a connection without one is not left with ours."""
     target = target_of(wired)
     older = datapath_of(wired, changed_copy(tmp_path) / "bpf")
-    older.attach(target)
+    older.write(target, Way())
     with (
         connection(wired, 7701) as smaller,
         connection(wired, 7702) as larger,
@@ -92,7 +92,7 @@ def test_an_applications_own_pace_outlives_an_upgrade(wired: Rig, tmp_path: Path
         for program in (smaller, larger, without):
             assert eventually(lambda program=program: paced(program))
         newer = datapath_of(wired)
-        newer.attach(target)
+        newer.write(target, Way())
         newer.prune()
         for program in (smaller, larger, without):
             assert eventually(lambda program=program: paced(program))
@@ -112,8 +112,8 @@ def test_a_connection_has_pace_and_window_back(wired: Rig, doing: str, older: bo
     datapath, target = datapath_of(wired), target_of(wired, ingress=LIMIT)
 
     def limit() -> None:
-        datapath.attach(target)
-        datapath.set_limits(target, shaped=True)
+        datapath.write(target, Way())
+        datapath.write(target, Way(True))
 
     def held(program: Connection) -> bool:
         datapath.tend([target])
@@ -139,7 +139,7 @@ def test_a_connection_has_pace_and_window_back(wired: Rig, doing: str, older: bo
 def test_a_socket_whose_process_has_gone_elsewhere_is_given_back(wired: Rig) -> None:
     """To another cgroup, and another network namespace: nothing of the target's is where it is."""
     datapath = datapath_of(wired)
-    datapath.attach(target_of(wired))
+    datapath.write(target_of(wired), Way())
     with connection(wired) as program:
         assert eventually(lambda: paced(program))
         program.ask(f"move {cgroup2_mount()}")

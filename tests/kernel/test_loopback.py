@@ -11,7 +11,7 @@ from bench.rig.topology import POD_ADDRESS, cgroup2_mount
 from contract.limits import Limits, make_limit
 from enforcer.datapath import build
 from enforcer.datapath.kernel import KernelDatapath
-from enforcer.state import Target
+from enforcer.state import Target, Way
 from tests.kernel.connections import NOT_PACED, SO_MAX_PACING_RATE
 
 LIMIT = 1_000_000
@@ -62,8 +62,8 @@ def limited() -> Iterator[tuple[Rig, KernelDatapath, Target]]:
         datapath = build(r.bpffs / "podpace", cgroup2_mount())
         limits = Limits(make_limit(LIMIT), make_limit(LIMIT))
         target = Target("pod", str(r.cgroup), r.cgroup.stat().st_ino, limits)
-        datapath.attach(target)
-        datapath.set_limits(target, shaped=True)
+        datapath.write(target, Way())
+        datapath.write(target, Way(True))
         yield r, datapath, target
 
 

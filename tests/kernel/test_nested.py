@@ -12,7 +12,7 @@ from bench.rig.topology import cgroup2_mount
 from contract.limits import Limits, make_limit
 from enforcer.datapath import build
 from enforcer.datapath.kernel import KernelDatapath
-from enforcer.state import Target
+from enforcer.state import Target, Way
 from tests.kernel.connections import Connection, connection, eventually
 
 TIGHT, WIDE = 10_000_000, 100_000_000
@@ -32,7 +32,7 @@ def nested(r: Rig, outer: int, inner: int) -> Iterator[tuple[KernelDatapath, Tar
     datapath = build(r.bpffs / "podpace", cgroup2_mount())
     targets = target_of(r.cgroup, outer), target_of(child, inner)
     for target in targets:
-        datapath.attach(target)
+        datapath.write(target, Way())
     yield datapath, *targets
 
 
