@@ -94,6 +94,8 @@ class Audit:
     _number: Iterator[int] = field(default_factory=itertools.count, init=False)
     _judged_by: dict[str, tuple[EffectivePolicy, bool]] = field(default_factory=dict, init=False)
     """What each namespace's pods were judged by."""
+    _judged_otherwise: set[str] = field(default_factory=set, init=False)
+    """Namespaces with a pod that was judged by something else, between two looks at policies."""
     _refused: dict[str, str] = field(default_factory=dict, init=False)
     """The version, by uid, of pods whose patch failed since the last look at policies."""
     _refused_before: dict[str, str] = field(default_factory=dict, init=False)
@@ -160,9 +162,12 @@ class Audit:
         if not self.policies.synced:
             return  # when they are, every namespace is judged anew
         namespace = pod.namespace
-        if namespace not in self._judged_by:
-            self._judged_by[namespace] = self._rule(namespace)
-        correction = self._correction(pod)
+        rule = self._rule(namespace)
+        if self._judged_by.setdefault(namespace, rule) != rule:
+            # By the next look at policies it may be again what it was.
+            self._judged_otherwise.add(namespace)
+        policy, takes_part = rule
+        correction = correct(pod, policy) if takes_part else None
         with self._lock:
             if correction is None:
                 self._waiting.pop(pod.uid, None)
@@ -197,8 +202,9 @@ class Audit:
         with self._lock:
             pods = list(self._pods.values())
             self._refused_before, self._refused = self._refused, {}
+        otherwise, self._judged_otherwise = self._judged_otherwise, set()
         rules = {namespace: self._rule(namespace) for namespace in {p.namespace for p in pods}}
-        changed = {n for n, rule in rules.items() if self._judged_by.get(n) != rule}
+        changed = {n for n, rule in rules.items() if self._judged_by.get(n) != rule} | otherwise
         self._judged_by = rules
         for number, pod in enumerate(pods):
             if pod.namespace in changed or pod.uid in self._refused_before:

@@ -163,6 +163,22 @@ def test_a_changed_policy_reaches_the_pods_of_its_namespaces_within_the_interval
     assert (bench.egress("p", "a"), bench.egress("q", "b")) == ("500000", "1000000")
 
 
+def test_a_policy_that_was_there_between_two_looks_leaves_no_pod_behind(bench: Bench) -> None:
+    """Judged by it, and by what it was before and after: the look finds no change."""
+    bench.put("first", labels={}, annotations={EGRESS: "500k"})
+    bench.run()
+    own = PolicyKey("a")
+
+    bench.store.put(own, {"egress.max": "200k"})
+    as_admitted = {names.LABEL_LIMITED: "true", names.LABEL_SOURCE: "pod", RATE: "200000"}
+    as_admitted |= {names.LABEL_EGRESS_BURST_BITS: "200000", names.LABEL_MODE: "enforce"}
+    bench.put("second", labels=as_admitted, annotations={EGRESS: "500k"})
+    bench.store.remove(own)
+    bench.run(60.0)
+
+    assert bench.egress("second") == "500000"
+
+
 @pytest.mark.parametrize("unknown", ["policies", "the namespace"])
 def test_what_is_not_known_yet_corrects_nothing(bench: Bench, unknown: str) -> None:
     """Without policies, or its namespace's labels, every pod would look wrong."""
