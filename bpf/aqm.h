@@ -12,8 +12,6 @@
 
 #include "shape.h"
 
-/* One full frame: what a sparse flow may have in flight (fq_codel's quantum). */
-#define QUANTUM_BYTES 1514
 /* Frames up to this size (ACKs, DNS, keep-alives) make no flow active. */
 #define IDLE_FRAME_BYTES 300
 /* A flow that is above a target for longer than a round trip is told so, once in an interval: with
@@ -31,6 +29,7 @@
 #define MAX_MARK_TARGET_NS 40000000ULL
 #define MAX_DROP_TARGET_NS 130000000ULL
 #define TCP_BOUND_NS       160000000ULL
+#define MOST_QUEUED_NS     1000000000ULL
 #define OTHER_BOUND_NS     60000000ULL
 /* Below 600 kbit/s that is less than a sender needs to go on at all. */
 #define BOUND_FRAMES 8
@@ -50,6 +49,10 @@
 #define MAY_PASS_NS 100000
 /* The queue makes up for lost time at three halves of the limit (enforcer/net/queues.py). */
 #define BULK_CEIL_HALVES 3
+/* How far what a target's sockets send may be ahead of the bound on what they do not: they repay
+ * it. And small frames of the others (ACKs, ICMP) for as long, where something else has used it up.
+ */
+#define SENT_AHEAD_NS 100000000ULL
 
 enum aqm_verdict {
     AQM_SPARSE, /* send at once, before what waits */
@@ -92,6 +95,28 @@ aqm_take_far(struct shaper *shaper, const struct link *link, u32 frame_bytes)
     return 1;
 }
 
+/* Another limit: what is queued takes another time to leave. A queue that would be above the bound
+ * is thrown away when the limit changes (enforcer/net/shaping.py). */
+static inline __attribute__((always_inline)) void
+aqm_follow_rate(struct shaper *shaper, const struct link *link, u64 now_ns)
+{
+    u64 queued_ns = aqm_ahead_ns(shaper->departs_at_ns, now_ns), rate = shaper->rate_bytes_per_sec;
+
+    if (rate == link->rate_bytes_per_sec)
+        return;
+    shaper->rate_bytes_per_sec = link->rate_bytes_per_sec;
+    if (!rate || !queued_ns)
+        return;
+    if (queued_ns > MOST_QUEUED_NS)
+        queued_ns = MOST_QUEUED_NS;
+    /* In microseconds: 1 Tbit/s and a second fit. */
+    queued_ns = queued_ns / 1000 * rate / link->rate_bytes_per_sec * 1000;
+    if (queued_ns > TCP_BOUND_NS)
+        queued_ns = 0;
+    shaper->departs_at_ns = now_ns + queued_ns;
+    shaper->bulk_departs_at_ns = shaper->departs_at_ns;
+}
+
 /* At a look at the clocks: charges what has passed without one. More may pass if nothing waits and
  * all credit is unused. A packet that passes meanwhile is charged to nobody: harmless. */
 static inline __attribute__((always_inline)) void
@@ -111,7 +136,7 @@ static inline __attribute__((always_inline)) void aqm_count_flow(struct shaper *
                                                                  const struct link *link,
                                                                  u32 frame_bytes, u64 now_ns)
 {
-    u64 window_ns = aqm_cost_ns(link, FLOW_WINDOW_FRAMES * QUANTUM_BYTES);
+    u64 window_ns = aqm_cost_ns(link, FLOW_WINDOW_FRAMES * link->full_frame_bytes);
 
     if (window_ns < FLOW_WINDOW_NS)
         window_ns = FLOW_WINDOW_NS;
@@ -136,7 +161,7 @@ static inline __attribute__((always_inline)) void aqm_count_flow(struct shaper *
 static inline __attribute__((always_inline)) u64
 aqm_target_ns(const struct link *link, u64 segments, u64 least_ns, u64 most_ns)
 {
-    u64 target_ns = aqm_cost_ns(link, QUANTUM_BYTES) * segments;
+    u64 target_ns = aqm_cost_ns(link, link->full_frame_bytes) * segments;
 
     if (target_ns < least_ns)
         return least_ns;
@@ -154,6 +179,7 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
     u64 sharers;
     int sparse, is_small, verdict = AQM_BULK;
 
+    aqm_follow_rate(shaper, link, now_ns);
     aqm_settle_far(shaper, link, now_ns);
     aqm_count_flow(shaper, flow, link, frame_bytes, now_ns);
     flows =
@@ -182,9 +208,9 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
     is_small = frame_bytes <= IDLE_FRAME_BYTES;
     sharers = is_small && flows > SMALL_SHARERS ? SMALL_SHARERS : flows;
     sparse =
-        frame_bytes <= QUANTUM_BYTES &&
+        frame_bytes <= link->full_frame_bytes &&
         own_ns <= (is_small ? aqm_cost_ns(link, SMALL_QUANTUM_BYTES) * sharers
-                            : aqm_cost_ns(link, QUANTUM_BYTES - frame_bytes) * flows) &&
+                            : aqm_cost_ns(link, link->full_frame_bytes - frame_bytes) * flows) &&
         now_ns >= flow->bulk_until_ns &&
         shaper->sparse_until_ns - now_ns < (is_small ? SPARSE_BOUND_SMALL_NS : SPARSE_BOUND_NS);
     if (sparse) {
@@ -192,8 +218,8 @@ static inline __attribute__((always_inline)) int aqm_admit(struct shaper *shaper
         shaper->sparse_until_ns += cost_ns;
     } else {
         bound_ns = is_tcp ? TCP_BOUND_NS : OTHER_BOUND_NS;
-        if (bound_ns < aqm_cost_ns(link, BOUND_FRAMES * QUANTUM_BYTES))
-            bound_ns = aqm_cost_ns(link, BOUND_FRAMES * QUANTUM_BYTES);
+        if (bound_ns < aqm_cost_ns(link, BOUND_FRAMES * link->full_frame_bytes))
+            bound_ns = aqm_cost_ns(link, BOUND_FRAMES * link->full_frame_bytes);
         /* A flow that has nothing queued cannot slow down, and its loss would cost a timeout. */
         if (!own_ns)
             bound_ns += bound_ns / 4;
@@ -251,6 +277,37 @@ aqm_take_back(struct shaper *shaper, const struct link *link, u32 frame_bytes)
     __sync_fetch_and_add(&shaper->passed_packets, -1);
     shaper->dropped_bytes += frame_bytes;
     shaper->dropped_packets++;
+}
+
+/* What the target sends as the host receives it: counts it; whether it is dropped. What its own
+ * sockets send has been held to the limit by the programs on its cgroup, so it is charged only; the
+ * rest has what that leaves of the bound. Without a lock: a packet more or less does not matter. */
+static inline __attribute__((always_inline)) int aqm_sent_is_late(struct shaper *shaper,
+                                                                  const struct link *link,
+                                                                  u32 frame_bytes, int is_own,
+                                                                  u64 now_ns)
+{
+    u64 cost_ns = frame_bytes * link->sent_cost_multiplier >> link->sent_cost_shift, until_ns;
+
+    __sync_fetch_and_add(&shaper->sent_bytes, frame_bytes);
+    if (is_own) {
+        __sync_fetch_and_add(&shaper->sent_uncharged_ns, cost_ns);
+        return 0;
+    }
+    until_ns = shaper->sent_until_ns + shaper->sent_uncharged_ns;
+    shaper->sent_uncharged_ns = 0;
+    if (until_ns > now_ns + SENT_AHEAD_NS)
+        until_ns = now_ns + SENT_AHEAD_NS;
+    if (until_ns + link->sent_burst_ns < now_ns)
+        until_ns = now_ns - link->sent_burst_ns;
+    if (until_ns > now_ns + (frame_bytes <= IDLE_FRAME_BYTES ? SENT_AHEAD_NS - 1 : 0)) {
+        __sync_fetch_and_add(&shaper->sent_dropped_bytes, frame_bytes);
+        __sync_fetch_and_add(&shaper->sent_dropped_packets, 1);
+        shaper->sent_until_ns = until_ns;
+        return 1;
+    }
+    shaper->sent_until_ns = until_ns + cost_ns;
+    return 0;
 }
 
 #endif

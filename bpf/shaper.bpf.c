@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * The shaper: one program at the tc egress of a target's interface on the host, where the target's
- * incoming traffic passes, in front of a queue that lets sparse flows go first.
- * No record for the interface means not shaped: whatever follows decides.
+ * Two programs at a target's interface on the host. podpace_shape, at its tc egress, where the
+ * target's incoming traffic passes, in front of a queue that lets sparse flows go first; and
+ * podpace_sent, at its tc ingress, bounds what the target sends past the hooks of its cgroup.
+ * No record for the interface means that everything passes: whatever follows decides.
  *
  * Every map access is here; the arithmetic is in aqm.h.
  */
@@ -19,11 +20,21 @@
 #define PROTOCOL_IPV4  0x0800
 #define PROTOCOL_IPV6  0x86dd
 #define IPV4_PROTOCOL  9
+#define IPV4_SOURCE    12
+#define IPV6_SOURCE    8
+#define IPV4_TARGET    16
+#define IPV6_TARGET    24
 #define IPV6_PROTOCOL  6
 #define TRANSPORT_TCP  6
 #define SHAPED_FLOWS   65536
 #define SHAPED_TARGETS 4096
 #define SHAPED_LINKS   8192
+#define INET           2
+#define INET6          10
+#define CGROUP_LEVELS  16
+/* Of each segment of a GSO packet, in a frame: Ethernet, IP, TCP with timestamps. */
+#define SEGMENT_HEADER_BYTES      66
+#define IPV6_SEGMENT_HEADER_BYTES 86
 
 /* Interface on the host -> whose it is and what holds there. User space writes. */
 BPF_F_TABLE("hash", u32, struct link, links, SHAPED_LINKS, BPF_F_NO_PREALLOC);
@@ -37,8 +48,9 @@ BPF_TABLE("lru_hash", struct shaped_flow_key, struct shaped_flow, shaped_flows, 
 /* The limiter's (maps.h), which is compiled before this in the same process. */
 BPF_TABLE("extern", struct exempt_key, u32, exempt_networks, 0);
 
-static inline __attribute__((always_inline)) int is_exempt(struct __sk_buff *skb,
-                                                           const struct link *link)
+/* Whether the address at these places, by IP version, is of an exempt network. */
+static inline __attribute__((always_inline)) int
+is_exempt(struct __sk_buff *skb, const struct link *link, u32 ipv4_offset, u32 ipv6_offset)
 {
     struct exempt_key key = {};
 
@@ -46,11 +58,11 @@ static inline __attribute__((always_inline)) int is_exempt(struct __sk_buff *skb
         return 0;
     if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV4)) {
         exempt_key_start(&key, link->exempt_list, 4);
-        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + 12, key.address, 4))
+        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + ipv4_offset, key.address, 4))
             return 0;
     } else if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV6)) {
         exempt_key_start(&key, link->exempt_list, 6);
-        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + 8, key.address, 16))
+        if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + ipv6_offset, key.address, 16))
             return 0;
     } else {
         return 0;
@@ -86,7 +98,7 @@ int podpace_shape(struct __sk_buff *skb)
     shaper = shapers.lookup(&key.cgroup_id);
     if (!shaper)
         return NEXT;
-    if (is_exempt(skb, link)) {
+    if (is_exempt(skb, link, IPV4_SOURCE, IPV6_SOURCE)) {
         skb->priority = link->direct_class;
         return NEXT;
     }
@@ -123,4 +135,58 @@ int podpace_shape(struct __sk_buff *skb)
         return SHOT;
     skb->priority = verdict == AQM_SPARSE ? link->sparse_class : link->bulk_class;
     return NEXT;
+}
+
+/* Whether a socket of the target's cgroup, or one below, sent it by its cgroup's hooks. Packet
+ * sockets do not pass those; what is forwarded has no socket, what others send another cgroup. */
+static inline __attribute__((always_inline)) int
+is_own(struct __sk_buff *skb, const struct link *link, struct shaper *shaper)
+{
+    struct bpf_sock *socket = skb->sk;
+    u32 level;
+
+    if (!socket || (socket->family != INET && socket->family != INET6))
+        return 0;
+    level = shaper->cgroup_level;
+    if (level)
+        return bpf_skb_ancestor_cgroup_id(skb, level) == link->cgroup_id;
+    for (level = 1; level <= CGROUP_LEVELS; level++)
+        if (bpf_skb_ancestor_cgroup_id(skb, level) == link->cgroup_id) {
+            shaper->cgroup_level = level;
+            return 1;
+        }
+    return 0;
+}
+
+static inline __attribute__((always_inline)) u32 sent_frame_bytes(struct __sk_buff *skb)
+{
+    u32 segments = skb->gso_segs, header_bytes = SEGMENT_HEADER_BYTES;
+
+    if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV6))
+        header_bytes = IPV6_SEGMENT_HEADER_BYTES;
+    /* A packet socket says only how large its segments are. */
+    if (!segments && skb->gso_size)
+        segments = (skb->len - header_bytes) / skb->gso_size + 1;
+    return skb->len + (segments > 1 ? (segments - 1) * header_bytes : 0);
+}
+
+int podpace_sent(struct __sk_buff *skb)
+{
+    u32 ifindex = skb->ifindex;
+    struct shaper *shaper;
+    struct link *link;
+    u64 cgroup_id;
+    int own;
+
+    link = links.lookup(&ifindex);
+    if (!link || !link->sent_rate_bytes_per_sec)
+        return NEXT;
+    cgroup_id = link->cgroup_id;
+    shaper = shapers.lookup(&cgroup_id);
+    if (!shaper || is_exempt(skb, link, IPV4_TARGET, IPV6_TARGET))
+        return NEXT;
+    own = is_own(skb, link, shaper);
+    return aqm_sent_is_late(shaper, link, sent_frame_bytes(skb), own, own ? 0 : bpf_ktime_get_ns())
+               ? SHOT
+               : NEXT;
 }

@@ -28,6 +28,7 @@ def clean_up(
     There is no point of no return; running it again goes on where it stopped.
     """
     _clear_interfaces(network, say)
+    _sweep(network, say)
     for path in cgroups.walk():
         if _is_ours(datapath, path):
             try:
@@ -37,6 +38,7 @@ def clean_up(
                 say(f"cannot detach {path}: {error}")
     left = [f"programs on {path}" for path in cgroups.walk() if _is_ours(datapath, path)]
     left += [f"queues of cgroup {number}" for number in sorted(network.shaped())]
+    left += _sweep(network, say)
     for file in remove_files(state_dir):
         say(f"removed {file}")
     try:
@@ -79,6 +81,18 @@ def _clear_interfaces(network: Network, say: Callable[[str], None]) -> None:
             say(f"took the queues of cgroup {number} off its interfaces")
         except DatapathError as error:
             say(f"cannot take the queues of cgroup {number} off: {error}")
+
+
+def _sweep(network: Network, say: Callable[[str], None]) -> list[str]:
+    """What no record tells of any more, as where the folder of pins is lost."""
+    try:
+        swept = network.sweep()
+    except DatapathError as error:
+        say(f"cannot look for what is left on interfaces: {error}")
+        return []
+    for place in swept:
+        say(f"took what was left off {place}")
+    return [f"queues or filters on {place}" for place in swept]
 
 
 def _is_ours(datapath: Datapath, path: str) -> bool:

@@ -107,6 +107,13 @@ class Network(Protocol):
         """The cgroup ids for which something of ours is on some interface."""
         ...
 
+    def sweep(self) -> list[str]:
+        """Take what is ours off every interface, also where nothing of ours tells of it.
+
+        Says where something was. For the end of ``--cleanup``.
+        """
+        ...
+
     def changed(self, timeout_seconds: float) -> frozenset[str] | None:
         """Wait for interfaces to come or go; the cgroups that were looked at and are concerned.
 

@@ -39,6 +39,8 @@ class Way:
     """Why not."""
     mtu_bytes: int = 1500
     """The largest packet of the links that it uses."""
+    why_sent: str = ""
+    """What is known of packets that leave past the programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,17 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
-    """What holds incoming traffic at an interface."""
+    """What holds a target's traffic at an interface."""
 
     rate_bytes_per_sec: int
+    """Of what comes in; 0: it is not held there."""
     burst_ns: int
     """Credit after idleness, as time at the rate."""
     exempt_list: int = 0
     """See :func:`exempt_list_id`; the networks are the datapath's to write."""
+    sent_rate_bytes_per_sec: int = 0
+    """Of what is sent past the programs on the cgroup, with what they see; 0: not bounded."""
+    sent_burst_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,9 @@ class Link:
     shaping: Shaping | None = None
     """What of ours holds there for this target, whole and of today; else None."""
     obstacle: str = ""
-    """Why nothing of ours can be put there."""
+    """Why incoming traffic cannot be held there."""
+    sent_obstacle: str = ""
+    """Why what is sent cannot be bounded there."""
     mtu_bytes: int = 1500
 
 
@@ -109,6 +117,10 @@ class ShaperCounters:
     dropped_packets: int
     marked_packets: int
     limited_ns: int
+    sent_bytes: int = 0
+    """All that left by the interfaces, and what was dropped of it there."""
+    sent_dropped_bytes: int = 0
+    sent_dropped_packets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +161,5 @@ class Observation:
     surroundings: Surroundings = Surroundings()
     bypassed: bool = False
     """Clearly more reached the target than passed its shaped interfaces."""
+    outsent: bool = False
+    """Clearly more left by its interfaces than its sockets sent."""

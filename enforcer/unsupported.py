@@ -97,6 +97,10 @@ class UnsupportedNetwork:
         """None."""
         return frozenset()
 
+    def sweep(self) -> list[str]:
+        """Nothing of ours is anywhere."""
+        return []
+
     def changed(self, timeout_seconds: float) -> frozenset[str] | None:
         """Nothing ever does."""
         time.sleep(timeout_seconds)

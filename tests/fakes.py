@@ -194,6 +194,10 @@ class FakeNetwork:
         """Those that something is held for."""
         return frozenset(self.held)
 
+    def sweep(self) -> list[str]:
+        """Nothing was forgotten."""
+        return []
+
     def changed(self, timeout_seconds: float) -> frozenset[str] | None:
         """Nothing ever does."""
         threading.Event().wait(timeout_seconds)

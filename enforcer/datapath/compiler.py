@@ -92,7 +92,8 @@ def load_shaper(source_dir: Path) -> tuple[object, dict[str, int]]:
             text=joined(source_dir / "shaper.bpf.c"),
             cflags=[f"-I{source_dir.resolve()}", *flags],
         )
-        fds = {shaper_abi.PROGRAM: module.load_func(shaper_abi.PROGRAM, BPF.SCHED_CLS).fd}
+        programs = shaper_abi.PROGRAMS
+        fds = {name: module.load_func(name, BPF.SCHED_CLS).fd for name in programs}
         for name in shaper_abi.MAPS:
             fds[name] = lib.bpf_table_fd(module.module, name.encode())
     return module, fds

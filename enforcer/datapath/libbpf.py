@@ -17,7 +17,9 @@ from typing import Final
 
 BPF_F_ALLOW_MULTI: Final = 2
 BPF_F_LOCK: Final = 4
+BPF_F_BEFORE: Final = 8
 BPF_TRACE_ITER: Final = 28
+TCX_INGRESS: Final = 46
 TCX_EGRESS: Final = 47
 _MAX_PROGRAMS: Final = 64
 _INFO_BYTES: Final = 232
@@ -146,19 +148,19 @@ def _query(fd: int, hook: int) -> tuple[tuple[int, ...], int]:
     return tuple(ids[: count.value]), flags.value
 
 
-def attach_tcx(program_fd: int, ifindex: int) -> None:
-    """Attach at an interface's egress, beside whatever else is there (Linux 6.6)."""
-    _check(_lib().bpf_prog_attach(program_fd, ifindex, TCX_EGRESS, 0), "attach tcx")
+def attach_tcx(program_fd: int, ifindex: int, hook: int) -> None:
+    """Attach at one of an interface's hooks, before whatever else is there (Linux 6.6)."""
+    _check(_lib().bpf_prog_attach(program_fd, ifindex, hook, BPF_F_BEFORE), "attach tcx")
 
 
-def detach_tcx(program_fd: int, ifindex: int) -> None:
+def detach_tcx(program_fd: int, ifindex: int, hook: int) -> None:
     """Detach this one program."""
-    _check(_lib().bpf_prog_detach2(program_fd, ifindex, TCX_EGRESS), "detach tcx")
+    _check(_lib().bpf_prog_detach2(program_fd, ifindex, hook), "detach tcx")
 
 
-def attached_tcx(ifindex: int) -> tuple[int, ...]:
-    """Ids of the programs at an interface's egress; EINVAL where the kernel has no tcx."""
-    return _query(ifindex, TCX_EGRESS)[0]
+def attached_tcx(ifindex: int, hook: int) -> tuple[int, ...]:
+    """Ids of the programs at one of an interface's hooks; EINVAL where the kernel has no tcx."""
+    return _query(ifindex, hook)[0]
 
 
 def map_lookup(map_fd: int, key: bytes, value_bytes: int, *, locked: bool = False) -> bytes | None:

@@ -1,29 +1,38 @@
-"""The shaper's program and maps: pinned beside the limiter's, attached to interfaces.
+"""The shaper's programs and maps: pinned beside the limiter's, attached to interfaces.
 
 Everything here raises OSError; enforcer/net/ decides nothing and calls it.
 """
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from enforcer.datapath import libbpf, pins, shaper_abi
 from enforcer.datapath.layout import layout_of
 from enforcer.datapath.shaper_abi import LinkRecord, ShaperRecord
 
+_HOOKS: Final = {
+    shaper_abi.PROGRAM: libbpf.TCX_EGRESS,
+    shaper_abi.SENT_PROGRAM: libbpf.TCX_INGRESS,
+}
+_OLDER: Final = (shaper_abi.PROGRAM, "links", "shapers")
+"""What every version has pinned, and all that is wanted of an older one."""
+
 
 class ShaperPrograms:
-    """Today's program and maps, and the older ones that may still be attached."""
+    """Today's programs and maps, and the older ones that may still be attached."""
 
     def __init__(self, pin_root: Path, source_dir: Path = pins.SOURCE_DIR) -> None:
         """Open what the datapath has pinned; nothing is compiled here."""
         self._pin_root = pin_root
         directory = pins.generation_dir(pin_root, pins.source_hash(source_dir))
-        self._fds = _open(directory)
+        self._fds = _open(directory, (*shaper_abi.PROGRAMS, *shaper_abi.MAPS))
         self._older = [
             fds
             for other in sorted(pin_root.glob("v*/*"))
-            if other != directory and (fds := _open(other))
+            if other != directory and (fds := _open(other, _OLDER))
         ]
         self._has_tcx = _has_tcx()
 
@@ -32,41 +41,48 @@ class ShaperPrograms:
         """Why there is no shaper on this kernel; empty where there is one."""
         return "" if self._fds else "this kernel refuses the shaper program"
 
-    @property
-    def program_fd(self) -> int:
-        """Today's program."""
-        return self._fds[shaper_abi.PROGRAM]
+    def close_older(self) -> None:
+        """Let go of older versions' maps, once no record of a target is in them alone."""
+        for fds in self._older:
+            for fd in fds.values():
+                os.close(fd)
+        self._older = []
+
+    def program_fd(self, name: str) -> int:
+        """Today's program of that name."""
+        return self._fds[name]
 
     @property
     def has_tcx(self) -> bool:
         """Whether programs can be attached without clsact (Linux 6.6)."""
         return self._has_tcx
 
-    def tcx_is_current(self, ifindex: int) -> bool:
-        """Whether today's program, and no older one of ours, is attached there by tcx."""
-        return self._ours_by_tcx(ifindex) == [self._id(self._fds)]
+    def by_tcx(self, ifindex: int, name: str) -> tuple[int, ...]:
+        """Ids of the programs of ours of that name that are attached there by tcx."""
+        attached = libbpf.attached_tcx(ifindex, _HOOKS[name]) if self._has_tcx else ()
+        return tuple(number for number in attached if _is_named(number, name))
 
     def has_tcx_neighbours(self, ifindex: int) -> bool:
         """Whether somebody else's programs are attached there by tcx."""
-        if not self._has_tcx:
-            return False
-        return not all(_is_shaper(number) for number in libbpf.attached_tcx(ifindex))
+        return self._has_tcx and any(
+            self.by_tcx(ifindex, name) != libbpf.attached_tcx(ifindex, hook)
+            for name, hook in _HOOKS.items()
+        )
 
-    def is_current(self, program_id: int) -> bool:
-        """Whether this is today's program."""
-        return bool(self._fds) and program_id == self._id(self._fds)
+    def id_of(self, name: str) -> int:
+        """Of today's program of that name."""
+        return libbpf.program_identity(self._fds[name])[0] if self._fds else 0
 
-    def attach_tcx(self, ifindex: int) -> None:
+    def attach_tcx(self, ifindex: int, name: str) -> None:
         """Attach today's program, then take older ones of ours off: no gap."""
-        ours = self._ours_by_tcx(ifindex)
-        today = self._id(self._fds)
+        ours, today = self.by_tcx(ifindex, name), self.id_of(name)
         if today not in ours:
-            libbpf.attach_tcx(self.program_fd, ifindex)
-        self._detach_tcx(ifindex, [number for number in ours if number != today])
+            libbpf.attach_tcx(self.program_fd(name), ifindex, _HOOKS[name])
+        self._detach_tcx(ifindex, name, [number for number in ours if number != today])
 
-    def detach_tcx(self, ifindex: int) -> None:
-        """Take ours off."""
-        self._detach_tcx(ifindex, self._ours_by_tcx(ifindex))
+    def detach_tcx(self, ifindex: int, name: str) -> None:
+        """Take ours of that name off."""
+        self._detach_tcx(ifindex, name, self.by_tcx(ifindex, name))
 
     def links(self) -> dict[int, LinkRecord]:
         """Every interface that is ours, by ifindex; an older version's too."""
@@ -129,26 +145,17 @@ class ShaperPrograms:
         value = libbpf.map_lookup(self._fds["links"], key, shaper_abi.LINK_BYTES)
         return None if value is None else shaper_abi.decode_link(value)
 
-    def _id(self, fds: dict[str, int]) -> int:
-        return libbpf.program_identity(fds[shaper_abi.PROGRAM])[0] if fds else 0
-
-    def _ours_by_tcx(self, ifindex: int) -> list[int]:
-        if not self._has_tcx:
-            return []
-        return [number for number in libbpf.attached_tcx(ifindex) if _is_shaper(number)]
-
-    def _detach_tcx(self, ifindex: int, numbers: list[int]) -> None:
+    def _detach_tcx(self, ifindex: int, name: str, numbers: Iterable[int]) -> None:
         for number in numbers:
             fd = libbpf.program_open(number)
             try:
-                libbpf.detach_tcx(fd, ifindex)
+                libbpf.detach_tcx(fd, ifindex, _HOOKS[name])
             finally:
                 os.close(fd)
 
 
-def _open(directory: Path) -> dict[str, int]:
-    """By name; empty where no shaper is pinned, or one of other maps."""
-    names = (shaper_abi.PROGRAM, *shaper_abi.MAPS)
+def _open(directory: Path, names: tuple[str, ...]) -> dict[str, int]:
+    """By name; empty where one of them is not pinned."""
     if not all((directory / name).exists() for name in names):
         return {}
     return {name: libbpf.obj_get(str(directory / name)) for name in names}
@@ -166,20 +173,20 @@ def _numbers(map_fd: int, key: bytes) -> dict[str, int]:
     return {name: int.from_bytes(value[place], "little") for name, place in layout.numbers.items()}
 
 
-def _is_shaper(number: int) -> bool:
+def _is_named(number: int, name: str) -> bool:
     try:
         fd = libbpf.program_open(number)
     except OSError:
         return False
     try:
-        return libbpf.program_identity(fd)[1] == shaper_abi.PROGRAM
+        return libbpf.program_identity(fd)[1] == name
     finally:
         os.close(fd)
 
 
 def _has_tcx() -> bool:
     try:
-        libbpf.attached_tcx(1)
+        libbpf.attached_tcx(1, libbpf.TCX_EGRESS)
     except OSError:
         return False
     return True

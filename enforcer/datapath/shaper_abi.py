@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 PROGRAM: Final = "podpace_shape"
+SENT_PROGRAM: Final = "podpace_sent"
+PROGRAMS: Final = (PROGRAM, SENT_PROGRAM)
 MAPS: Final = ("links", "shapers", "shaped_flows")
 LINK_OWN_CLSACT: Final = 2
 LINK_OLD_QUEUES: Final = 4
@@ -14,8 +16,8 @@ _NSEC_PER_SEC: Final = 10**9
 _COST_BITS: Final = 40
 """A multiplier below 2^40 and a packet below 2^23 bytes: the product stays below 2^63."""
 _MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
-_LINK: Final = struct.Struct("=6Q4I")
-_SHAPER: Final = struct.Struct("=II18Q")
+_LINK: Final = struct.Struct("=10Q6I")
+_SHAPER: Final = struct.Struct("=II25Q")
 LINK_BYTES: Final = _LINK.size
 SHAPER_BYTES: Final = _SHAPER.size
 _IFINDEX: Final = struct.Struct("=I")
@@ -29,7 +31,10 @@ class LinkRecord:
     cgroup_id: int
     rate_bytes_per_sec: int
     burst_ns: int
+    sent_rate_bytes_per_sec: int
+    sent_burst_ns: int
     exempt_list: int
+    full_frame_bytes: int
     flags: int
     sparse_class: int
     bulk_class: int
@@ -45,6 +50,7 @@ class ShaperRecord:
     passed_bytes: int
     passed_packets: int
     sparse_packets: int
+    rate_bytes_per_sec: int
     departs_at_ns: int
     bulk_departs_at_ns: int
     sparse_until_ns: int
@@ -58,10 +64,18 @@ class ShaperRecord:
     dropped_bytes: int
     dropped_packets: int
     marked_packets: int
+    sent_uncharged_ns: int
+    sent_until_ns: int
+    sent_bytes: int
+    sent_dropped_bytes: int
+    sent_dropped_packets: int
+    cgroup_level: int
 
 
 def cost_factor(rate_bytes_per_sec: int) -> tuple[int, int]:
-    """(multiplier, shift) with ``bytes * multiplier >> shift`` the ns that bytes take."""
+    """(multiplier, shift) with ``bytes * multiplier >> shift`` the ns that bytes take; 0: none."""
+    if not rate_bytes_per_sec:
+        return 0, 0
     rate = min(rate_bytes_per_sec, _MAX_RATE_BYTES_PER_SEC)
     scaled = (_NSEC_PER_SEC << 63) // rate
     surplus_bits = max(0, scaled.bit_length() - _COST_BITS)
@@ -90,18 +104,23 @@ def encode_link(record: LinkRecord) -> bytes:
         record.rate_bytes_per_sec,
         record.burst_ns,
         *cost_factor(record.rate_bytes_per_sec),
+        record.sent_rate_bytes_per_sec,
+        record.sent_burst_ns,
+        *cost_factor(record.sent_rate_bytes_per_sec),
         record.exempt_list,
+        record.full_frame_bytes,
         record.flags,
         record.sparse_class,
         record.bulk_class,
         record.direct_class,
+        0,
     )
 
 
 def decode_link(value: bytes) -> LinkRecord:
     """The inverse of :func:`encode_link`."""
-    cgroup_id, rate, burst_ns, _multiplier, _shift, *words = _LINK.unpack(value)
-    return LinkRecord(cgroup_id, rate, burst_ns, *words)
+    cgroup_id, rate, burst_ns, _, _, sent_rate, sent_burst_ns, _, _, *words, _ = _LINK.unpack(value)
+    return LinkRecord(cgroup_id, rate, burst_ns, sent_rate, sent_burst_ns, *words)
 
 
 def take_over_link(numbers: Mapping[str, int]) -> LinkRecord:

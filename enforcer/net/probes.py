@@ -13,6 +13,7 @@ _CLONE_NEWNET: Final = 0x40000000
 _LOOPBACK: Final = 1
 _PROBED_RATE: Final = 1_250_000
 _PROBED_BURST_NS: Final = 20_000_000
+_PROBED_FRAME_BYTES: Final = 1522
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -36,7 +37,7 @@ def probe_queues() -> dict[str, str]:
 
 def _try_htb(netlink: Netlink) -> str:
     try:
-        queues.put_htb(netlink, _LOOPBACK, _PROBED_RATE, _PROBED_BURST_NS)
+        queues.put_htb(netlink, _LOOPBACK, _PROBED_RATE, _PROBED_BURST_NS, _PROBED_FRAME_BYTES)
     except OSError as error:
         if error.errno == errno.ENOENT:
             return "this kernel has no sch_htb and sch_tbf"

@@ -1,30 +1,24 @@
 """Implements ``ports.Network``: queues, programs and the shaper's records, on the host's veths."""
 
 import contextlib
-import errno
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from enforcer.datapath.shaper import ShaperPrograms
-from enforcer.datapath.shaper_abi import (
-    LINK_OLD_QUEUES,
-    LINK_OWN_CLSACT,
-    LinkRecord,
-)
+from enforcer.datapath.shaper_abi import LINK_OLD_QUEUES
 from enforcer.errors import DatapathError
-from enforcer.net import old_queues, queues
+from enforcer.net import old_queues
 from enforcer.net.discovery import Discovery
 from enforcer.net.graph import HOST_NETWORK, NO_PROCESS
 from enforcer.net.links import LinkTable, LinkWatch
 from enforcer.net.namespaces import in_namespace
 from enforcer.net.probes import probe_queues
-from enforcer.net.rtnetlink import Interface, Netlink
+from enforcer.net.veths import Veths
 from enforcer.state import Link, ShaperCounters, Shaping, Surroundings
 
 _IDLE_NS: Final = 10**9
@@ -42,12 +36,11 @@ class LinkShaper:
         """Raises OSError."""
         self._lock = threading.Lock()
         self._programs = programs
-        self._netlink = Netlink()
         self._table = LinkTable()
         self._watch = LinkWatch()
         self._discovery = Discovery(self._table)
         self._features = probe_queues()
-        self._records = programs.links()
+        self._veths = Veths(programs, self._table)
         self._namespace_ids: dict[str, frozenset[int]] = {}
         self._pruned_at = time.monotonic()
         self._obstacle = programs.refusal
@@ -69,7 +62,7 @@ class LinkShaper:
         with _failures("look at the interfaces of", cgroup_path):
             ways = self._discovery.find(cgroup_path, cgroup_id, owned, uses_host_network)
             with self._lock:
-                links = tuple(self._look(end, cgroup_id) for end in ways.interfaces)
+                links = tuple(self._veths.look(end, cgroup_id) for end in ways.interfaces)
         if ways.obstacle in {HOST_NETWORK, NO_PROCESS}:
             self._namespace_ids.pop(cgroup_path, None)
         else:
@@ -79,7 +72,7 @@ class LinkShaper:
         return Surroundings(links, ways.obstacle, tuple(left))
 
     def _owned(self, cgroup_id: int) -> tuple[int, ...]:
-        records = list(self._records.items())
+        records = list(self._veths.records.items())
         return tuple(number for number, record in records if record.cgroup_id == cgroup_id)
 
     def shape(self, cgroup_id: int, shaping: Shaping, links: Sequence[Link]) -> None:
@@ -87,7 +80,7 @@ class LinkShaper:
         wanted = {link.ifindex for link in links}
         with self._lock, _failures("shape", ", ".join(link.name for link in links)):
             for link in links:
-                self._put(link.ifindex, cgroup_id, shaping)
+                self._veths.put(link.ifindex, cgroup_id, shaping)
             for ifindex in self._owned(cgroup_id):
                 if ifindex not in wanted:
                     self._remove(ifindex)
@@ -117,11 +110,19 @@ class LinkShaper:
             dropped_packets=record.dropped_packets,
             marked_packets=record.marked_packets,
             limited_ns=record.limited_ns,
+            sent_bytes=record.sent_bytes,
+            sent_dropped_bytes=record.sent_dropped_bytes,
+            sent_dropped_packets=record.sent_dropped_packets,
         )
 
     def shaped(self) -> frozenset[int]:
         """See ``ports.Network``."""
-        return frozenset(record.cgroup_id for record in list(self._records.values()))
+        return frozenset(record.cgroup_id for record in list(self._veths.records.values()))
+
+    def sweep(self) -> list[str]:
+        """See ``ports.Network``."""
+        with self._lock, _failures("look at", "every interface"):
+            return [*self._veths.sweep(), *old_queues.sweep()]
 
     def changed(self, timeout_seconds: float) -> frozenset[str] | None:
         """See ``ports.Network``."""
@@ -139,106 +140,36 @@ class LinkShaper:
     def _tidy(self) -> None:
         """Keep nothing of cgroups that are gone, and no queue of an older version in a pod."""
         self._pruned_at = time.monotonic()
-        for ifindex, record in list(self._records.items()):
+        for ifindex, record in list(self._veths.records.items()):
             if record.flags & LINK_OLD_QUEUES:
                 with self._lock, contextlib.suppress(OSError):
                     self._take_out_old(ifindex, whatever_waits=False)
+        with self._lock:
+            if not any(self._programs.link(ifindex) is None for ifindex in self._veths.records):
+                self._programs.close_older()
         for path in [p for p in self._namespace_ids.copy() if not os.path.isdir(p)]:  # noqa: PTH112
             self._namespace_ids.pop(path, None)
         self._discovery.prune()
 
     def _take_out_old(self, ifindex: int, *, whatever_waits: bool) -> None:
         """Take the queues of an older version out of the pod, once no program of it fills them."""
-        record = self._programs.link(ifindex)
-        if record is None and not whatever_waits:
-            return  # that version's programs are still there
+        is_todays = self._programs.link(ifindex) is not None
+        if not is_todays and not whatever_waits:
+            return
         end = self._table.get(ifindex)
         if end is not None:
             take_out = partial(old_queues.take_out, end.peer_ifindex, whatever_waits=whatever_waits)
             with self._discovery.opened(end.peer_namespace_id) as fd:
                 if fd is not None and not in_namespace(fd, take_out):
                     return
-        if record is not None:
-            record = replace(record, flags=record.flags & ~LINK_OLD_QUEUES)
-            self._records[ifindex] = record
-            self._programs.put_link(ifindex, record)
-
-    def _look(self, interface: Interface, cgroup_id: int) -> Link:
-        link = Link(interface.ifindex, interface.name, mtu_bytes=interface.mtu_bytes)
-        found = queues.look(self._netlink, interface.ifindex)
-        record = self._records.get(interface.ifindex)
-        if not found.is_default and not found.is_ours:
-            obstacle = f"{found.root_kind} on {interface.name} is somebody else's"
-            return replace(link, obstacle=obstacle)
-        if found.is_ours and record is not None and record.cgroup_id != cgroup_id:
-            obstacle = f"another target is shaped at {interface.name}"
-            return replace(link, obstacle=obstacle)
-        shaping = None
-        if (
-            record is not None
-            and found.is_ours
-            and found.root_kind == "htb"
-            and self._programs.link(interface.ifindex) == record
-            and self._program_is_there(interface.ifindex, found)
-        ):
-            shaping = Shaping(record.rate_bytes_per_sec, record.burst_ns, record.exempt_list)
-        return replace(link, shaping=shaping)
-
-    def _program_is_there(self, ifindex: int, found: queues.Queues) -> bool:
-        """Today's, once: by tcx or by clsact."""
-        in_clsact = [self._programs.is_current(number) for number in found.egress_programs]
-        if self._programs.has_tcx and self._programs.tcx_is_current(ifindex):
-            return not in_clsact
-        return in_clsact == [True]
-
-    def _put(self, ifindex: int, cgroup_id: int, shaping: Shaping) -> None:
-        found = queues.look(self._netlink, ifindex)
-        before = self._records.get(ifindex)
-        kept = 0 if before is None else before.flags & (LINK_OWN_CLSACT | LINK_OLD_QUEUES)
-        # Never both on one device: kernels of 2024 free clsact's memory under tcx. Where there is a
-        # choice, clsact: tcx waits for an RCU grace period (12 to 58 ms against 1).
-        by_tcx = not found.has_clsact and self._programs.has_tcx_neighbours(ifindex)
-        if not by_tcx and not found.has_clsact:
-            kept |= LINK_OWN_CLSACT
-        record = LinkRecord(
-            cgroup_id,
-            shaping.rate_bytes_per_sec,
-            shaping.burst_ns,
-            shaping.exempt_list,
-            kept,
-            queues.SPARSE,
-            queues.BULK,
-            queues.DIRECT,
-        )
-        self._records[ifindex] = record
-        self._programs.put_link(ifindex, record)
-        queues.put_htb(self._netlink, ifindex, shaping.rate_bytes_per_sec, shaping.burst_ns)
-        if by_tcx:
-            self._programs.attach_tcx(ifindex)
-        else:
-            queues.put_program(self._netlink, ifindex, self._programs.program_fd)
-            self._programs.detach_tcx(ifindex)
+        if is_todays:
+            self._veths.forget_old_queues(ifindex)
 
     def _remove(self, ifindex: int) -> None:
-        record = self._records[ifindex]
-        if self._table.get(ifindex) is not None:
-            try:
-                if record.flags & LINK_OLD_QUEUES:
-                    self._take_out_old(ifindex, whatever_waits=True)
-                self._clear(ifindex, own_clsact=bool(record.flags & LINK_OWN_CLSACT))
-            except OSError as error:
-                if error.errno != errno.ENODEV:  # it went meanwhile, and all on it
-                    raise
-        self._programs.remove_link(ifindex)
-        del self._records[ifindex]
-
-    def _clear(self, ifindex: int, *, own_clsact: bool) -> None:
-        self._programs.detach_tcx(ifindex)
-        found = queues.look(self._netlink, ifindex)
-        if found.has_clsact:
-            queues.remove_program(self._netlink, ifindex, with_clsact=own_clsact)
-        if found.is_ours:
-            queues.remove_root(self._netlink, ifindex)
+        if self._veths.records[ifindex].flags & LINK_OLD_QUEUES:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # of a pod that ends
+                self._take_out_old(ifindex, whatever_waits=True)
+        self._veths.remove(ifindex)
 
 
 @contextmanager

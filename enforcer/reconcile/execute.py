@@ -62,7 +62,8 @@ def execute(
             if before is not None:
                 _changed(log, cause, target, before)
             names = [link.name for link in links]
-            log.info("shaped", cause=cause, target=target.name, interfaces=names)
+            how = "shaped" if shaping.rate_bytes_per_sec else "bounded"
+            log.info(how, cause=cause, target=target.name, interfaces=names)
         case Unshape(cgroup_path, cgroup_id, target, why, way):
             if target is not None:
                 datapath.write(target, way)

@@ -14,7 +14,7 @@ from enforcer.reconcile.actions import (
     Shape,
     Unshape,
 )
-from enforcer.reconcile.ways import ingress_way, shaping_of
+from enforcer.reconcile.ways import shaping_of, way_of
 from enforcer.state import Attachment, Observation, Shaping, Surroundings, Target, Way
 
 
@@ -45,14 +45,14 @@ def _hold(target: Target, observation: Observation) -> Iterator[Action]:
 
     The record is written once, with the way: where a queue holds what comes in, after that queue.
     """
-    way, around = ingress_way(target, observation), observation.surroundings
-    attachment, shaping = observation.attachment, shaping_of(target.limits)
+    way, around = way_of(target, observation), observation.surroundings
+    attachment, shaping = observation.attachment, shaping_of(target.limits, way, around)
     bound = replace(way, is_shaped=False)
     if attachment is None:
         yield Attach(target, bound)
     elif not attachment.current:
         yield Replace(target, way if around.holds_anything else bound)
-    if way.is_shaped and shaping is not None:
+    if shaping is not None:
         if not _is_told(attachment, target, way) or around.leftovers or _differ(around, shaping):
             before = attachment.limits if attachment is not None and attachment.current else None
             other = before is not None and not _same(before, target.limits)
@@ -73,8 +73,8 @@ def _is_other(attachment: Attachment, target: Target, way: Way) -> bool:
 
 
 def _is_told(attachment: Attachment | None, target: Target, way: Way) -> bool:
-    """Whether the programs on the cgroup hold these limits, as those of a shaped target."""
-    if attachment is None or not attachment.current or not attachment.shaped:
+    """Whether the programs on the cgroup hold these limits, in the way that it is."""
+    if attachment is None or not attachment.current or attachment.shaped != way.is_shaped:
         return False
     if attachment.limits is None or attachment.mtu_bytes != way.mtu_bytes:
         return False

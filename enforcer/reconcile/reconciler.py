@@ -14,7 +14,7 @@ from enforcer.reconcile.observe import observe
 from enforcer.reconcile.plan import plan
 from enforcer.reconcile.process_watch import ProcessWatch
 from enforcer.reconcile.store import TargetStore
-from enforcer.reconcile.ways import Bypass, ingress_way, with_way
+from enforcer.reconcile.ways import Bypass, way_of, with_way
 from enforcer.reconcile.work_queue import Urgency, WorkQueue
 from enforcer.state import Observation, Target, TargetCounters, Way
 from enforcer.targets import is_alive, is_pod
@@ -216,7 +216,7 @@ class Reconciler:
         path = target.cgroup_path
         observation = self._observe(target)
         actions = plan(path, target, observation)
-        way, shape_failed = ingress_way(target, observation), ""
+        way, shape_failed = way_of(target, observation), ""
         for action in actions:
             try:
                 self._execute(action, cause)
@@ -235,6 +235,8 @@ class Reconciler:
             self._complaints.worked("shape", target)
         self._ways[path] = way
         self._settle(target, settled=way.is_shaped or target.limits.ingress is None)
+        if target.limits.ingress is None and not observation.surroundings.links:
+            self.processes.waits(path)  # what it sends past its sockets is bounded then
         return actions
 
     def _settle(self, target: Target, *, settled: bool) -> None:
@@ -252,11 +254,11 @@ class Reconciler:
     def _observe(self, target: Target) -> Observation:
         path = target.cgroup_path
         observation = observe(self._datapath, self._network, target)
-        if not self.way(path).is_shaped or observation.attachment is None:
-            return self._bypass.known(path, observation)
         shaper = self._network.counters(target.cgroup_id)
-        counted = self._datapath.counters(target).ingress
-        return self._bypass.noted(path, observation, shaper, counted)
+        if shaper is None or observation.attachment is None:
+            return self._bypass.known(path, observation)
+        counted = self._datapath.counters(target)
+        return self._bypass.noted(path, observation, shaper, counted, self.way(path))
 
     def _leave(self, target: Target, cause: str) -> None:
         """Keep nothing of a cgroup that is gone, in whose place there is another."""

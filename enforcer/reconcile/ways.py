@@ -6,10 +6,10 @@ from typing import Final
 from contract.limits import Limit, Limits, default_burst_bits
 from contract.names import Mode
 from enforcer.state import (
-    Counters,
     Observation,
     ShaperCounters,
     Shaping,
+    Surroundings,
     Target,
     TargetCounters,
     Way,
@@ -25,17 +25,29 @@ UNQUEUED_BITS_PER_SEC: Final = 100 * 10**9
 """HTB's one lock passes less, and a burst that the bound drops instead lasts microseconds
 (docs/design/0004-shaper.md)."""
 
+_SENT_PERCENT: Final = 105
+_SENT_BURST_NS: Final = 20_000_000
+_SENT_BURST_BYTES: Final = 65_536
+"""What is sent past the programs on the cgroup has what they leave of this: paced traffic, which is
+charged and never dropped there, comes at the limit."""
+
 _UNDER_WAY_BYTES: Final = 1_000_000
+
+
+def way_of(target: Target, observation: Observation) -> Way:
+    """How both directions are held, as far as the interfaces have a part in it."""
+    links = observation.surroundings.links
+    why = ""
+    if observation.outsent:
+        names = ", ".join(link.name for link in links)
+        why = f"more leaves than its sockets send, bounded at {names}"
+    way = replace(ingress_way(target, observation), why_sent=why)
+    mtu_bytes = max((link.mtu_bytes for link in links), default=0)
+    return replace(way, mtu_bytes=mtu_bytes) if mtu_bytes else way
 
 
 def ingress_way(target: Target, observation: Observation) -> Way:
     """Shaped where every way in can be; else policed by the programs on the cgroup."""
-    mtu_bytes = max((link.mtu_bytes for link in observation.surroundings.links), default=0)
-    way = _ingress_way(target, observation)
-    return replace(way, mtu_bytes=mtu_bytes) if mtu_bytes else way
-
-
-def _ingress_way(target: Target, observation: Observation) -> Way:
     around, limit = observation.surroundings, target.limits.ingress
     if limit is None or target.limits.mode is Mode.OBSERVE:
         return Way(False)
@@ -53,58 +65,107 @@ def _ingress_way(target: Target, observation: Observation) -> Way:
 
 
 class Bypass:
-    """Notices packets that reach a target without passing its shaped interfaces.
+    """Notices traffic that one of two places does not see: the interfaces, the cgroup's programs.
 
-    Those are handed over by a shortcut (``bpf_redirect_peer``), or come by a way nobody sees.
-    A target found so stays policed until its interfaces change.
+    What reaches a target without passing its shaped interfaces was handed over by a shortcut
+    (``bpf_redirect_peer``), or came by a way nobody sees; what leaves by them without passing the
+    programs was sent by packet sockets, or forwarded. A target found so is taken for such a one
+    until its interfaces change.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._found: dict[str, frozenset[int]] = {}
+        self._received, self._sent = _Twice(), _Twice()
 
     def noted(
         self,
         path: str,
         observation: Observation,
-        shaper: ShaperCounters | None,
-        ingress: Counters,
+        shaper: ShaperCounters,
+        counted: TargetCounters,
+        way: Way,
     ) -> Observation:
-        """The observation, with what the two counters say since they were looked at last."""
+        """The observation, with what the counters say since they were looked at last."""
         links = frozenset(link.ifindex for link in observation.surroundings.links)
-        if shaper is not None:
-            now = shaper.passed_bytes, ingress.passed_bytes + ingress.dropped_bytes
-            before = self._seen.get(path, now)
-            self._seen[path] = now
-            if _is_clearly_less(now[0] - before[0], now[1] - before[1]):
-                self._found[path] = links
-        return replace(observation, bypassed=self._found.get(path) == links)
+        if way.is_shaped:
+            ingress = counted.ingress
+            received_bytes = ingress.passed_bytes + ingress.dropped_bytes
+            self._received.look(path, links, shaper.passed_bytes, received_bytes)
+        else:
+            self._received.pause(path)
+        if shaper.sent_bytes:
+            self._sent.look(path, links, counted.egress.passed_bytes, shaper.sent_bytes)
+        return self._with_found(path, observation)
 
     def known(self, path: str, observation: Observation) -> Observation:
-        """The observation, with what was found before: nothing was shaped since the last look."""
-        self._seen.pop(path, None)
+        """The observation, with what was found before: nothing was held since the last look."""
+        self._received.pause(path)
+        self._sent.pause(path)
+        return self._with_found(path, observation)
+
+    def _with_found(self, path: str, observation: Observation) -> Observation:
         links = frozenset(link.ifindex for link in observation.surroundings.links)
-        return replace(observation, bypassed=self._found.get(path) == links)
+        return replace(
+            observation,
+            bypassed=self._received.found.get(path) == links,
+            outsent=self._sent.found.get(path) == links,
+        )
 
     def forget(self, path: str) -> None:
         """The target is not limited any more."""
-        self._seen.pop(path, None)
-        self._found.pop(path, None)
+        for twice in (self._received, self._sent):
+            twice.pause(path)
+            twice.found.pop(path, None)
 
 
-def _is_clearly_less(shaped_bytes: int, received_bytes: int) -> bool:
+class _Twice:
+    """Traffic that is counted at two places, of which one may see less."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[int, int]] = {}
+        self.found: dict[str, frozenset[int]] = {}
+
+    def look(self, path: str, links: frozenset[int], fewer_bytes: int, more_bytes: int) -> None:
+        now = fewer_bytes, more_bytes
+        before = self._before.get(path, now)
+        self._before[path] = now
+        if _is_clearly_less(now[0] - before[0], now[1] - before[1]):
+            self.found[path] = links
+
+    def pause(self, path: str) -> None:
+        self._before.pop(path, None)
+
+
+def _is_clearly_less(fewer_bytes: int, more_bytes: int) -> bool:
     """A tenth is missing, and more than what can be under way between the two counters."""
-    missing = received_bytes - shaped_bytes
-    return missing > _UNDER_WAY_BYTES and missing > received_bytes // 10
+    missing = more_bytes - fewer_bytes
+    return missing > _UNDER_WAY_BYTES and missing > more_bytes // 10
 
 
-def shaping_of(limits: Limits) -> Shaping | None:
-    """What an interface has to hold; None for no limit."""
-    limit = limits.ingress
-    if limit is None:
+def shaping_of(limits: Limits, way: Way, around: Surroundings) -> Shaping | None:
+    """What the interfaces have to hold; None for nothing."""
+    ingress = limits.ingress if way.is_shaped else None
+    egress = limits.egress if _can_bound_sent(limits, around) else None
+    if ingress is None and egress is None:
         return None
     exempt_list = exempt_list_id(limits.exempt_cidrs)
-    return Shaping(limit.rate_bytes_per_sec, shaped_burst_ns(limit), exempt_list)
+    rate, burst_ns, sent_rate, sent_burst_ns = 0, 0, 0, 0
+    if ingress is not None:
+        rate, burst_ns = ingress.rate_bytes_per_sec, shaped_burst_ns(ingress)
+    if egress is not None:
+        sent_rate = egress.rate_bytes_per_sec * _SENT_PERCENT // 100 + 1
+        sent_burst_ns = max(_SENT_BURST_NS, _SENT_BURST_BYTES * _NSEC_PER_SEC // sent_rate)
+    return Shaping(rate, burst_ns, exempt_list, sent_rate, sent_burst_ns)
+
+
+def _can_bound_sent(limits: Limits, around: Surroundings) -> bool:
+    return (
+        limits.egress is not None
+        and limits.egress.bits_per_second < UNQUEUED_BITS_PER_SEC
+        and limits.mode is Mode.ENFORCE
+        and bool(around.links)
+        and not around.obstacle
+        and not any(link.sent_obstacle for link in around.links)
+    )
 
 
 def shaped_burst_ns(limit: Limit) -> int:
@@ -118,9 +179,17 @@ def with_way(
     counters: TargetCounters, way: Way | None, shaper: ShaperCounters | None
 ) -> TargetCounters:
     """A target's counters with what is known of its incoming traffic."""
-    ingress = counters.ingress
+    ingress, egress = counters.ingress, counters.egress
     if way is None or ingress.enforcement == "observed":
         return counters
+    if shaper is not None:
+        egress = replace(
+            egress,
+            why=way.why_sent or egress.why,
+            dropped_bytes=egress.dropped_bytes + shaper.sent_dropped_bytes,
+            dropped_packets=egress.dropped_packets + shaper.sent_dropped_packets,
+        )
+        counters = replace(counters, egress=egress)
     if not way.is_shaped or shaper is None:
         return replace(counters, ingress=replace(ingress, why=way.why or ingress.why))
     return replace(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.rig import Rig, running
+from bench.rig.process import sh
 from bench.rig.topology import POD_PORT
 from tests.kernel.nodes import Node
 
@@ -48,6 +49,14 @@ class VethNode(Node):
         while (found := self.ingress(cgroup))["enforcement"] != enforcement:
             assert time.monotonic() < end, found
             time.sleep(0.05)
+        return found
+
+    def features(self) -> dict[str, str]:
+        """What the daemon found of the kernel."""
+        said = sh(
+            "curl", "-s", "--unix-socket", self.rig.work / "enforcer.sock", "http://p/healthz"
+        )
+        found: dict[str, str] = json.loads(said)["features"]
         return found
 
     def queues(self, port: str = POD_PORT) -> list[dict[str, Any]]:

@@ -10,7 +10,9 @@ from enforcer.datapath.pins import SOURCE_DIR
 from tests.kernel.programs import load
 from tests.kernel.test_layout import fields, numbered, read
 
-RECORD = shaper_abi.LinkRecord(0x1122_3344_5566_7788, 1_250_000, 20_000_000, 11, 3, 5, 7, 9)
+RECORD = shaper_abi.LinkRecord(
+    0x1122_3344_5566_7788, 1_250_000, 20_000_000, 11, 13, 15, 17, 3, 5, 7, 9
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,9 @@ def test_the_program_reads_every_field_of_a_link_where_it_is_written(module) -> 
     expected = {name: getattr(RECORD, name) for name in shaper_abi.LinkRecord.__slots__}
     factor = shaper_abi.cost_factor(RECORD.rate_bytes_per_sec)
     expected |= dict(zip(("cost_multiplier", "cost_shift"), factor, strict=True))
-    assert found == expected
+    factor = shaper_abi.cost_factor(RECORD.sent_rate_bytes_per_sec)
+    expected |= dict(zip(("sent_cost_multiplier", "sent_cost_shift"), factor, strict=True))
+    assert found == expected | {"reserved": 0}
     assert shaper_abi.decode_link(shaper_abi.encode_link(RECORD)) == RECORD
 
 

@@ -21,6 +21,17 @@ int admit(struct shaper *shaper, struct shaped_flow *flow, const struct link *li
     return aqm_admit(shaper, flow, link, frame_bytes, is_tcp, now_ns);
 }
 
+u64 cost_ns(const struct link *link, u32 frame_bytes)
+{
+    return aqm_cost_ns(link, frame_bytes);
+}
+
+int sent_is_late(struct shaper *shaper, const struct link *link, u32 frame_bytes, int is_own,
+                 u64 now_ns)
+{
+    return aqm_sent_is_late(shaper, link, frame_bytes, is_own, now_ns);
+}
+
 int take_far(struct shaper *shaper, const struct link *link, u32 frame_bytes)
 {
     return aqm_take_far(shaper, link, frame_bytes);

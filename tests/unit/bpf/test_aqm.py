@@ -67,6 +67,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     shaper, flow, link = (ctypes.POINTER(kind) for kind in (Shaper, Flow, Link))
     c.admit.argtypes = (shaper, flow, link, u32, ctypes.c_int, u64)
     c.take_far.argtypes = (shaper, link, u32)
+    c.cost_ns.argtypes = (link, u32)
+    c.cost_ns.restype = u64
+    c.sent_is_late.argtypes = (shaper, link, u32, ctypes.c_int, u64)
     c.take_back.argtypes = (shaper, link, u32)
     c.take_back.restype = None
     c.signalled.argtypes = (shaper, flow, u64)
@@ -79,7 +82,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 def link_of(rate: int = RATE, burst_ns: int = 20 * MSEC) -> Link:
     """As user space writes it."""
-    record = shaper_abi.LinkRecord(1, rate, burst_ns, 0, 0, 2, 3, 1)
+    record = shaper_abi.LinkRecord(1, rate, burst_ns, 0, 0, 0, 1514, 0, 2, 3, 1)
     return Link.from_buffer_copy(shaper_abi.encode_link(record))
 
 
@@ -297,3 +300,79 @@ def test_a_request_beside_many_bulk_flows_does_not_wait(target: Target) -> None:
         assert target.send(asking, 67) == SPARSE
         target.send(bulk[0])
         target.now += MSEC
+
+
+@pytest.mark.parametrize(("rate", "waits_ms"), [(RATE // 2, 40), (2 * RATE, 10), (RATE // 100, 0)])
+def test_what_is_queued_takes_as_long_as_the_new_limit_says(
+    target: Target, rate: int, waits_ms: int
+) -> None:
+    """Twice as long at half the limit; a queue that would be above the bound was thrown away."""
+    fill(target, Flow(), 20 * MSEC)
+    target.link = link_of(rate)
+    target.send(Flow())
+    waited = target.delay_ns - target.c.cost_ns(target.link, FRAME)
+    assert waited == pytest.approx(waits_ms * MSEC, abs=2 * MSEC * RATE / rate + MSEC)
+
+
+def test_a_full_frame_of_a_large_mtu_passes_what_waits(library: ctypes.CDLL) -> None:
+    """What a sparse flow may have in flight is a frame of its interface."""
+    link = link_of()
+    link.full_frame_bytes = 9022
+    target = Target(library, link, Shaper(departs_at_ns=START, seen_at_ns=START))
+    fill(target, Flow(), 20 * MSEC)
+    target.now += 5 * MSEC
+    assert target.send(Flow(), 9014) == SPARSE
+    target.now += 10 * MSEC
+    target.link = link_of()
+    assert target.send(Flow(), 9014) != SPARSE
+
+
+def sent(target: Target, seconds: float, own: float = 0, other: float = 0) -> tuple[int, int]:
+    """Frames every ms from the target's own sockets and past them, in limits; bytes let through."""
+    passed, credit = [0, 0], [0.0, 0.0]
+    for _ in range(int(seconds * 1000)):
+        target.now += MSEC
+        for i, wanted in enumerate((own, other)):
+            credit[i] += wanted * RATE / 1000
+            while credit[i] >= FRAME:
+                credit[i] -= FRAME
+                late = target.c.sent_is_late(
+                    target.shaper, target.link, FRAME, int(i == 0), target.now
+                )
+                passed[i] += 0 if late else FRAME
+    return passed[0], passed[1]
+
+
+@pytest.fixture
+def bounded(library: ctypes.CDLL) -> Target:
+    """What is sent past the sockets of a target of 10 Mbit/s."""
+    record = shaper_abi.LinkRecord(1, 0, 0, RATE * 105 // 100, 20 * MSEC, 0, 1522, 0, 2, 3, 1)
+    return Target(library, Link.from_buffer_copy(shaper_abi.encode_link(record)), Shaper())
+
+
+def test_what_passes_the_sockets_is_bounded_at_a_little_above_their_limit(bounded: Target) -> None:
+    """Over ten seconds 1.05 of it and the burst."""
+    _, other = sent(bounded, 10, other=20)
+    assert 1.03 <= other / 10 / RATE <= 1.06
+    assert bounded.shaper.sent_dropped_packets > 0
+
+
+def test_sockets_that_keep_to_their_limit_never_lose_a_packet_to_others(bounded: Target) -> None:
+    """Others have what is left of the bound."""
+    own, other = sent(bounded, 10, own=1, other=20)
+    assert own / 10 / RATE == pytest.approx(1, abs=0.01)
+    assert (own + other) / 10 / RATE <= 1.06
+
+
+def test_a_small_frame_passes_where_the_sockets_are_ahead(bounded: Target) -> None:
+    """An echo is answered while TCP is in its debt; a flood of small frames is not."""
+    sent(bounded, 0.01, other=0.2)
+    sent(bounded, 0.05, own=3)
+    late = [bounded.c.sent_is_late(bounded.shaper, bounded.link, 98, 0, bounded.now)]
+    late += [bounded.c.sent_is_late(bounded.shaper, bounded.link, FRAME, 0, bounded.now)]
+    flood = [
+        bounded.c.sent_is_late(bounded.shaper, bounded.link, 98, 0, bounded.now)
+        for _ in range(5000)
+    ]
+    assert late == [0, 1]
+    assert flood[-1] == 1

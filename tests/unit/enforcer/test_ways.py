@@ -6,9 +6,16 @@ import pytest
 
 from contract.limits import Limit, Limits, make_limit
 from contract.names import Mode
-from enforcer.reconcile.actions import Attach, Detach, Replace, SetLimits, Shape, Unshape
+from enforcer.reconcile.actions import Attach, Detach, Replace, Shape, Unshape
 from enforcer.reconcile.plan import plan
-from enforcer.reconcile.ways import Bypass, ingress_way, shaped_burst_ns, shaping_of, with_way
+from enforcer.reconcile.ways import (
+    Bypass,
+    ingress_way,
+    shaped_burst_ns,
+    shaping_of,
+    way_of,
+    with_way,
+)
 from enforcer.state import (
     Attachment,
     Counters,
@@ -123,7 +130,8 @@ def test_the_programs_are_told_the_largest_packet_of_the_links():
     attachment = replace(ATTACHED, limits=policed.limits)
     observation = observed(replace(BARE, mtu_bytes=9001), attachment=attachment)
     (action,) = planned(observation, policed)
-    assert action == SetLimits(policed, policed.limits, Way(mtu_bytes=9001))
+    assert isinstance(action, Shape)
+    assert (action.way, action.before) == (Way(mtu_bytes=9001), None)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +172,62 @@ def test_the_default_burst_of_a_queue_is_short_and_a_chosen_one_is_given():
     """A queue needs none but for late timers."""
     assert shaped_burst_ns(make_limit(10 * MBIT)) == 20_000_000
     assert shaped_burst_ns(make_limit(10 * MBIT, 5 * MBIT)) == 500_000_000
-    assert shaping_of(Limits(egress=Limit(8, 8))) is None
+    assert shaping_of(Limits(egress=Limit(8, 8)), Way(False), Surroundings()) is None
+
+
+BOTH = Limits(make_limit(10 * MBIT), make_limit(100 * MBIT))
+
+
+def test_what_is_sent_past_the_sockets_is_bounded_above_their_limit():
+    """By five percent, with a short burst; what comes in is held beside that, where it can be."""
+    around = Surroundings((BARE,))
+    shaping = Shaping(1_250_000, 20_000_000, 0, 13_125_001, 20_000_000)
+    assert shaping_of(BOTH, Way(True), around) == shaping
+    policed = replace(shaping, rate_bytes_per_sec=0, burst_ns=0)
+    assert shaping_of(BOTH, Way(False), around) == policed
+    slow = shaping_of(Limits(egress=make_limit(MBIT)), Way(False), around)
+    assert slow is not None
+    assert slow.sent_burst_ns * slow.sent_rate_bytes_per_sec // 10**9 == pytest.approx(65_536, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("limits", "around"),
+    [
+        (BOTH, Surroundings()),
+        (BOTH, Surroundings((BARE,), "it uses the host's network")),
+        (BOTH, Surroundings((BARE, replace(BARE, sent_obstacle="another target")))),
+        (replace(BOTH, mode=Mode.OBSERVE), Surroundings((BARE,))),
+        (Limits(egress=make_limit(10**11)), Surroundings((BARE,))),
+        (Limits(), Surroundings((BARE,))),
+    ],
+)
+def test_what_is_sent_is_not_bounded_where_it_cannot_or_need_not_be(limits, around):
+    """Only what is known to be the target's own, and only when it is to be held back."""
+    assert shaping_of(limits, Way(False), around) is None
+
+
+def test_an_egress_limit_alone_is_bounded_at_the_interface():
+    """And the programs on the cgroup are not told of a queue."""
+    target = replace(TARGET, limits=Limits(egress=make_limit(10 * MBIT)))
+    told = replace(ATTACHED, limits=target.limits)
+    (action,) = planned(observed(BARE, attachment=told), target)
+    assert isinstance(action, Shape)
+    assert action.shaping.rate_bytes_per_sec == 0
+    bound = replace(BARE, shaping=action.shaping)
+    assert planned(observed(bound, attachment=told), target) == ()
+
+
+def test_a_foreign_queue_keeps_nobody_from_bounding_what_is_sent():
+    """It stands on the other way."""
+    target = replace(TARGET, limits=BOTH)
+    link = replace(BARE, obstacle="tbf is there")
+    told = replace(ATTACHED, limits=BOTH)
+    (action,) = planned(observed(link, attachment=told), target)
+    assert isinstance(action, Shape)
+    assert (action.shaping.rate_bytes_per_sec, action.shaping.sent_rate_bytes_per_sec) == (
+        0,
+        13_125_001,
+    )
 
 
 COUNTED = TargetCounters(
@@ -193,7 +256,8 @@ def noted(bypass: Bypass, shaped_bytes: int, received_bytes: int) -> bool:
     """Whether the target is taken for bypassed after this look."""
     shaper = replace(SHAPER, passed_bytes=shaped_bytes)
     ingress = replace(COUNTED.ingress, passed_bytes=received_bytes, dropped_bytes=0)
-    return bypass.noted("/cg/a", observed(HELD), shaper, ingress).bypassed
+    counted = replace(COUNTED, ingress=ingress)
+    return bypass.noted("/cg/a", observed(HELD), shaper, counted, Way(True)).bypassed
 
 
 def test_more_received_than_shaped_is_a_bypass_until_interfaces_change():
@@ -214,3 +278,19 @@ def test_what_passed_while_nothing_was_shaped_is_no_bypass():
     assert not noted(bypass, 0, 0)
     bypass.known("/cg/a", observed(BARE))
     assert not noted(bypass, 0, 90_000_000)
+
+
+def test_more_sent_than_by_its_sockets_is_told():
+    """Until its interfaces change; and what was dropped for it counts as dropped."""
+    bypass, egress = Bypass(), COUNTED.egress
+    for passed, sent, outsent in ((10**6, 2 * 10**6, False), (2 * 10**6, 9 * 10**6, True)):
+        counted = replace(COUNTED, egress=replace(egress, passed_bytes=passed))
+        shaper = replace(SHAPER, sent_bytes=sent)
+        observation = bypass.noted("/cg/a", observed(HELD), shaper, counted, Way(False))
+        assert observation.outsent == outsent
+    way = way_of(TARGET, observation)
+    assert way.why_sent == "more leaves than its sockets send, bounded at veth4"
+    shaper = replace(SHAPER, sent_dropped_bytes=100, sent_dropped_packets=10)
+    told = with_way(COUNTED, way, shaper).egress
+    assert (told.why, told.dropped_bytes, told.dropped_packets) == (way.why_sent, 105, 16)
+    assert not bypass.known("/cg/a", observed(replace(HELD, ifindex=9))).outsent
