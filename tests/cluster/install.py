@@ -36,6 +36,7 @@ TEMPLATES: Final = (
     "webhook-guard.yaml",
     "pod-guard.yaml",
     "policy-guard.yaml",
+    "webhook-warnings.yaml",
     "webhook-configurations.yaml",
     "enforcer-rbac.yaml",
     "enforcer-guard.yaml",
