@@ -100,9 +100,15 @@ def _because(
     if not policies.complete:
         return "the cluster's policies decided, which you may not read"
     now = "no limit" if expected is None else format_bits_per_second(expected)
+    if policies.left_out:
+        return (
+            f"annotations and policies say {now}, but the namespace is left out of podpace: nobody "
+            "writes its pods' labels"
+        )
     return (
-        f"annotations and policies now say {now}: they changed while no webhook looked; the audit "
-        "corrects the labels within a minute, and so does any edit of a bandwidth annotation"
+        f"annotations and policies now say {now}: they changed while no webhook looked; the audit, "
+        "if it is on, corrects the labels within a minute, and so does any edit of a bandwidth "
+        "annotation"
     )
 
 

@@ -37,6 +37,8 @@ class Policies:
     """What cannot be read, and what in them is wrong."""
     complete: bool = True
     """Whether all of them were seen."""
+    left_out: bool = False
+    """Whether the namespace is out of admission and audit, as far as its name and labels tell."""
 
 
 def read_policies(reader: Reader, namespace: str, release_namespace: str) -> Policies:
@@ -63,7 +65,10 @@ def read_policies(reader: Reader, namespace: str, release_namespace: str) -> Pol
         if found is not None:
             _keep(found, layers, release_namespace, problems)
     own = layers[namespace][0] if namespace != release_namespace and layers[namespace] else None
-    return Policies(own, select(layers[release_namespace], labels), tuple(problems), complete)
+    exempt = namespace in names.ALWAYS_EXEMPT_NAMESPACES or namespace == release_namespace
+    left_out = exempt or names.LABEL_NAMESPACE_IGNORE in (labels or {})
+    cluster = select(layers[release_namespace], labels)
+    return Policies(own, cluster, tuple(problems), complete, left_out)
 
 
 def _config_maps(reader: Reader, release_namespace: str) -> list[Json]:

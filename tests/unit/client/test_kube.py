@@ -1,5 +1,7 @@
 """client.kube's decisions: what is read from pods, where limits came from, rates from metrics."""
 
+from dataclasses import replace
+
 import pytest
 
 from client.errors import ClientError
@@ -270,6 +272,16 @@ class _Policies:
 
 def _read(namespace, cluster, selected=None, labels=None):
     return read_policies(_Policies(namespace, cluster, selected, labels), "default", "rel")
+
+
+def test_labels_in_a_namespace_that_is_left_out_are_not_said_to_be_corrected_soon():
+    """Nobody looks there."""
+    policies = replace(_read({"egress.default": "10M"}, None), left_out=True)
+
+    because = explain(_limited(20 * M), policies).directions[1].because
+
+    assert "the namespace is left out of podpace" in because
+    assert "within a minute" not in because
 
 
 def test_the_source_label_is_not_needed_to_explain():
