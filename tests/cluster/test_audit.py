@@ -49,6 +49,13 @@ def test_the_leader_alone_gives_slipped_pods_their_labels(
         "unreadable": limits("namespace", egress=50_000_000),
         "forged": limits(egress=10_000_000),
     }
+    told = installation.admin.get(f"/api/v1/namespaces/{slipped}/events")["items"]
+    by_pod = {
+        e["involvedObject"]["name"]: e["reason"]
+        for e in told
+        if e["source"].get("component") == "podpace.io/webhook"
+    }
+    assert by_pod == {"above": "BandwidthLimitClamped", "unreadable": "BandwidthLimitAdded"}
     leaders = [r for r in replicas if r.metric("podpace_audit_leader")]
     assert len(leaders) == 1
     assert leaders[0].metric('podpace_audit_pods_total{result="labelled"}') == 4

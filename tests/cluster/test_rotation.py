@@ -1,12 +1,15 @@
 """Certificates change and replicas come and go under 200 pod creations a second: none fails."""
 
+import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.cluster.helpers import until
 from tests.cluster.install import RELEASE_NAMESPACE, Installation, Replica
 from tests.cluster.load import Outcome, steady_load
+from tests.unit.webhook.test_authority import rsa_pair
 
 SECRET = f"/api/v1/namespaces/{RELEASE_NAMESPACE}/secrets/podpace-webhook-ca"
 PER_SECOND = 200
@@ -119,6 +122,49 @@ def test_a_connection_that_survives_a_replica_is_closed_by_it(rotating: Installa
     rotating.set_endpoint(replica, ready=False)
     replica.join()
     rotating.replicas.remove(replica)
+
+
+def _garbage() -> dict[str, str]:
+    return {key: base64.b64encode(b"garbage").decode() for key in ("ca.crt", "tls.crt", "tls.key")}
+
+
+def _rsa() -> dict[str, str]:
+    return {k: base64.b64encode(v).decode() for k, v in rsa_pair().items()}
+
+
+@pytest.mark.parametrize("spoilt", [_garbage, _rsa, dict], ids=["garbage", "an RSA pair", "empty"])
+def test_a_spoilt_authority_is_restored_without_a_failed_request(
+    rotating: Installation, spoilt: Callable[[], dict[str, str]]
+) -> None:
+    """Each replica knows it; whoever looks first writes it back."""
+    before = rotating.admin.get(SECRET)["data"]
+    version = rotating.admin.get(SECRET)["metadata"]["resourceVersion"]
+
+    with steady_load(rotating.plane, PER_SECOND) as outcome:
+        patch = [{"op": "replace", "path": "/data", "value": spoilt()}]
+        rotating.admin.patch(SECRET, patch, "json-patch+json")
+        found = until(lambda: rotating.admin.get(SECRET), lambda now: now.get("data") == before)
+        time.sleep(2)
+
+    _judge(outcome)
+    assert found["metadata"]["resourceVersion"] != version
+
+
+def test_a_deleted_authority_is_replaced_and_no_longer_trusted(rotating: Installation) -> None:
+    """That is how one is revoked: what it signed is refused, and admission is back by itself."""
+    before = rotating.admin.get(SECRET)["data"]["tls.crt"]
+    marks = [len(r.log) for r in rotating.replicas]
+
+    rotating.admin.delete(SECRET)
+    for replica, mark in zip(rotating.replicas, marks, strict=True):
+        _wait_certificate(replica, mark)
+    rotating.wait_called()
+
+    path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/podpace"
+    [webhook, *_] = rotating.admin.get(path)["webhooks"]
+    assert rotating.admin.get(SECRET)["data"]["tls.crt"] != before
+    trusted = base64.b64decode(webhook["clientConfig"]["caBundle"])
+    assert base64.b64decode(before) not in trusted
 
 
 REVIEW = b"""{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request":

@@ -128,6 +128,46 @@ def test_a_thread_that_is_dead_is_a_fault(loops: Loops, clock: Clock) -> None:
     assert loops.faults() == ["test: its thread is dead"]
 
 
+class SimulatedEvent(threading.Event):
+    """Whoever waits for it moves the clock instead."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Returns at once."""
+        self._clock.now += timeout or 0.0
+        return self.is_set()
+
+
+def test_after_an_outage_of_ten_minutes_a_loop_is_back_within_a_minute(
+    loops: Loops, clock: Clock
+) -> None:
+    """By itself, told all the while, and without a restart by the kubelet."""
+    loops.stop = SimulatedEvent(clock)
+    begin, told, faults = clock.now, list[str](), list[str]()
+    back: list[float] = []
+
+    def step() -> float:
+        told.append(loop.line())
+        faults.extend(loops.faults())
+        if clock.now - begin < 600:
+            raise ApiError("no route to host")
+        back.append(clock.now - begin)
+        loops.stop.set()
+        return 10.0
+
+    loop = Loop("test", loops.metrics, loops.stop, clock)
+    loops._all.append(loop)
+    loop.start(step).join(60)
+
+    assert 600 <= back[0] <= 660
+    assert faults == []
+    assert all("fails for" in line and "no route to host" in line for line in told[1:])
+    assert loop.line() == "test: ok"
+
+
 @pytest.mark.parametrize(
     ("error", "faults"),
     [
