@@ -23,7 +23,7 @@ from enforcer.ports import Log
 RESCAN_SECONDS: Final = 30.0
 _RESCAN_UNWATCHED_SECONDS: Final = 1.0
 """Where the kernel refuses watches (fs.inotify.max_user_watches), the tree is read this often."""
-_POLL_MILLISECONDS: Final = 500
+_POLL_MILLISECONDS: Final = 2000
 _FOLDER_EVENTS: Final = flags.CREATE | flags.DELETE | flags.ONLYDIR
 
 _EVENTS_FILE: Final = "cgroup.events"
@@ -74,7 +74,7 @@ class CgroupWatch:
     def _wait(self, stopping: threading.Event) -> bool:
         """Take what comes for a while; True when the kernel had to drop events."""
         if self._inotify is None:
-            stopping.wait(_POLL_MILLISECONDS / 1000)
+            stopping.wait(_RESCAN_UNWATCHED_SECONDS / 2)
             return False
         overflow = False
         for event in self._inotify.read(timeout=_POLL_MILLISECONDS):

@@ -34,7 +34,6 @@ class Node:
     _early: list[News | PodsListed] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loop: PodLoop | None = None
-    _threads: list[threading.Thread] = field(default_factory=list)
 
     def watch(self) -> None:
         """Begin to list and watch; what comes waits until there is a datapath."""
@@ -79,13 +78,10 @@ class Node:
         return {} if self._loop is None else self._loop.counts()
 
     def stop(self) -> None:
-        """Let the threads come to an end; what is being attached is finished."""
+        """Let the threads come to an end; nobody need wait for them."""
         self.stopping.set()
-        for thread in self._threads[1:]:  # the first may be waiting for the API server
-            thread.join(timeout=2)
 
     def _start(self, name: str, step: Callable[[], None], splay_seconds: float = 0.0) -> None:
-        thread = start_loop(
+        start_loop(
             name, step, self.stopping, self.log, self.count_error, splay_seconds=splay_seconds
         )
-        self._threads.append(thread)

@@ -120,6 +120,8 @@ class PodLoop:
         if entry is not None and looks:
             self._look(key, entry, looks[0])
             entry = self._entries.get(key)
+        if entry is None:
+            self._queue.forget(key)
         return entry is None or not _is_to_be_tried_again(entry)
 
     def _take(self, news: News) -> None:

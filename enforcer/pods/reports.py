@@ -28,7 +28,7 @@ _SETTLE_SECONDS: Final = 5.0
 """For this long after a write, the watch may still show what was there before it."""
 _GONE: Final = frozenset({404, 409})
 _OURS_TO_RETRY: Final = frozenset({0, 401, 408, 429})
-_IDLE_SECONDS: Final = 1.0
+_IDLE_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,10 @@ class WorkQueue:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._condition = threading.Condition()
+        lock = threading.Lock()
+        self._condition = threading.Condition(lock)
+        self._urgent = threading.Condition(lock)
+        """The same lock: whoever takes only what is urgent sleeps through all the rest."""
         self._ready: dict[Urgency, dict[str, dict[str, None]]] = {each: {} for each in Urgency}
         """Key to causes, in the order in which they came."""
         self._timers: dict[tuple[str, str], float] = {}
@@ -50,7 +53,7 @@ class WorkQueue:
         """Have ``key`` taken; ``cause`` goes along. One that waits already waits once."""
         with self._condition:
             self._add(key, cause, urgency)
-            self._condition.notify_all()
+            self._wake(urgency)
 
     def add_after(self, key: str, cause: str, seconds: float) -> None:
         """Have it taken then. An earlier time for the same cause stays."""
@@ -59,7 +62,7 @@ class WorkQueue:
             if self._timers.get((key, cause), due) >= due:
                 self._timers[key, cause] = due
                 heapq.heappush(self._heap, (due, key, cause))
-                self._condition.notify_all()
+                self._condition.notify()
 
     def get(
         self, timeout_seconds: float | None = None, *, up_to: Urgency = Urgency.LATER
@@ -69,9 +72,10 @@ class WorkQueue:
         None when none came in time, or the queue is closed.
         """
         end = None if timeout_seconds is None else self._clock() + timeout_seconds
+        takes_all = up_to is Urgency.LATER
         with self._condition:
             while not self._closed:
-                next_due = self._take_due()
+                next_due = self._take_due() if takes_all else None
                 for urgency, waiting in self._ready.items():
                     key = next((key for key in waiting if key not in self._taken), None)
                     if key is not None and urgency <= up_to:
@@ -81,14 +85,16 @@ class WorkQueue:
                 pause = None if until is None else until - self._clock()
                 if end is not None and pause is not None and pause <= 0:
                     return None
-                self._condition.wait(pause)
+                (self._condition if takes_all else self._urgent).wait(pause)
         return None
 
     def done(self, key: str) -> None:
         """It may be taken again."""
         with self._condition:
             self._taken.discard(key)
-            self._condition.notify_all()
+            for urgency, waiting in self._ready.items():
+                if key in waiting:
+                    self._wake(urgency)
 
     def failed(self, key: str, cause: str) -> float:
         """It comes again after a growing pause, which is returned, in seconds."""
@@ -115,6 +121,12 @@ class WorkQueue:
         with self._condition:
             self._closed = True
             self._condition.notify_all()
+            self._urgent.notify_all()
+
+    def _wake(self, urgency: Urgency) -> None:
+        self._condition.notify()
+        if urgency is Urgency.NOW:
+            self._urgent.notify()
 
     def _add(self, key: str, cause: str, urgency: Urgency) -> None:
         causes: dict[str, None] = {}

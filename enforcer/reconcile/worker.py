@@ -18,11 +18,13 @@ from enforcer.state import Target
 
 RESYNC_SECONDS: Final = 10.0
 _TEND_SECONDS: Final = 0.1
+_REST_SECONDS: Final = 0.4
+"""Where the programs have told of no socket for a while, they are asked this seldom: ten times a
+second cost an idle daemon more than everything else."""
 _REQUEST: Final = "request"
 _RESYNC_KEY: Final = "*resync"
 _TEND_KEY: Final = "*tend"
-_LINK_SECONDS: Final = 1.0
-"""How long a daemon that is asked to stop waits for an event of the interfaces first."""
+_LINK_SECONDS: Final = 10.0
 T = TypeVar("T")
 
 
@@ -62,6 +64,7 @@ class Worker:
         self._asked: defaultdict[str, deque[tuple[Callable[[], Any], Future[Any]]]]
         self._asked = defaultdict(deque)
         self._lock = threading.Lock()
+        self._tend_seconds = _TEND_SECONDS
 
     def run(self, stopping: threading.Event) -> None:
         """Work until ``stopping`` and :meth:`WorkQueue.close`; what has begun is finished."""
@@ -111,7 +114,7 @@ class Worker:
         return future
 
     def watch_links(self) -> None:
-        """Wait a moment for interfaces to change, and have those looked at whom that concerns.
+        """Wait for interfaces to change, some seconds, and have those looked at whom that concerns.
 
         Run it again and again in a thread of its own.
         """
@@ -126,6 +129,8 @@ class Worker:
             return self._resync()
         if key == _TEND_KEY:
             return self._tend()
+        if causes != (RESYNC,):
+            self._tend_seconds = _TEND_SECONDS  # what has changed may have older sockets
         self._do_what_was_asked(key)
         causes = tuple(cause for cause in causes if cause != _REQUEST)
         if not causes:
@@ -159,7 +164,9 @@ class Worker:
         return True
 
     def _tend(self) -> bool:
-        self._queue.add_after(_TEND_KEY, "tend", _TEND_SECONDS)
+        seconds = self._tend_seconds
+        self._tend_seconds = min(2 * seconds, _REST_SECONDS)
+        self._queue.add_after(_TEND_KEY, "tend", seconds)
         try:
             self._datapath.tend(self._when_asked())
         except (DatapathError, OSError) as error:
@@ -169,5 +176,6 @@ class Worker:
         return True
 
     def _when_asked(self) -> Iterator[Target]:
-        """Ten times a second nobody asks, and sorting 500 is not for nothing."""
+        """The datapath asks for them when the programs have told of something."""
+        self._tend_seconds = _TEND_SECONDS
         yield from self._reconciler.targets()

@@ -81,3 +81,18 @@ def test_a_budget_says_how_long_to_wait():
 
     assert [budget.spend(100.0) for _ in range(3)] == [0, 0, 10.0]
     assert budget.spend(110.0) == 0
+
+
+def test_a_clock_that_is_set_back_silences_no_event():
+    """Budgets go by a clock that nobody sets; what is written goes by the wall's."""
+    walls = [NOON, NOON - 3600, NOON - 3600 + 60]
+    book = EventBook("n1", lambda: walls[0])
+    for n in range(PER_POD_BURST):
+        assert book.note(make_pod(), EventReason.CHANGED, f"{n}", 100.0) is not None
+    walls.pop(0)
+    spent = book.note(make_pod(), EventReason.CHANGED, "too much", 101.0)
+    walls.pop(0)
+    later = book.note(make_pod(), EventReason.CHANGED, "later", 161.0)
+
+    assert spent is None
+    assert later.body["eventTime"] < "2027-01-15T08:00:00.000000Z"

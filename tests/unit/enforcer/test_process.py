@@ -170,6 +170,15 @@ def test_a_second_daemon_is_refused_and_the_first_goes_on(process, tmp_path):
     assert process.client("list").returncode == 0
 
 
+def test_two_daemons_never_share_a_state_folder(process, tmp_path):
+    """Also where each has a socket of its own: they would undo each other's limits."""
+    code, error = _once(tmp_path, "--socket", str(tmp_path / "other.sock"))
+
+    assert code == 1
+    assert "another daemon keeps its targets in" in error
+    assert process.client("list").returncode == 0
+
+
 def test_a_file_in_the_socket_s_place_is_not_removed(tmp_path):
     """It may be somebody's."""
     fake_machine(tmp_path)
