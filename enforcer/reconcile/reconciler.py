@@ -10,13 +10,13 @@ from enforcer.ports import Datapath, Log, Network
 from enforcer.reconcile.actions import Action, Attach, Forget, Replace, SetLimits, Shape
 from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.execute import describe, execute
-from enforcer.reconcile.observe import observe
+from enforcer.reconcile.observe import Observer
 from enforcer.reconcile.plan import plan
 from enforcer.reconcile.process_watch import ProcessWatch
 from enforcer.reconcile.store import TargetStore
-from enforcer.reconcile.ways import Bypass, way_of, with_way
+from enforcer.reconcile.ways import way_of, with_way
 from enforcer.reconcile.work_queue import Urgency, WorkQueue
-from enforcer.state import Observation, Target, TargetCounters, Way
+from enforcer.state import Target, TargetCounters, Way
 from enforcer.targets import is_alive, is_pod
 
 _NO_WAY: Final = Way(False)
@@ -67,7 +67,7 @@ class Reconciler:
         self._queue = queue
         self._follows_pods = follows_pods
         self._ways: dict[str, Way] = {}
-        self._bypass = Bypass()
+        self._observer = Observer(datapath, network)
         self._looks_left: dict[str, int] = {}
         self._pruned = False
         self.processes = ProcessWatch(lambda path: self.put(path, "first process"))
@@ -139,7 +139,7 @@ class Reconciler:
         if not is_alive(target):
             self._converge(target, cause)
             return
-        observation = observe(self._datapath, self._network, target)
+        observation = self._observer.look(target)
         for action in plan(target.cgroup_path, None, observation):
             self._execute(action, cause)
         self._forget(target.cgroup_path)
@@ -214,8 +214,10 @@ class Reconciler:
 
     def _converge(self, target: Target, cause: str) -> tuple[Action, ...]:
         path = target.cgroup_path
-        observation = self._observe(target)
+        observation = self._observer.look_at(target, cause, self.way(path))
         actions = plan(path, target, observation)
+        if actions:
+            self._observer.acted(path)
         way, shape_failed = way_of(target, observation), ""
         for action in actions:
             try:
@@ -251,15 +253,6 @@ class Reconciler:
             pause = _FIRST_PAUSE_SECONDS * 2 ** (_LOOKS - left)
             self._queue.add_after(self.key(target), _STARTED, pause)
 
-    def _observe(self, target: Target) -> Observation:
-        path = target.cgroup_path
-        observation = observe(self._datapath, self._network, target)
-        shaper = self._network.counters(target.cgroup_id)
-        if shaper is None or observation.attachment is None:
-            return self._bypass.known(path, observation)
-        counted = self._datapath.counters(target)
-        return self._bypass.noted(path, observation, shaper, counted, self.way(path))
-
     def _leave(self, target: Target, cause: str) -> None:
         """Keep nothing of a cgroup that is gone, in whose place there is another."""
         try:
@@ -271,7 +264,7 @@ class Reconciler:
     def _forget(self, path: str) -> None:
         """Keep nothing of a target that is none any more."""
         self._ways.pop(path, None)
-        self._bypass.forget(path)
+        self._observer.forget(path)
         self._looks_left.pop(path, None)
         self.processes.forget(path)
         self._complaints.forget(path)

@@ -155,12 +155,12 @@ def test_a_program_that_somebody_took_off_comes_back(
 
 
 def test_a_queue_that_somebody_took_off_comes_back(pair: Pair, enforcer: Enforcer) -> None:
-    """Also within a resync, and incoming traffic is shaped again."""
+    """Within three resyncs, and incoming traffic is shaped again."""
     before = queues(pair, enforcer)
     enforcer.node.network.place.run("tc", "qdisc", "del", "dev", link(pair), "root")
     assert queues(pair, enforcer) != before
 
-    until(lambda: queues(pair, enforcer), lambda found: found == before)
+    until(lambda: queues(pair, enforcer), lambda found: found == before, 60)
     assert 0.85 <= measure(pair, Direction.INGRESS) <= 1.05
 
 
@@ -173,6 +173,7 @@ def test_a_queue_of_somebody_else_is_left_alone_and_told(
     until(
         lambda: conditions(admin.get(path))[OURS]["message"],
         lambda message: f"pfifo on {link(pair)} is somebody else's" in message,
+        60,
     )
     assert queues(pair, enforcer) == ["pfifo"]
     assert 0.5 <= measure(pair, Direction.INGRESS) <= 1.05

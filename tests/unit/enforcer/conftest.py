@@ -28,16 +28,6 @@ class _StepWorker(Worker):
         return future.result()
 
 
-class _StepWorker(Worker):
-    """Works in the thread of whoever asks."""
-
-    def ask(self, key, job):
-        future = self.submit(key, job)
-        while not future.done():
-            assert self.step(0)
-        return future.result()
-
-
 class Bench:
     """A daemon, what it works on, and what it said."""
 
@@ -57,6 +47,7 @@ class Bench:
 
     def restart(self) -> None:
         """A new daemon over the same kernel and state folder; it has not adopted yet."""
+        self.end()
         self.log = FakeLog()
         self.errors: list[str] = []
         self.complaints = Complaints(self.log, self.errors.append)
@@ -72,6 +63,11 @@ class Bench:
             follows_pods=self.follows_pods,
         )
         self.begin(None)
+
+    def end(self) -> None:
+        """Nothing runs any more."""
+        if hasattr(self, "reconciler"):
+            self.reconciler.processes.close()
 
     def begin(self, pods: Pods | None) -> None:
         """A worker that works when :meth:`drain` says so, and at once when a request waits."""
@@ -98,10 +94,14 @@ class Bench:
         while self.worker.step(0):
             pass
 
+    def take(self, key: str) -> None:
+        """What is to be done of this key, and all that follows at once."""
+        self.queue.add(key, "test")
+        self.drain()
+
     def resync(self) -> None:
         """Ten seconds have passed."""
-        self.queue.add("*resync", RESYNC)
-        self.drain()
+        self.take("*resync")
 
     def tend(self, ticks: int = 1) -> None:
         """So many tenths of a second pass."""

@@ -55,7 +55,6 @@ class Node:
         """A loop that knows what the daemon knows."""
         self.reporter = FakeReporter()
         bench = self.bench
-        bench = self.bench
         self.loop = PodLoop(bench.reconciler, self.reporter, bench.queue, bench.tree, bench.log)
         self.loop.adopt(adopted)
         bench.begin(self.loop)

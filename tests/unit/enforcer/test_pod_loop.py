@@ -363,7 +363,9 @@ def test_five_thousand_pods_leave_nothing(node):
     assert node.loop._cgroups == {}
     reconciler, queue = node.bench.reconciler, node.bench.queue
     assert reconciler._ways == reconciler._looks_left == reconciler.processes._paths == {}
-    for counted in (reconciler._bypass._received, reconciler._bypass._sent):
+    observer = reconciler._observer
+    assert observer._kept == {}
+    for counted in (observer._bypass._received, observer._bypass._sent):
         assert counted._before == counted.found == {}
     assert queue._timers == queue._failures == node.bench.complaints._told == {}
     assert node.loop._inbox.uids() == frozenset()

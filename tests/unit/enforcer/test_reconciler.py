@@ -414,3 +414,28 @@ def test_a_failed_look_is_repeated_with_growing_pauses(bench, monkeypatch):
 
     # After 1, 3, 7, 15 and 31 s, and with each resync.
     assert bench.datapath.calls.count("attach") <= 13
+
+
+def test_between_two_resyncs_interfaces_are_taken_for_what_they_were(bench, monkeypatch):
+    """Looking at them is what costs; what is on the cgroup is looked at each time."""
+    bench.network.links[str(bench.pod)] = (Link(7, "veth7"),)
+    bench.requests.set_target("/kubepods/pod1", TEN)
+    bench.resync()
+    looked, observe = [], bench.network.observe
+
+    def note(*arguments):
+        looked.append(arguments)
+        return observe(*arguments)
+
+    monkeypatch.setattr(bench.network, "observe", note)
+    bench.resync()
+    bench.resync()
+    kept = len(looked)
+    bench.reconciler.put(str(bench.pod), "link change")
+    bench.drain()
+    told = len(looked)
+    bench.datapath.attached.clear()
+    bench.resync()
+
+    assert (kept, told) == (0, 1)
+    assert list(bench.datapath.attached) == [str(bench.pod)]
