@@ -113,7 +113,8 @@ class KernelDatapath:
                         records.start_state(
                             self._current, target.cgroup_id, self._older_last_attached(ours)
                         )
-                    handover = self._takes_over(target, ours)
+                    before = records.read_limits(self._current, target.cgroup_id)
+                    handover = self._takes_over(before, ours)
                     self._write_record(target, way, handover=handover)
                 except OSError:
                     for name in done:
@@ -130,6 +131,8 @@ class KernelDatapath:
                     for older in self._older:
                         self._earlier.release(target.cgroup_path, target.cgroup_id, older)
                     self._write_record(target, way)
+                elif records.frees_sockets(before, target.limits, way):
+                    self._earlier.release(target.cgroup_path, target.cgroup_id, self._current)
         except OSError as error:
             raise DatapathError(f"cannot limit {target.cgroup_path}: {error}") from error
 
@@ -260,9 +263,8 @@ class KernelDatapath:
             )
         libbpf.attach(self._current.fds[name], cgroup_fd, hook)
 
-    def _takes_over(self, target: Target, ours: Mapping[str, list[int]]) -> bool:
+    def _takes_over(self, record: bytes | None, ours: Mapping[str, list[int]]) -> bool:
         """Whether sockets are still as older programs of ours have set them."""
-        record = records.read_limits(self._current, target.cgroup_id)
         if record is not None and abi.decode_flags(record) & abi.FLAG_HANDOVER:
             return True
         return any(ids and ids != [self._current.program_ids[n]] for n, ids in ours.items())

@@ -9,7 +9,7 @@ from contract.names import Direction, Mode
 from enforcer.datapath import abi, libbpf
 from enforcer.datapath.layout import layout_of
 from enforcer.datapath.pins import Generation
-from enforcer.state import Counters
+from enforcer.state import Counters, Way
 
 _IDLE_NS: Final = 2 * abi.NSEC_PER_SEC
 _WHY_POLICED: Final = "nothing shapes or paces incoming traffic on this target"
@@ -29,6 +29,18 @@ def read_limits(generation: Generation, cgroup_id: int) -> bytes | None:
         abi.LIMITS_BYTES * libbpf.possible_cpus(),
     )
     return None if value is None else value[: abi.LIMITS_BYTES]
+
+
+def frees_sockets(before: bytes | None, limits: Limits, way: Way) -> bool:
+    """Whether a change takes the pace or the window bound off, which silent sockets keep else."""
+    held = abi.decode_limits(before, ()) if before is not None else None
+    if before is None or held is None or held.mode is Mode.OBSERVE:
+        return False
+    bounded = held.ingress and abi.decode_flags(before) & abi.FLAG_INGRESS_SHAPED
+    paced, bounds = limits.egress, limits.ingress and way.is_shaped
+    if limits.mode is Mode.OBSERVE:
+        paced, bounds = None, None
+    return bool((held.egress and not paced) or (bounded and not bounds))
 
 
 def read_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bench.rig import Rig, rig
 from bench.rig.topology import cgroup2_mount
 from contract.limits import Limits, make_limit
+from contract.names import Mode
 from enforcer.datapath import build
 from enforcer.datapath.kernel import KernelDatapath
 from enforcer.state import Target, Way
@@ -145,4 +147,17 @@ def test_a_socket_whose_process_has_gone_elsewhere_is_given_back(wired: Rig) -> 
         program.ask(f"move {cgroup2_mount()}")
         program.ask(f"enter /run/netns/{wired.peer.namespace}")
         datapath.detach(str(wired.cgroup))
+        assert program.pace == NOT_PACED
+
+
+@pytest.mark.parametrize(
+    "less", [Limits(ingress=make_limit(LIMIT)), Limits(None, make_limit(LIMIT), Mode.OBSERVE)]
+)
+def test_a_silent_connection_is_free_when_its_direction_is(wired: Rig, less: Limits) -> None:
+    """Only the other direction is limited from now on, or nothing is but counted."""
+    datapath, target = datapath_of(wired), target_of(wired, ingress=LIMIT)
+    datapath.write(target, Way(is_shaped=True))
+    with connection(wired) as program:
+        assert eventually(lambda: paced(program))
+        datapath.write(replace(target, limits=less), Way(is_shaped=True))
         assert program.pace == NOT_PACED
