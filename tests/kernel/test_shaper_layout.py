@@ -2,6 +2,7 @@
 
 import ctypes
 import warnings
+from dataclasses import replace
 
 import pytest
 
@@ -48,3 +49,11 @@ def test_user_space_reads_every_field_of_a_shaper(module) -> None:
     numbers = {name: value for name, value in numbers.items() if name in own}
     assert own == numbers
     assert len(own) == len(layout) - 2  # the lock and what fills it up
+
+
+def test_a_link_with_queues_inside_the_pod_is_remembered() -> None:
+    """Versions that paced by ACKs said so in a number that is gone."""
+    numbers = {name: getattr(RECORD, name) for name in shaper_abi.LinkRecord.__slots__}
+    taken = shaper_abi.take_over_link(numbers | {"queue": 1})
+    assert taken == replace(RECORD, flags=RECORD.flags | shaper_abi.LINK_OLD_QUEUES)
+    assert shaper_abi.take_over_link(numbers | {"queue": 0}) == RECORD

@@ -1,16 +1,19 @@
 """What else is on a veth, how large its frames are, and what leaves by it past the sockets."""
 
 import json
+import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from bench.rig import TcpLoad, bulk, rig, running, terminating
 from bench.rig.topology import PEER_PORT, POD_PORT
 from contract.names import Direction
+from enforcer.datapath import libbpf, shaper_abi
 from tests.kernel.shaping import VethNode
 
 LIMIT = 10_000_000
@@ -156,3 +159,30 @@ def test_what_no_pin_tells_of_is_found(veth: VethNode) -> None:
             ["podpace_sent"],
         )
     shutil.rmtree(veth.rig.bpffs / "podpace")
+
+
+def test_queues_of_an_older_version_leave_the_pod(veth: VethNode) -> None:
+    """Where ACKs paced what came in, a queue stood inside: a record of that is enough."""
+    pod, node = veth.rig.pod, veth.rig.node
+    with veth.daemon():
+        attach(veth, "--ingress", str(LIMIT))
+        veth.wait_until("shaped")
+    pod.run("tc", "qdisc", "add", "dev", "eth0", "root", "handle", "7bd1:", "pfifo")
+    (generation,) = veth.generations
+    links = libbpf.obj_get(str(generation / "links"))
+    try:
+        (key,) = libbpf.map_keys(links, 4)
+        value = libbpf.map_lookup(links, key, shaper_abi.LINK_BYTES)
+        assert value is not None
+        record = shaper_abi.decode_link(value)
+        record = replace(record, flags=record.flags | shaper_abi.LINK_OLD_QUEUES)
+        libbpf.map_update(links, key, shaper_abi.encode_link(record))
+    finally:
+        os.close(links)
+    with veth.daemon():
+        node.run("ip", "link", "set", "dev", PEER_PORT, "alias", "something has changed")
+        end = time.monotonic() + 60
+        while "7bd1:" in pod.run("tc", "qdisc", "show", "dev", "eth0"):
+            assert time.monotonic() < end, "the queue stays"
+            time.sleep(0.1)
+        assert veth.ingress()["enforcement"] == "shaped"
