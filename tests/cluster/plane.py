@@ -193,6 +193,10 @@ class ControlPlane:
         command = str(self.bin / component)
         return next(p for p in self._processes if command in cast(list[str], p.args))
 
+    def arguments(self, component: str) -> list[str]:
+        """What a component was started with."""
+        return cast(list[str], self._started(component).args)
+
     def log(self, component: str) -> str:
         """What a component has written."""
         return (self.folder / f"{component}.log").read_text(errors="replace")
