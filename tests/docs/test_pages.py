@@ -11,7 +11,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"^```", re.MULTILINE)
-_KNOWN = re.compile(r"file=\S+|run|fails|output|run=cluster|run=node|policy|pod")
+_KNOWN = re.compile(r"file=\S+|run|fails|output|run=cluster|run=node|policy|cluster|selected|pod")
 RUNNABLE = [page for page in PAGES if has(page, "run")]
 
 
