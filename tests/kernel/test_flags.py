@@ -18,6 +18,7 @@ from enforcer.datapath.kernel import KernelDatapath
 from enforcer.state import Target, Way
 from tests.kernel.connections import connection, eventually
 
+pytestmark = pytest.mark.slow_emulated
 LIMIT = 50_000_000
 _OTHER = """
 #include <uapi/linux/bpf.h>

@@ -17,6 +17,7 @@ from enforcer.state import Target, Way
 from tests.kernel.connections import NOT_PACED, Connection, connection, eventually
 from tests.kernel.nodes import changed_copy
 
+pytestmark = pytest.mark.slow_emulated
 LIMIT = 20_000_000
 RATE = LIMIT // 8
 MOST_SHARE = RATE * 5 // 4

@@ -15,6 +15,7 @@ from enforcer.datapath.kernel import KernelDatapath
 from enforcer.state import Target, Way
 from tests.kernel.connections import Connection, connection, eventually
 
+pytestmark = pytest.mark.slow_emulated
 TIGHT, WIDE = 10_000_000, 100_000_000
 MOST_TIGHT, MOST_WIDE = TIGHT // 8 * 5 // 4, WIDE // 8 * 5 // 4
 
