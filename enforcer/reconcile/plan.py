@@ -55,7 +55,7 @@ def _hold(target: Target, observation: Observation) -> Iterator[Action]:
     if shaping is not None:
         if not _is_told(attachment, target, way) or around.leftovers or _differ(around, shaping):
             before = attachment.limits if attachment is not None and attachment.current else None
-            other = before is not None and not _same(before, target.limits)
+            other = before is not None and not is_same(before, target.limits)
             yield Shape(target, shaping, around.links, way, before if other else None)
         return
     if around.holds_anything or (attachment is not None and attachment.shaped):
@@ -69,7 +69,7 @@ def _is_other(attachment: Attachment, target: Target, way: Way) -> bool:
     """Whether the record of a target that nothing shapes is another one than it should be."""
     if attachment.limits is None:  # nothing is limited
         return target.limits.limits_anything
-    return attachment.mtu_bytes != way.mtu_bytes or not _same(attachment.limits, target.limits)
+    return attachment.mtu_bytes != way.mtu_bytes or not is_same(attachment.limits, target.limits)
 
 
 def _is_told(attachment: Attachment | None, target: Target, way: Way) -> bool:
@@ -78,14 +78,14 @@ def _is_told(attachment: Attachment | None, target: Target, way: Way) -> bool:
         return False
     if attachment.limits is None or attachment.mtu_bytes != way.mtu_bytes:
         return False
-    return _same(attachment.limits, target.limits)
+    return is_same(attachment.limits, target.limits)
 
 
 def _differ(around: Surroundings, shaping: Shaping) -> bool:
     return any(link.shaping != shaping for link in around.links)
 
 
-def _same(a: Limits, b: Limits) -> bool:
+def is_same(a: Limits, b: Limits) -> bool:
     """Compared in bytes, the kernel's unit: it cannot give back a rate of 1001 bits."""
     return (
         _in_bytes(a.ingress) == _in_bytes(b.ingress)

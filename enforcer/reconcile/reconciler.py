@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from enforcer.errors import DatapathError
@@ -11,7 +12,7 @@ from enforcer.reconcile.actions import Action, Attach, Forget, Replace, SetLimit
 from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.execute import describe, execute
 from enforcer.reconcile.observe import Observer
-from enforcer.reconcile.plan import plan
+from enforcer.reconcile.plan import is_same, plan
 from enforcer.reconcile.process_watch import ProcessWatch
 from enforcer.reconcile.store import TargetStore
 from enforcer.reconcile.ways import way_of, with_way
@@ -19,7 +20,6 @@ from enforcer.reconcile.work_queue import Urgency, WorkQueue
 from enforcer.state import Target, TargetCounters, Way
 from enforcer.targets import is_alive, is_pod
 
-_NO_WAY: Final = Way(False)
 _DRIFT: Final = (Attach, Replace, SetLimits)
 _STARTED: Final = "started"
 _LOOKS: Final = 5
@@ -68,6 +68,7 @@ class Reconciler:
         self._follows_pods = follows_pods
         self._ways: dict[str, Way] = {}
         self._observer = Observer(datapath, network)
+        self._execute = partial(execute, datapath=datapath, network=network, store=store, log=log)
         self._looks_left: dict[str, int] = {}
         self._pruned = False
         self.processes = ProcessWatch(lambda path: self.put(path, "first process"))
@@ -85,7 +86,7 @@ class Reconciler:
             self._queue.add(self.key(target), cause, urgency)
 
     def adopt(self) -> tuple[Target, ...]:
-        """Take over what an earlier daemon left, and repair what differs. Call it first.
+        """Take over what an earlier daemon left, and repair what differs; interfaces come later.
 
         Returns the targets as they were left, with those whose cgroup is gone by now.
         """
@@ -94,10 +95,21 @@ class Reconciler:
             self._log.warning("refused", cause="restart", file=str(path), reason=reason)
         targets = self._store.all()
         for target in targets:
-            if self.look(target, "restart").is_idle:
-                self._log.info("adopted", target=target.name, **describe(target.limits))
+            if self._is_in_force(target):
+                self._queue.add(self.key(target), "restart", Urgency.LATER)
+            elif not self.look(target, "restart").is_idle:
+                continue
+            self._log.info("adopted", target=target.name, **describe(target.limits))
         self.prune()
         return targets
+
+    def _is_in_force(self, target: Target) -> bool:
+        try:
+            found = self._datapath.observe(target.cgroup_path) if is_alive(target) else None
+        except Exception:
+            found = None  # a closer look will say why
+        limits = found.limits if found is not None and found.current else None
+        return limits is not None and is_same(limits, target.limits)
 
     def prune(self) -> None:
         """Drop what earlier versions left, once every target has today's programs."""
@@ -139,8 +151,7 @@ class Reconciler:
         if not is_alive(target):
             self._converge(target, cause)
             return
-        observation = self._observer.look(target)
-        for action in plan(target.cgroup_path, None, observation):
+        for action in plan(target.cgroup_path, None, self._observer.look(target)):
             self._execute(action, cause)
         self._forget(target.cgroup_path)
         self._store.remove(target)
@@ -175,7 +186,7 @@ class Reconciler:
 
     def way(self, cgroup_path: str) -> Way:
         """How incoming traffic is held, as of the last look."""
-        return self._ways.get(cgroup_path, _NO_WAY)
+        return self._ways.get(cgroup_path, Way(False))
 
     def get(self, cgroup_path: str) -> Target | None:
         """The target on this cgroup."""
@@ -287,7 +298,3 @@ class Reconciler:
             self._complaints.failed("save", str(error))
         else:
             self._complaints.worked("save")
-
-    def _execute(self, action: Action, cause: str) -> None:
-        datapath, network = self._datapath, self._network
-        execute(action, cause, datapath=datapath, network=network, store=self._store, log=self._log)

@@ -55,10 +55,12 @@ def test_a_pods_spec_says_whose_network_it_uses(node, says):
     """Also after a restart, before the pods are listed: what runs in its cgroup need not tell."""
     path = node.cgroup()
     node.take(PodChanged(make_pod(host_network=says)))
+    node.bench.drain()
     assert node.bench.network.hosts == {str(path): says}
 
     node.bench.network.hosts.clear()
     node.restart()
+    node.bench.drain()
     assert node.bench.network.hosts == {str(path): says}
 
 

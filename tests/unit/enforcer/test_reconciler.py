@@ -151,6 +151,25 @@ def test_a_restart_adopts_without_touching_the_kernel(bench):
     assert bench.datapath.calls == ["observe", "prune"]
 
 
+def test_a_restart_looks_at_interfaces_when_everything_is_adopted(bench, monkeypatch):
+    """Five hundred targets are taken over in the time that a look at ten interfaces takes."""
+    bench.network.links[str(bench.pod)] = (Link(7, "veth7"),)
+    bench.requests.set_target("/kubepods/pod1", TEN)
+    looked, observe = [], bench.network.observe
+    monkeypatch.setattr(
+        bench.network, "observe", lambda *found: looked.append(found) or observe(*found)
+    )
+    bench.restart()
+    bench.reconciler.adopt()
+    at_start = len(looked)
+    bench.drain()
+    target = bench.reconciler.targets()[0]
+
+    assert (at_start, len(looked)) == (0, 1)
+    assert bench.reconciler.count(target).ingress.enforcement == "shaped"
+    assert bench.log.events == ["adopted"]
+
+
 def test_an_upgrade_replaces_older_programs_then_drops_them(bench):
     """Pruned only when nothing of them is attached any more."""
     bench.requests.set_target("/kubepods/pod1", TEN)
@@ -161,7 +180,7 @@ def test_an_upgrade_replaces_older_programs_then_drops_them(bench):
     bench.reconciler.adopt()
 
     assert bench.log.events == ["replaced"]
-    assert bench.datapath.calls == ["observe", "attach", "prune"]
+    assert bench.datapath.calls == ["observe", "observe", "attach", "prune"]
 
 
 def test_older_programs_stay_while_one_target_could_not_be_replaced(bench):
