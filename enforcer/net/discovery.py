@@ -23,7 +23,7 @@ _CGROUPS: Final = 512
 """Of a target, at one look."""
 _DOUBT_SECONDS: Final = 1.0
 """Between the two looks that must both see less than before."""
-_KEPT_SECONDS: Final = 30.0
+_KEPT_SECONDS: Final = 55.0
 """What all of a target's processes said, while the veths into their namespaces are the same."""
 _GUEST_SECONDS: Final = 60.0
 """Until it is asked again who was first in a namespace."""

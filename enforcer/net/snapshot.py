@@ -22,8 +22,8 @@ _NAMESPACES: Final = 64
 _INTERFACES: Final = 128
 _UNJOINED: Final = 4
 _HERE: Final = "/proc/thread-self/ns/net"
-_KEPT_SECONDS: Final = 30.0
-"""Nobody is told when something changes inside a namespace."""
+_KEPT_SECONDS: Final = 300.0
+"""Nobody is told when something changes inside a namespace, and it seldom does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,9 @@ class Snapshots:
         now = time.monotonic()
         with Netlink() as netlink:
             host_number = namespace_id(netlink, self._home)
-        try:
-            with Netlink() as netlink:
+            try:
                 return _Inside(tuple(interfaces(netlink, _INTERFACES)), host_number, now)
-        except OSError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-            return _Inside((), host_number, now)  # somebody changes them all the time
+            except OSError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
+                return _Inside((), host_number, now)  # somebody changes them all the time

@@ -125,6 +125,17 @@ def test_a_namespace_belongs_to_the_cgroup_that_was_there_first(veth: VethNode) 
             other.rmdir()
 
 
+def test_what_another_cgroup_sends_from_the_pods_namespace_is_bounded(veth: VethNode) -> None:
+    """A mesh's proxy keeps sockets there: at the veth its bytes are the pod's."""
+    with veth.daemon():
+        veth.client("attach", veth.rig.cgroup, "--egress", str(LIMIT), "--ingress", str(LIMIT))
+        veth.wait_until("shaped")
+        guest = replace(veth.rig, pod=replace(veth.rig.pod, cgroup=None))
+        with bulk(guest, TcpLoad(Direction.EGRESS, 5)) as load:
+            goodput = load.result().goodput_bits_per_sec()
+    assert 0 < goodput <= 1.1 * LIMIT
+
+
 @contextmanager
 def _emptied(cgroup: Path) -> Iterator[None]:
     (cgroup / "cgroup.kill").write_text("1")
