@@ -178,6 +178,9 @@ BOUNDS = [
     Case("a default below the min is raised to it", {}, limits("cluster", ingress=5 * M), namespace={"ingress.default": "1M"}, cluster={"ingress.min": "5M"}),
     Case("above the max is clamped where the policy clamps, and told", {"ingress-bandwidth": "200M"}, limits(ingress=100 * M), warned=("is above the namespace's maximum", ), namespace={"ingress.max": "100M", "on-violation": "clamp"}),
     Case("below the min is clamped where the policy clamps, and told", {"egress-bandwidth": "1M"}, limits(egress=5 * M), warned=("is below the namespace's minimum",), namespace={"egress.min": "5M", "on-violation": "clamp"}),
+    Case("a namespace cannot be milder than the cluster that denies", {"ingress-bandwidth": "200M"}, denied=("is above the cluster's maximum",), namespace={"on-violation": "clamp"}, cluster={"ingress.max": "100M", "on-violation": "deny"}),
+    Case("a namespace may deny where the cluster clamps", {"ingress-bandwidth": "200M"}, denied=("is above the cluster's maximum",), namespace={"on-violation": "deny"}, cluster={"ingress.max": "100M", "on-violation": "clamp"}),
+    Case("a namespace's max does not go below the cluster's min", {"ingress-bandwidth": "2M"}, denied=("is below the cluster's minimum, 5 Mbit/s",), namespace={"ingress.max": "1M"}, cluster={"ingress.min": "5M"}),
     Case("a cluster's clamp holds in a namespace that does not say", {"ingress-bandwidth": "200M"}, limits(ingress=100 * M), warned=("brought within bounds",), cluster={"ingress.max": "100M", "on-violation": "clamp"}),
     Case("clamping does not forgive what cannot be read", {"ingress-bandwidth": "200 M"}, denied=("is not a quantity",), namespace={"ingress.max": "100M", "on-violation": "clamp"}),
     Case("the standard key obeys the bounds, under its own name", {"kubernetes.io/egress-bandwidth": "1G"}, denied=('kubernetes.io/egress-bandwidth: "1G" is above',), namespace={"egress.max": "100M"}),
@@ -227,7 +230,7 @@ MODES = [
 TAKE_OVER = [
     Case("take-over moves the standard keys to ours", {"kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "5M"}, limits(ingress=10 * M, egress=5 * M), namespace={"take-over": "true"}, annotations={"podpace.io/ingress-bandwidth": "10M", "podpace.io/egress-bandwidth": "5M"}),
     Case("take-over keeps our key where both are written", {"kubernetes.io/ingress-bandwidth": "10M", "ingress-bandwidth": "5M"}, limits(ingress=5 * M), namespace={"take-over": "true"}, annotations={"podpace.io/ingress-bandwidth": "5M"}),
-    Case("a namespace may decline the cluster's take-over", {"kubernetes.io/ingress-bandwidth": "10M"}, limits(ingress=10 * M), namespace={"take-over": "false"}, cluster={"take-over": "true"}),
+    Case("a namespace cannot decline the cluster's take-over", {"kubernetes.io/ingress-bandwidth": "10M"}, limits(ingress=10 * M), namespace={"take-over": "false"}, cluster={"take-over": "true"}, annotations={"podpace.io/ingress-bandwidth": "10M"}),
     Case("a bad standard key is refused under its own name with take-over, too", {"kubernetes.io/ingress-bandwidth": "10 M"}, denied=('kubernetes.io/ingress-bandwidth: "10 M"',), namespace={"take-over": "true"}),
 ]  # fmt: skip
 

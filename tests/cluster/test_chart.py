@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -27,6 +28,7 @@ NODES: Final = ("node-a", "node-b")
 UNINSTALLER: Final = f"system:serviceaccount:{NAMESPACE}:podpace-uninstall"
 _DAEMON_SETS: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets"
 _PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
+_POLICY: Final = f"/api/v1/namespaces/{NAMESPACE}/configmaps/podpace-policy"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_the_api_server_takes_every_object_strictly(
 
 
 class Kubelets:
-    """Plays the nodes: pods that are bound become ready; the uninstall Job's pod is run here."""
+    """Plays the nodes: pods that are bound become ready; those of the chart's Jobs are run here."""
 
     def __init__(self, plane: ControlPlane, dirty: str = "") -> None:
         """``dirty`` is a node whose cleanup fails."""
@@ -106,6 +108,8 @@ class Kubelets:
         self._jobs: dict[str, subprocess.Popen[str]] = {}
         self.uninstall = ""
         """What the uninstall Job printed."""
+        self.review = ""
+        """What the Job printed that judges policies."""
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> "Kubelets":
@@ -133,8 +137,11 @@ class Kubelets:
             admin.delete(path)
         elif not pod["spec"].get("nodeName") or status["phase"] in ("Succeeded", "Failed"):
             return
-        elif pod["metadata"]["labels"].get("app.kubernetes.io/component") == "uninstall":
-            self._tend_uninstall(admin, path, pod)
+        elif pod["metadata"]["labels"].get("app.kubernetes.io/component") in (
+            "uninstall",
+            "policy-review",
+        ):
+            self._tend_job(admin, path, pod)
         elif status["phase"] == "Pending":
             admin.patch(f"{path}/status", {"status": self._started(pod)})
 
@@ -154,25 +161,47 @@ class Kubelets:
             }
         return {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
 
-    def _tend_uninstall(self, admin: Client, path: str, pod: Json) -> None:
+    def _tend_job(self, admin: Client, path: str, pod: Json) -> None:
         """Beside the other pods, which it waits for."""
         process = self._jobs.get(pod["metadata"]["uid"])
         if process is None:
-            (container,) = pod["spec"]["containers"]
-            kubeconfig = self._plane.kubeconfig(UNINSTALLER)
             self._jobs[pod["metadata"]["uid"]] = subprocess.Popen(
-                [
-                    *(*DIES_WITH_US, sys.executable, "-m", "webhook", *container["args"]),
-                    f"--kubeconfig={kubeconfig}",
-                ],
+                [*DIES_WITH_US, sys.executable, "-m", "webhook", *self._arguments(admin, pod)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
         elif process.poll() is not None:
-            self.uninstall, _ = process.communicate()
+            printed, _ = process.communicate()
+            if container_of(pod) == "review":
+                self.review = printed
+            else:
+                self.uninstall = printed
             phase = "Failed" if process.returncode else "Succeeded"
             admin.patch(f"{path}/status", {"status": {"phase": phase}})
+
+    def _arguments(self, admin: Client, pod: Json) -> list[str]:
+        """With the folders of its ConfigMaps where they can be read, and its account."""
+        (container,) = pod["spec"]["containers"]
+        arguments: list[str] = container["args"]
+        if container["name"] == "uninstall":
+            return [*arguments, f"--kubeconfig={self._plane.kubeconfig(UNINSTALLER)}"]
+        for volume in pod["spec"]["volumes"]:
+            folder = Path(tempfile.mkdtemp(dir=self._plane.folder))
+            path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{volume['configMap']['name']}"
+            for name, text in admin.get(path)["data"].items():
+                (folder / name).write_text(text)
+            (mount,) = (m for m in container["volumeMounts"] if m["name"] == volume["name"])
+            mounted = f"{mount['mountPath']}/"
+            arguments = [a.replace(mounted, f"{folder}/", 1) for a in arguments]
+        return arguments
+
+
+def container_of(pod: Json) -> str:
+    """The name of its only container."""
+    (container,) = pod["spec"]["containers"]
+    name: str = container["name"]
+    return name
 
 
 def ours(plane: ControlPlane) -> list[str]:
@@ -218,7 +247,10 @@ def test_install_upgrade_and_uninstall_leave_nothing(bare: ControlPlane, program
         assert "2 of 2 nodes are clean" in kubelets.uninstall
         assert admin.get(f"{PODS}/web")["metadata"]["labels"] == {"app": "web"}
         admin.delete(f"{PODS}/web")
-        until(lambda: ours(bare), lambda found: found == before)
+        # Bounds are not lifted by an uninstall: the policy stays until somebody deletes it.
+        left = until(lambda: ours(bare), lambda found: len(found) <= len(before) + 1)
+        assert set(left) - set(before) == {"ConfigMap/podpace-policy"}
+        _delete_policy(admin)
 
 
 def test_a_wrong_value_is_refused_before_anything_is_made(bare: ControlPlane) -> None:
@@ -232,6 +264,57 @@ def test_a_wrong_value_is_refused_before_anything_is_made(bare: ControlPlane) ->
     assert ours(bare) == before
 
 
+@pytest.mark.parametrize("program", HELMS)
+def test_a_policy_that_is_wrong_is_refused_before_anything_is_made(
+    bare: ControlPlane, program: str
+) -> None:
+    """Its reason is in the Job's log; a failed install that is tried again is judged again."""
+    run = partial(helm, bare, program=program)
+    wrong = ("--set=policy.egress.min=2G", "--set=policy.egress.max=1G", "--timeout=60s")
+    with bare.client() as admin, Kubelets(bare) as kubelets:
+        refused = run("install", RELEASE, str(CHART), *wrong)
+        reason = kubelets.review
+        again = run("upgrade", "--install", RELEASE, str(CHART), *wrong)
+
+        assert refused.returncode != 0
+        assert again.returncode != 0
+        assert "podpace-policy-review" in refused.stderr
+        assert 'egress.min: "2G" is above egress.max, 1 Gbit/s' in reason
+        assert admin.http.get(_POLICY).status_code == 404
+        assert admin.http.get(f"{_DAEMON_SETS}/podpace-enforcer").status_code == 404
+
+        # Left by the failed ones, for its log.
+        right = run("upgrade", "--install", RELEASE, str(CHART), "--set=policy.egress.max=1G")
+        assert right.returncode == 0, right.stderr + kubelets.review
+        assert admin.get(_POLICY)["data"] == {"egress.max": "1G"}
+        _check_that_the_policy_is_kept(bare, admin, program)
+        removed = run("uninstall", RELEASE, "--wait", "--timeout=120s")
+        assert removed.returncode == 0, removed.stderr + kubelets.uninstall
+        assert admin.get(_POLICY)["data"] == {"egress.max": "1G"}
+        _delete_policy(admin)
+        until(lambda: ours(bare), lambda found: not any("podpace" in o for o in found))
+
+
+def _delete_policy(admin: Client) -> None:
+    """API servers know of a guard for a moment after it is gone."""
+    until(lambda: admin.http.delete(_POLICY).status_code, lambda status: status in (200, 202, 404))
+
+
+def _check_that_the_policy_is_kept(bare: ControlPlane, admin: Client, program: str) -> None:
+    """Neither values that forget it nor a hand that slips takes its bounds away."""
+    run = partial(helm, bare, program=program)
+    until(
+        lambda: admin.http.request("DELETE", _POLICY, params={"dryRun": "All"}),
+        lambda response: response.status_code == 403,
+    )
+    emptied = run("upgrade", RELEASE, str(CHART), "--set=policy.egress.max=null")
+    assert emptied.returncode != 0
+    assert "every bound that this policy sets would be gone" in emptied.stderr
+    forgotten = run("upgrade", RELEASE, str(CHART), "--set=policy.create=false")
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert admin.get(_POLICY)["data"] == {"egress.max": "1G"}
+
+
 def test_the_page_on_installing_installs_and_upgrades(bare: ControlPlane, tmp_path: Path) -> None:
     """Copy and paste, from the first block to the last."""
     reader = Reader(tmp_path, {"KUBECONFIG": str(bare.kubeconfig("admin"))})
@@ -239,6 +322,8 @@ def test_the_page_on_installing_installs_and_upgrades(bare: ControlPlane, tmp_pa
         assert reader.follow(ROOT / "docs/operator/install.md", "run=cluster") > 0
         removed = helm(bare, "uninstall", RELEASE, "--wait", "--timeout=120s")
         assert removed.returncode == 0, removed.stderr + kubelets.uninstall
+    with bare.client() as admin:
+        _delete_policy(admin)
 
 
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
@@ -274,4 +359,5 @@ def test_a_node_that_does_not_get_clean_keeps_the_release(bare: ControlPlane) ->
         with Kubelets(bare):
             removed = helm(bare, "uninstall", RELEASE, "--wait", "--timeout=60s")
             assert removed.returncode == 0, removed.stderr
+            _delete_policy(admin)
             until(lambda: ours(bare), lambda found: not any("podpace" in o for o in found))

@@ -1,11 +1,17 @@
 """Policies that change, go, or are bad, seen from pods."""
 
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
 
 from tests.cluster.cases import limits
 from tests.cluster.client import warnings
 from tests.cluster.helpers import EGRESS, ours, until
-from tests.cluster.install import Installation, pod, put_policy
+from tests.cluster.install import RELEASE_NAMESPACE, Installation, pod, put_policy
 
 
 def test_problems_older_than_an_update_do_not_refuse_it(
@@ -102,7 +108,8 @@ def test_a_policy_that_got_bad_anyway_leaves_the_last_good_one_in_force(
     replica.wait_log(lambda e: e["event"] == "policy seen" and e["problems"], start=mark)
     refused = admin.http.post(f"/api/v1/namespaces/{namespace}/pods", json=pod({EGRESS: "60M"}))
     assert refused.status_code == 403
-    assert replica.metric(f'podpace_policy_bad{{namespace="{namespace}"}}') == 1
+    bad = f'podpace_policy_bad{{namespace="{namespace}",policy="podpace-policy"}}'
+    assert replica.metric(bad) == 1
     events = until(
         lambda: admin.get(f"/api/v1/namespaces/{namespace}/events")["items"],
         lambda found: any(e["reason"] == "BadPolicy" for e in found),
@@ -111,7 +118,7 @@ def test_a_policy_that_got_bad_anyway_leaves_the_last_good_one_in_force(
     del removed["metadata"]["resourceVersion"], removed["metadata"]["uid"]
     admin.create(configuration, removed)
     installation.set_policy(namespace, {"egress.max": "70M"})
-    assert replica.metric(f'podpace_policy_bad{{namespace="{namespace}"}}') == 0
+    assert replica.metric(bad) == 0
 
 
 def test_an_ignored_namespace_is_left_alone(installation: Installation) -> None:
@@ -125,3 +132,101 @@ def test_an_ignored_namespace_is_left_alone(installation: Installation) -> None:
 
     assert ours(made) == {}
     admin.delete(f"/api/v1/namespaces/{name}")
+
+
+_paying = count()
+
+
+@pytest.fixture
+def tiers(installation: Installation) -> Iterator[str]:
+    """Free and trial namespaces have 10 Mbit/s; this one pays."""
+    admin, name = installation.admin, f"paying-{next(_paying)}"
+    metadata = {"name": name, "labels": {"tier": "paid"}}
+    admin.create("/api/v1/namespaces", {"metadata": metadata})
+    free = {
+        "namespace-selector": "tier in (free,trial)",
+        "priority": "10",
+        "egress.max": "10M",
+        "on-violation": "clamp",
+    }
+    installation.set_policy(RELEASE_NAMESPACE, free, "free-tier")
+    yield name
+    admin.delete(f"/api/v1/namespaces/{name}")
+    installation.set_policy(RELEASE_NAMESPACE, None, "free-tier")
+
+
+def _relabel(installation: Installation, namespace: str, tier: str) -> None:
+    body = {"metadata": {"labels": {"tier": tier}}}
+    installation.admin.patch(f"/api/v1/namespaces/{namespace}", body)
+
+
+def _explain(installation: Installation, namespace: str, name: str) -> str:
+    kubeconfig = installation.plane.kubeconfig("admin")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "client.kube", "explain", name, f"--namespace={namespace}"),
+            f"--kubeconfig={kubeconfig}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"COLUMNS": "200", "PATH": "/usr/bin:/bin"},
+    )
+    return done.stdout
+
+
+def test_a_namespace_that_gets_another_label_gets_other_bounds(
+    installation: Installation, tiers: str
+) -> None:
+    """New pods at once, running ones by the audit; ``explain`` names the ConfigMap."""
+    admin, path = installation.admin, f"/api/v1/namespaces/{tiers}/pods"
+    until(
+        lambda: ours(admin.http.post(path, params={"dryRun": "All"}, json=pod()).json()),
+        lambda labels: labels == {},
+    )
+    running = ours(admin.create(path, pod({EGRESS: "50M"}, name="running")))
+    before = _explain(installation, tiers, "running")
+    audit = installation.add_replica("--audit-seconds=0.5", "--drain-seconds=0")
+
+    begin = time.monotonic()
+    _relabel(installation, tiers, "trial")
+    until(
+        lambda: ours(admin.http.post(path, params={"dryRun": "All"}, json=pod()).json()),
+        lambda labels: labels == limits("cluster", egress=10_000_000),
+    )
+    print(f"a new label counts for new pods after {time.monotonic() - begin:.3f} s")
+    until(
+        lambda: ours(admin.get(f"{path}/running")),
+        lambda labels: labels == limits(egress=10_000_000),
+    )
+    print(f"and for running pods after {time.monotonic() - begin:.3f} s")
+    after = _explain(installation, tiers, "running")
+    _relabel(installation, tiers, "paid")
+    until(lambda: ours(admin.get(f"{path}/running")), lambda labels: labels == running)
+    installation.remove_replica(audit)
+
+    assert running == limits(egress=50_000_000)
+    assert "egress  50 Mbit/s: the pod asks for it" in before
+    assert "free-tier" not in before
+    why = "is above the cluster's maximum (free-tier in podpace-system), and was brought down to it"
+    assert f"egress  10 Mbit/s: {EGRESS} {why}" in after
+    assert any(
+        line.split() == ["egress.max", "10", "Mbit/s", "free-tier", "in", RELEASE_NAMESPACE]
+        for line in after.splitlines()
+    )
+
+
+def test_the_first_pod_of_a_new_namespace_is_not_without_its_bound(
+    installation: Installation, tiers: str
+) -> None:
+    """It may be reviewed before the namespace's labels have come."""
+    admin = installation.admin
+    for n in range(10):
+        name = f"new-{n}"
+        metadata = {"name": name, "labels": {"tier": "free"}}
+        admin.create("/api/v1/namespaces", {"metadata": metadata})
+        made = admin.create(f"/api/v1/namespaces/{name}/pods", pod({EGRESS: "50M"}, name="first"))
+        admin.delete(f"/api/v1/namespaces/{name}")
+
+        assert ours(made) == limits(egress=10_000_000)

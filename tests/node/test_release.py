@@ -78,8 +78,9 @@ def test_helm_test_is_green(podpace: Cluster) -> None:
 
 
 def test_uninstall_leaves_nothing(podpace: Cluster, ends: tuple[Pod, Pod]) -> None:
-    """``helm uninstall`` with limited pods running: no API object, no program, no pin, no file and
-    no queue of ours is left, and the pods' next packets are not limited."""
+    """``helm uninstall`` with limited pods running: no API object but the cluster's policy, no
+    program, no pin, no file and no queue of ours is left, and the pods' next packets are not
+    limited."""
     sender, sink = ends
     helm(podpace, "uninstall", RELEASE, "--wait", "--timeout=10m")
     # Pods of the DaemonSet are still ending when Helm has finished.
@@ -108,5 +109,5 @@ def _objects(cluster: Cluster) -> list[str]:
     in_namespace = cluster.kubectl(
         *("get", "configmaps,secrets,leases,pods", f"--namespace={NAMESPACE}", "--output=name")
     )
-    known = {"configmap/kube-root-ca.crt"}
-    return sorted(set(labelled.split()) | (set(in_namespace.split()) - known))
+    known = {"configmap/kube-root-ca.crt", "configmap/podpace-policy"}
+    return sorted((set(labelled.split()) | set(in_namespace.split())) - known)
