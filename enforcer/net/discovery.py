@@ -13,8 +13,8 @@ from typing import Final
 
 from enforcer.net.graph import NO_PROCESS, Space, Ways, ways_out
 from enforcer.net.links import LinkTable
-from enforcer.net.namespaces import cgroups_below, members, opened
-from enforcer.net.owners import is_owner, network_paths
+from enforcer.net.namespaces import all_network_namespaces, cgroups_below, members, opened
+from enforcer.net.owners import is_owner
 from enforcer.net.rtnetlink import Interface
 from enforcer.net.snapshot import Snapshots
 from enforcer.targets import cgroup_id
@@ -98,7 +98,7 @@ class Discovery:
     def opened(self, number: int) -> Iterator[int | None]:
         """A descriptor of the namespace with this number; None where no process is in it."""
         with ExitStack() as stack:
-            for path in (self._paths.get(number, ""), *network_paths()):
+            for path in self._candidates(number):
                 with suppress(OSError):
                     fd = stack.enter_context(opened(path))
                     if self._snapshots.number(fd) == number:
@@ -107,6 +107,10 @@ class Discovery:
             else:
                 fd = None
             yield fd
+
+    def _candidates(self, number: int) -> Iterator[str]:
+        yield self._paths.get(number, "")
+        yield from all_network_namespaces().values()
 
     def prune(self) -> None:
         """Keep nothing of cgroups that are gone."""

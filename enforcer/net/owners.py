@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from enforcer.net.namespaces import namespace_of, path_of, processes
+from enforcer.net.namespaces import namespace_of, processes
 
 _PROCESSES: Final = 16_384
 """Of the host; those with the lowest numbers, which are mostly the oldest."""
@@ -22,16 +22,6 @@ def is_owner(cgroup_path: str, namespace: int) -> bool:
     there = (pid for pid in _pids() if namespace_of(pid) == namespace)
     oldest = min(((_started_at(pid), pid) for pid in there), default=None)
     return oldest is None or oldest[1] in processes(cgroup_path)
-
-
-def network_paths() -> Iterator[str]:
-    """A path for each network namespace that a process is in."""
-    seen = {0}
-    for pid in _pids():
-        inode = namespace_of(pid)
-        if inode not in seen:
-            seen.add(inode)
-            yield path_of(pid)
 
 
 def _pids() -> Iterator[int]:
