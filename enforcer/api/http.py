@@ -1,8 +1,8 @@
 """A small HTTP/1.1 server: one request for each connection, and no client keeps the next one out.
 
-A connection is read for a bounded time and length. Where all places are taken, the connection that
-has waited longest for its client is cut to make room: half-sent requests and idle connections never
-stop one that is whole.
+A connection is read for a bounded time and length. Where all places are taken, those that wait for
+their clients are cut to make room: half-sent requests and idle connections never stop one that is
+whole.
 """
 
 import contextlib
@@ -96,7 +96,7 @@ class HttpServer:
                 time.sleep(_PAUSE_SECONDS)
                 continue
             while not self._places.acquire(timeout=_PAUSE_SECONDS):
-                self._cut_oldest()
+                self._cut_patient()
             try:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
             except RuntimeError:  # no thread is to be had
@@ -104,15 +104,14 @@ class HttpServer:
                 self._places.release()
                 time.sleep(_PAUSE_SECONDS)
 
-    def _cut_oldest(self) -> None:
-        """Its thread wakes and gives its place back. There is none where all are being answered."""
+    def _cut_patient(self) -> None:
+        """Their threads wake and give their places back. There are none where all are answered."""
         with self._lock:
-            connection, since = next(iter(self._waiting.items()), (None, 0.0))
-            if connection is None or time.monotonic() - since < _PATIENCE_SECONDS:
-                return
-            del self._waiting[connection]
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+            since = time.monotonic() - _PATIENCE_SECONDS
+            for connection in [each for each, at in self._waiting.items() if at < since]:
+                del self._waiting[connection]
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, connection: socket.socket) -> None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
