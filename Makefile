@@ -41,7 +41,7 @@ test: setup ## All tests, as root; the first run builds a Kubernetes control pla
 	@$(PYTHON) -m tests.cluster.build
 	.venv/bin/pytest --ignore=tests/node --ignore=tests/images $(ARGS)
 
-test-vm: setup ## Kernel tests in QEMU: KERNEL=6.1|6.12|newest|all, FULL=1 for more, BCC=newest (root)
+test-vm: setup ## Kernel tests in QEMU: KERNEL=5.10|6.1|6.12|newest|all, FULL=1 for more, BCC=newest (root)
 	@$(PYTHON) -m tests.vm.layer $(or $(KERNEL),6.1) $(if $(FULL),--full) $(if $(BCC),--bcc $(BCC))
 
 test-long: setup ## The cluster tests that take minutes: outages, thousands of pods (root)

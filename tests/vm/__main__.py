@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bench.rig import terminating
 from tests.vm import roots
-from tests.vm.kernels import NAMES, VmError, kernel
+from tests.vm.kernels import NAMES, TOO_OLD, VmError, kernel
 from tests.vm.machine import COUNTED, EMULATED, KVM, Machine, call
 
 HOST = "host"
@@ -37,7 +37,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("kernel", choices=(*NAMES, HOST))
+    parser.add_argument("kernel", choices=(TOO_OLD, *NAMES, HOST))
     parser.add_argument("--bcc", choices=("installed", "newest"), default="installed")
     parser.add_argument("--share", type=Path, action="append", default=[], help="a folder to write")
     parser.add_argument("--memory-mib", type=int, default=2048)

@@ -17,7 +17,10 @@ NAMES: Final = ("6.1", "6.12", "newest")
 _META_PACKAGE: Final = "linux-image-amd64"
 _PART: Final = re.compile(r"linux-(base|binary|image|modules)-[0-9].*-amd64")
 _KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
+TOO_OLD: Final = "5.10"
+"""Below what Podpace needs: what it says there is tested."""
 _SUITES: Final = {
+    TOO_OLD: ("bullseye", "bullseye-security"),
     "6.1": ("bookworm", "bookworm-security"),
     "6.12": ("bookworm-backports",),
     "newest": ("trixie-backports", "sid"),
@@ -43,7 +46,7 @@ def cache_dir() -> Path:
 
 
 def kernel(name: str) -> Kernel:
-    """One of ``NAMES``, fetched (about 100 MB) when it is not in the cache.
+    """One of ``NAMES`` or ``TOO_OLD``, fetched (about 100 MB) when it is not in the cache.
 
     "newest" is what was newest when it was fetched: remove the folder to fetch anew.
     """
