@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 import structlog
+from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -138,9 +137,10 @@ async def _read_small(receive: _Receive) -> tuple[bytes, bool]:
 
 def create_admission_app(
     handlers: Mapping[str, Handler], lifecycle: Lifecycle, metrics: Metrics, large: LargeReviews
-) -> Starlette:
+) -> FastAPI:
     """``POST /ROUTE`` for each handler."""
-    return Starlette(
+    return FastAPI(
+        openapi_url=None,
         routes=[
             Route(
                 f"/{route}",
@@ -148,27 +148,30 @@ def create_admission_app(
                 methods=["POST"],
             )
             for route, handler in handlers.items()
-        ]
+        ],
     )
 
 
-def create_health_app(lifecycle: Lifecycle, metrics: Metrics, loops: Loops) -> Starlette:
+def create_health_app(lifecycle: Lifecycle, metrics: Metrics, loops: Loops) -> FastAPI:
     """``GET /livez``, ``/readyz`` and ``/metrics``."""
+    app = FastAPI(openapi_url=None)
 
-    async def livez(_: Request) -> Response:
+    @app.get("/livez")
+    async def livez() -> Response:
         faults = loops.faults()
         if faults:
             return PlainTextResponse("\n".join(["to be started anew:", *faults, ""]), 503)
         return PlainTextResponse("\n".join(["ok", *loops.lines(), ""]))
 
-    async def readyz(_: Request) -> Response:
+    @app.get("/readyz")
+    async def readyz() -> Response:
         reasons = lifecycle.unready()
         if reasons:
             return PlainTextResponse("\n".join(["not ready:", *reasons, ""]), 503)
         return PlainTextResponse("ok\n")
 
-    async def metrics_page(_: Request) -> Response:
+    @app.get("/metrics")
+    async def metrics_page() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    pages = {"/livez": livez, "/readyz": readyz, "/metrics": metrics_page}
-    return Starlette(routes=[Route(path, page) for path, page in pages.items()])
+    return app

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 import uvicorn
-from starlette.applications import Starlette
+from fastapi import FastAPI
 
 from webhook.connections import HEADER_BYTES, Acceptor, Connection, GuardedProtocol
 from webhook.errors import WebhookError
@@ -39,7 +39,7 @@ class _Server(uvicorn.Server):
     """Leaves signals alone: they begin the draining, not the end. Accepts by rules of its own."""
 
     def __init__(
-        self, app: Starlette, listening: socket.socket, context: ssl.SSLContext | None, most: int
+        self, app: FastAPI, listening: socket.socket, context: ssl.SSLContext | None, most: int
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -98,8 +98,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def run(
-    admission: Starlette,
-    health: Starlette,
+    admission: FastAPI,
+    health: FastAPI,
     context: ssl.SSLContext,
     *,
     lifecycle: Lifecycle,
