@@ -107,7 +107,7 @@ class PolicySink:
             namespace=key.namespace,
             policy=key.name,
             version=version,
-            problems=[str(p)[:200] for p in problems],
+            problems=[str(p)[:200] for p in problems[:20]],
         )
         if not problems:
             self._forget(key)
