@@ -85,8 +85,6 @@ def _run(
 ) -> int:
     refuse_second_daemon(options.socket)
     raise_descriptor_limit()
-    store = TargetStore(options.state_dir)
-    store.lock()
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
     registry = CollectorRegistry()
     count_error = metrics.ErrorCounter(registry)
@@ -103,6 +101,8 @@ def _run(
         str(cgroups.root),
         {**datapath.features(), **network.features()},
     )
+    store = TargetStore(options.state_dir)
+    store.lock()
     complaints, queue = Complaints(log, count_error), WorkQueue()
     reconciler = Reconciler(
         datapath,
@@ -246,11 +246,11 @@ def _cleanup(
     options: argparse.Namespace, build: BuildDatapath, build_network: BuildNetwork, proc: Path
 ) -> int:
     refuse_second_daemon(options.socket)
-    if options.state_dir.is_dir():
-        TargetStore(options.state_dir).lock()
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
     # A node that cannot limit has files of ours at most; pins, were there any, would be found left.
     datapath = _build_or_say(build, options, cgroups.root, make_log(options.log_level))
+    if options.state_dir.is_dir():
+        TargetStore(options.state_dir).lock()
     done = clean_up(
         datapath,
         _network_for(datapath, build_network, options.pin_root),
