@@ -11,7 +11,7 @@ import yaml
 from tests.cluster.cases import BAD_POLICIES, CASES, OUR, STANDARD, Case, Json
 from tests.cluster.client import warnings
 from tests.cluster.install import RELEASE_NAMESPACE, Installation, pod
-from webhook.review import DENIED, review
+from webhook.review import DENIED, Options, review
 
 # Rows with the same cluster policy stand together, so that it changes as seldom as can be.
 _ORDERED = sorted(CASES, key=lambda c: json.dumps(c.cluster or {}, sort_keys=True))
@@ -56,7 +56,7 @@ def _policy(namespace: str, data: dict[str, str]) -> Json:
 def _review(tmp_path: Path, namespace: str, *documents: Json) -> tuple[int, list[Json]]:
     file = tmp_path / "input.yaml"
     file.write_text(yaml.safe_dump_all(documents, allow_unicode=True))
-    code, text = review([str(file)], namespace, RELEASE_NAMESPACE, "json")
+    code, text = review([str(file)], Options(namespace, RELEASE_NAMESPACE, "json"))
     verdicts: list[Json] = json.loads(text)
     return code, verdicts
 
