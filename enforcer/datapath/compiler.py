@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from enforcer.datapath import abi, headers, libbpf, shaper_abi
+from enforcer.datapath import abi, headers, libbpf, shaper_abi, uncharged
 from enforcer.datapath.pins import REFUSED_PREFIX, UNFINISHED_PREFIX
 
 _TRANSIENT = (errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.EMFILE, errno.ENFILE)
@@ -103,6 +103,7 @@ def main(arguments: list[str]) -> int:
     """See the module's docstring."""
     source_dir, pin_dir = (Path(argument).resolve() for argument in arguments)
     refused: list[str] = []
+    uncharged.leave_memory_limit()
     try:
         _module, fds = load(source_dir)
     except Exception as error:  # bcc raises nothing narrower
