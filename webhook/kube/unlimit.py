@@ -81,16 +81,17 @@ class Unlimit:
     _waiting: dict[str, None] = field(default_factory=dict)
 
     def step(self) -> list[str]:
-        """The pods, as ``namespace/name``, whose condition still claims a limit.
+        """The pods, as ``namespace/name``, that are labelled or whose condition claims a limit.
 
         Raises:
             ApiError: the pods could not be listed.
         """
         limited = self.api.list("/api/v1/pods", _QUERY, METADATA_LIST)
+        refused: list[str] = []
         for number, pod in enumerate(limited, start=1):
-            self._unlabel(pod["metadata"])
+            refused += self._unlabel(pod["metadata"])
             if number % _SAID_EVERY == 0 or number == len(limited):
-                self.say(f"labels are off {number} of {len(limited)} limited pods")
+                self.say(f"labels are off {number - len(refused)} of {len(limited)} limited pods")
         for path in list(self._waiting):
             try:
                 pod = self.api.get(path)
@@ -102,18 +103,21 @@ class Unlimit:
                 del self._waiting[path]
         return [
             path.removeprefix("/api/v1/namespaces/").replace("/pods/", "/")
-            for path in self._waiting
+            for path in dict.fromkeys((*self._waiting, *refused))
         ]
 
-    def _unlabel(self, metadata: Json) -> None:
+    def _unlabel(self, metadata: Json) -> list[str]:
+        """The pod's path where that was refused: it changed meanwhile, or somebody guards it."""
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         try:
             self.api.json_patch(path, unlabel(metadata))
+        except NotFoundError:
+            return []
         except ApiError as e:
-            # It is gone, or changed meanwhile; then the next step sees it again.
             self.say(f"{metadata['namespace']}/{metadata['name']}: {str(e)[:200]}")
-            return
+            return [path]
         self._waiting[path] = None
+        return []
 
     def _open(self, path: str, pod: Json) -> None:
         try:

@@ -14,6 +14,9 @@ from tests.cluster.nodes.enforcer import Enforcer
 from webhook.kube.unlimit import Unlimit
 
 _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/podpace"
+_LABEL_GUARD = (
+    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/podpace-label-guard"
+)
 CONDITION = "podpace.io/BandwidthEnforced"
 
 
@@ -21,9 +24,10 @@ CONDITION = "podpace.io/BandwidthEnforced"
 def without_admission(installation: Installation) -> Iterator[None]:
     """As after the uninstall's first step; put back afterwards."""
     yield
-    manifests = yaml.safe_dump_all(render("webhook-configurations.yaml"))
-    done = installation.plane.kubectl("apply", "-f", "-", stdin=manifests)
-    assert done.returncode == 0, done.stderr
+    for template in ("webhook-configurations.yaml", "pod-guard.yaml"):
+        manifests = yaml.safe_dump_all(render(template))
+        done = installation.plane.kubectl("apply", "-f", "-", stdin=manifests)
+        assert done.returncode == 0, done.stderr
     # caBundle is written at the webhook's next look.
     installation.wait_called()
 
@@ -52,6 +56,7 @@ def test_enforcers_take_off_limits_and_conditions_when_labels_go(
             ),
         )
     admin.delete(_CONFIGURATIONS)
+    admin.delete(_LABEL_GUARD)  # it lets the uninstall's account pass, and not this one
     # The API servers honour that after a moment; until then labels would come back.
     until(
         lambda: admin.create(f"{path}?dryRun=All", pod({EGRESS: "1M"}, name="probe")),

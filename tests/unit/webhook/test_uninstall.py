@@ -1,6 +1,6 @@
 """What ``podpace-webhook uninstall`` does, against an API server in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -225,6 +225,30 @@ def test_what_the_webhook_wrote_goes_and_what_people_wrote_stays() -> None:
     metadata = cluster.get(path)["metadata"]
     assert metadata["labels"] == {"app": "web"}
     assert metadata["annotations"] == {names.ANNOTATION_EGRESS_BANDWIDTH: "1M"}
+
+
+def test_a_pod_whose_labels_may_not_be_taken_off_yet_is_waited_for() -> None:
+    """It changed meanwhile, or a guard in the API server has not gone yet: it is still limited."""
+    path = "/api/v1/namespaces/shop/pods/web"
+
+    class Guarded(FakeApi):
+        guarded = True
+
+        def json_patch(self, path: str, operations: Sequence[Json]) -> None:
+            """See the Protocol."""
+            if self.guarded:
+                raise ApiError("denied", 422)
+            super().json_patch(path, operations)
+
+    cluster = Guarded()
+    cluster.put(path, limited_pod())
+    unlimit = Unlimit(cluster, lambda _: None)
+    refused = unlimit.step()
+    cluster.guarded = False
+    taken_off = unlimit.step()
+
+    assert refused == taken_off == ["shop/web"]
+    assert cluster.get(path)["metadata"]["labels"] == {"app": "web"}
 
 
 def _gated(pod: Json) -> None:
