@@ -20,7 +20,10 @@ NETWORK: Final = "capabilities"
 def daemonset() -> dict[str, Any]:
     """The pod template's only container, as the chart's defaults render it."""
     rendered = subprocess.run(
-        [str(bin_dir() / "helm"), "template", "podpace", str(REPOSITORY / "charts/podpace")],
+        [
+            *(str(bin_dir() / "helm"), "template", "podpace", str(REPOSITORY / "charts/podpace")),
+            "--namespace=podpace-system",
+        ],
         capture_output=True,
         text=True,
         check=True,
