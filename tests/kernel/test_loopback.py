@@ -52,6 +52,8 @@ MESH = [
 """From a sidecar to the pod and back, as REDIRECT and the mesh's own addresses make them; and
 between two addresses of the pod."""
 
+pytestmark = pytest.mark.slow_emulated
+
 
 @pytest.fixture(scope="module")
 def limited() -> Iterator[tuple[Rig, KernelDatapath, Target]]:
