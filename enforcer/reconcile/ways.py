@@ -92,8 +92,9 @@ class Bypass:
             self._received.look(path, links, shaper.passed_bytes, received_bytes)
         else:
             self._received.pause(path)
-        if shaper.sent_bytes:
-            self._sent.look(path, links, counted.egress.passed_bytes, shaper.sent_bytes)
+        # Also while nothing has been sent: what comes first is to be told, too. Where nothing is
+        # counted there, the programs see more, which is never noticed.
+        self._sent.look(path, links, counted.egress.passed_bytes, shaper.sent_bytes)
         return self._with_found(path, observation)
 
     def known(self, path: str, observation: Observation) -> Observation:

@@ -121,7 +121,7 @@ def received_bytes(node: VethNode) -> int:
     return int(said[0]["stats64"]["rx"]["bytes"])
 
 
-def test_packet_sockets_are_bounded_and_counted(veth: VethNode) -> None:
+def test_packet_sockets_are_bounded_and_told(veth: VethNode) -> None:
     """They do not pass the cgroup's programs: their frames meet a bound at the host's end."""
     said = json.loads(veth.rig.peer.run("ip", "-j", "link", "show", "eth0"))
     seconds = 5
@@ -133,9 +133,11 @@ def test_packet_sockets_are_bounded_and_counted(veth: VethNode) -> None:
         with running(veth.rig.pod.command(*flood)) as process:
             process.wait()
         received, took = received_bytes(veth) - before, time.monotonic() - start
+        attach(veth, "--egress", str(LIMIT))
         told = json.loads(veth.client("show", veth.rig.cgroup, "-o", "json"))["egress"]
     assert received * 8 <= LIMIT * (1.05 * took + 0.1)
     assert received * 8 >= 0.3 * LIMIT * seconds
+    assert told["why"] == f"more leaves than its sockets send, bounded at {POD_PORT}"
     assert told["dropped_packets"] > 0
 
 

@@ -280,10 +280,11 @@ def test_what_passed_while_nothing_was_shaped_is_no_bypass():
     assert not noted(bypass, 0, 90_000_000)
 
 
-def test_more_sent_than_by_its_sockets_is_told():
-    """Until its interfaces change; and what was dropped for it counts as dropped."""
+@pytest.mark.parametrize("before", [(10**6, 2 * 10**6), (0, 0)], ids=["some", "nothing"])
+def test_more_sent_than_by_its_sockets_is_told(before: tuple[int, int]) -> None:
+    """Whatever it had sent before, until its interfaces change; what was dropped is counted."""
     bypass, egress = Bypass(), COUNTED.egress
-    for passed, sent, outsent in ((10**6, 2 * 10**6, False), (2 * 10**6, 9 * 10**6, True)):
+    for passed, sent, outsent in ((*before, False), (2 * 10**6, 9 * 10**6, True)):
         counted = replace(COUNTED, egress=replace(egress, passed_bytes=passed))
         shaper = replace(SHAPER, sent_bytes=sent)
         observation = bypass.noted("/cg/a", observed(HELD), shaper, counted, Way(False))
