@@ -6,6 +6,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from inotify_simple import Event, INotify, flags
 
 from enforcer.pods import cgroup_watch
 from enforcer.pods.cgroup_watch import CgroupWatch
@@ -144,11 +145,25 @@ def test_without_inotify_the_tree_is_read_now_and_then(tmp_path, monkeypatch):
     assert "max_user_instances" in watching.log.lines[0][2]["reason"]
 
 
-def test_events_that_the_kernel_dropped_are_made_up_for(watching):
-    """It says that it dropped some; the tree is read again."""
-    path = watching.make("kubepods/pod" + UID.format(1))
-    watching.next()
-    watching.watch._pods.clear()  # as if that event had never come
-    watching.watch._rescan()
+class Overflowing(INotify):
+    """The kernel had no room for any event."""
 
-    assert watching.next() == CgroupAppeared(UID.format(1), str(path))
+    def read(self, timeout=None, read_delay=None):
+        """Only says that there were some."""
+        lost = super().read(timeout, read_delay)
+        return [Event(-1, flags.Q_OVERFLOW, 0, "")] if lost else []
+
+
+def test_events_that_the_kernel_dropped_are_made_up_for(unstarted, monkeypatch):
+    """It says that it dropped some; the tree is read again."""
+    monkeypatch.setattr(cgroup_watch, "RESCAN_SECONDS", 3600.0)
+    unstarted.watch._inotify.close()
+    unstarted.watch._inotify = Overflowing()
+    unstarted.make("kubepods/pod" + UID.format(1))
+    unstarted.thread.start()
+    unstarted.next()
+    path = unstarted.make("kubepods/pod" + UID.format(2))
+    told = unstarted.next()
+    unstarted.stop()
+
+    assert told == CgroupAppeared(UID.format(2), str(path))
