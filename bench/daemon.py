@@ -30,12 +30,10 @@ from bench.rig.probes import percentile
 from enforcer.targets import find_cgroup_root
 from tests.api_server import END, serve
 from tests.cluster.plane import free_port
-from tests.unit.enforcer.pod_json import condition_json, labels, pod_json
+from tests.unit.enforcer.pod_json import labels, pod_json
 
 _NEW: Final = 50
 """Cgroups that appear, one after another, to be timed."""
-_SAID: Final = "ingress 10 Mbit/s (shaped on veth), egress 10 Mbit/s (paced); from the pod"
-"""On each pod from the beginning: this API server keeps nothing that is written to it."""
 _BOTH: Final = labels("10000000", "10000000")
 
 
@@ -135,14 +133,9 @@ def machine(pods: int) -> Iterator[Machine]:
         tree = root / f"podpace-bench-{os.getpid()}"
         tree.mkdir()
         found = Machine(work, tree, server)
+        server.keeps = True
         server.pods = [
-            pod_json(
-                number,
-                uid=_uid(number),
-                labels=_BOTH,
-                phase="Pending",
-                conditions=condition_json("True", "Enforced", _SAID),
-            )
+            pod_json(number, uid=_uid(number), labels=_BOTH, phase="Pending")
             for number in range(pods + _NEW)
         ]
         try:

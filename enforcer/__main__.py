@@ -141,7 +141,7 @@ def _run(
         for name, run in (("reconcile", worker.run), ("urgent", worker.run_urgent))
     ]
     try:
-        pages = metrics.make_metrics(registry, of_pods, ready)
+        pages = metrics.make_metrics(registry, of_pods, ready, worker.stuck)
         with _served(options, make_control(reconciler, requests, health), pages, log):
             log.info("started", socket=str(options.socket), cgroup_root=str(cgroups.root))
             notify_systemd()

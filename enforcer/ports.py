@@ -1,6 +1,6 @@
 """What the daemon needs from the outside, as Protocols; only ``__main__.py`` builds real ones."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from contract.names import EventReason
@@ -34,6 +34,13 @@ class Datapath(Protocol):
 
     def observe(self, cgroup_path: str) -> Attachment | None:
         """Our programs on this cgroup, of any age; None when there are none or it is gone."""
+        ...
+
+    def mark(self, cgroup_path: str) -> Hashable:
+        """What is on this cgroup, unread: equal as long as nothing there changes; None: unknown.
+
+        A tenth of what :meth:`observe` costs.
+        """
         ...
 
     def write(self, target: Target, way: Way) -> None:

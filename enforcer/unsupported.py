@@ -1,7 +1,7 @@
 """Adapters for a node that lacks what limiting needs: its pods, and ``show``, say so."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from enforcer.errors import UnsupportedError
@@ -31,6 +31,11 @@ class UnsupportedDatapath:
 
     def observe(self, cgroup_path: str) -> Attachment | None:
         """Nothing of ours is anywhere."""
+        del cgroup_path
+        return None
+
+    def mark(self, cgroup_path: str) -> Hashable:
+        """Unknown."""
         del cgroup_path
         return None
 

@@ -46,6 +46,8 @@ class ApiServer:
         self.content_types: list[str] = []
         self.page = 500
         """Objects in one answer to a list."""
+        self.keeps = False
+        """Whether conditions that are written stay, and are told to the watch that is open."""
         self.asked = threading.Semaphore(0)
         """Released with each request."""
         self._closing = threading.Event()
@@ -84,6 +86,12 @@ class ApiServer:
     def watches(self) -> list[dict[str, str]]:
         """The queries of all watches that were asked for."""
         return [query for _, _, query in self.requests if "watch" in query]
+
+    def keep(self, name: str, patch: Json) -> None:
+        """What a patch of a pod's status leaves behind."""
+        pod = next(pod for pod in self.pods if pod["metadata"]["name"] == name)
+        pod["status"]["conditions"] = patch["status"]["conditions"]
+        self.events.put({"type": "MODIFIED", "object": pod})
 
     def stop(self) -> None:
         """End every connection and thread."""
@@ -131,11 +139,16 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
                     metadata["continue"] = str(end)
                 self._answer(200, {"metadata": metadata, "items": server.pods[start:end]})
 
-        def do_PATCH(self) -> None:
+        def do_POST(self) -> None:
             if self._begin() is not None:
                 self._answer(200, {})
 
-        do_POST = do_PATCH  # noqa: N815 - the standard library's spelling
+        def do_PATCH(self) -> None:
+            if self._begin() is None:
+                return
+            if server.keeps and self.path.endswith("/status"):
+                server.keep(self.path.split("/")[-2], server.bodies[-1])
+            self._answer(200, {})
 
         def _begin(self) -> dict[str, str] | None:
             length = int(self.headers.get("Content-Length") or 0)

@@ -1,7 +1,7 @@
 """Fakes that implement our Protocols, for tests without a kernel."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,11 @@ from enforcer.state import (
     TargetCounters,
     Way,
 )
+
+
+def inode_of(path: str) -> int:
+    """0 for what is not there."""
+    return Path(path).stat().st_ino if Path(path).exists() else 0
 
 
 class FakeDatapath:
@@ -52,6 +57,11 @@ class FakeDatapath:
             target.limits,
             shaped=cgroup_path in self.shaped,
         )
+
+    def mark(self, cgroup_path: str) -> Hashable:
+        """Of all that :meth:`observe` tells."""
+        is_shaped, is_outdated = cgroup_path in self.shaped, cgroup_path in self.outdated
+        return self.attached.get(cgroup_path), is_shaped, is_outdated, inode_of(cgroup_path)
 
     def write(self, target: Target, way: Way) -> None:
         """All or nothing."""

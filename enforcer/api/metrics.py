@@ -237,26 +237,39 @@ class Page:
 
 
 def make_metrics(
-    registry: CollectorRegistry, of_pods: CollectorRegistry, is_ready: Callable[[], bool]
+    registry: CollectorRegistry,
+    of_pods: CollectorRegistry,
+    is_ready: Callable[[], bool],
+    stuck: Callable[[], str],
 ) -> Answer:
-    """``/metrics``, ``/livez`` (the daemon answers) and ``/readyz`` (targets are in force).
+    """``/metrics``, ``/livez`` (targets are worked on) and ``/readyz`` (they are in force).
 
+    ``stuck`` names the key that a worker does not come to an end with, see ``Worker.stuck``.
     ``/metrics/pods`` has the series of pods also where ``/metrics`` leaves them out: for somebody
     who looks at them now, not for a database that keeps those of 150,000 pods.
     """
-    pages = {"/metrics": Page(registry), "/metrics/pods": Page(of_pods)}
+
+    def live() -> Response:
+        key = stuck()
+        return _plain(503, f"stuck: {key}") if key else _plain(200, "ok")
+
+    def ready() -> Response:
+        return _plain(200, "ok") if is_ready() else _plain(503, "not ready")
+
+    answers: dict[str, Callable[[], Response]] = {
+        "/metrics": Page(registry).response,
+        "/metrics/pods": Page(of_pods).response,
+        "/livez": live,
+        "/readyz": ready,
+    }
 
     def answer(request: Request) -> Response:
-        page = pages.get(request.path)
-        if page is None and request.path not in ("/livez", "/readyz"):
-            return _plain(404, "no such page; there are /metrics, /metrics/pods, /livez, /readyz")
+        found = answers.get(request.path)
+        if found is None:
+            return _plain(404, f"no such page; there are {', '.join(answers)}")
         if request.method != "GET":
             return _plain(405, "only GET is served here")
-        if page is not None:
-            return page.response()
-        if request.path == "/livez" or is_ready():
-            return _plain(200, "ok")
-        return _plain(503, "not ready")
+        return found()
 
     return answer
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -88,6 +88,16 @@ class KernelDatapath:
             current &= not abi.decode_flags(record) & abi.FLAG_HANDOVER
             mtu_bytes = abi.decode_mtu(record)
         return Attachment(cgroup_path, cgroup_id, current, limits, shaped, mtu_bytes)
+
+    def mark(self, cgroup_path: str) -> Hashable:
+        """See ``ports.Datapath``."""
+        try:
+            with _directory(cgroup_path) as cgroup_fd:
+                cgroup_id = os.fstat(cgroup_fd).st_ino
+                programs = tuple(libbpf.attached(cgroup_fd, hook) for hook in _HOOKS.values())
+            return cgroup_id, programs, records.read_limits(self._current, cgroup_id)
+        except OSError:
+            return None
 
     def write(self, target: Target, way: Way) -> None:
         """See ``ports.Datapath``.

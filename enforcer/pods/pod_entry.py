@@ -8,8 +8,8 @@ from typing import Final
 from contract.limits import Limits
 from contract.names import Reason
 from enforcer.pods.asked import Asked
-from enforcer.pods.condition import Held, InForce, NotInForce, Outcome
-from enforcer.pods.pod import Pod
+from enforcer.pods.condition import Held, InForce, NotInForce, Outcome, judge
+from enforcer.pods.pod import Condition, Pod
 from enforcer.state import Target, TargetCounters
 from enforcer.targets import POD_PREFIX
 
@@ -34,6 +34,7 @@ class Entry:
     leaving: bool = False
     """The API server has forgotten it. It stays until its cgroup vanishes; with ``limits`` None,
     until they could be taken off."""
+    _judged: tuple[Pod, Outcome, Condition] | None = None
 
     @property
     def uses_host_network(self) -> bool | None:
@@ -41,6 +42,13 @@ class Entry:
         if self.pod is not None:
             return self.pod.host_network
         return None if self.held is None else self.held.uses_host_network
+
+    def judged(self, pod: Pod, outcome: Outcome) -> Condition:
+        """See ``judge``, which is asked with each resync and seldom has another answer."""
+        known = self._judged
+        if known is None or known[0] is not pod or known[1] is not outcome:
+            self._judged = known = pod, outcome, judge(pod, outcome)
+        return known[2]
 
     def restart_clock(self) -> None:
         """Something happened to its cgroup just now."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from contract.names import EventReason, Reason
 from enforcer.errors import DatapathError, UnsupportedError
-from enforcer.pods.condition import NotInForce, judge
+from enforcer.pods.condition import NotInForce
 from enforcer.pods.pod_entry import Entry, elsewhere, in_force, is_elsewhere, is_policed
 from enforcer.ports import Log, Reporter
 from enforcer.reconcile.reconciler import Reconciler
@@ -92,7 +92,7 @@ class PodLimits:
         # Every pod starts this way: one write per pod start, not two.
         if (is_open and not is_lasting) or self._may_get_better(entry):
             return
-        self._reporter.want(pod, judge(pod, outcome))
+        self._reporter.want(pod, entry.judged(pod, outcome))
 
     def _may_get_better(self, entry: Entry) -> bool:
         """Incoming traffic is only policed, but the pod's interface may be on its way."""

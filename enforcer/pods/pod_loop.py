@@ -16,7 +16,6 @@ from enforcer.pods.condition import (
     InForce,
     NotInForce,
     describe_all,
-    judge,
     released,
 )
 from enforcer.pods.inbox import Inbox
@@ -32,11 +31,7 @@ from enforcer.pods.news import (
     PodUnlisted,
 )
 from enforcer.pods.pod import Pod
-from enforcer.pods.pod_entry import (
-    Entry,
-    adopted_pod,
-    is_policed,
-)
+from enforcer.pods.pod_entry import Entry, adopted_pod
 from enforcer.pods.pod_limits import PodLimits
 from enforcer.ports import Log, Reporter
 from enforcer.reconcile.reconciler import Look, Reconciler
@@ -153,11 +148,11 @@ class PodLoop:
             self._remove(uid, entry)
         elif not isinstance(entry.outcome, InForce) or entry.held is None or entry.superseded:
             self._apply(entry, uid, cause)
-        elif found.changed or is_policed(entry.outcome):
-            # Perhaps nobody waits any more for it to get better.
+        elif found.changed:
             self._limits.observe(entry, self._cgroups_of(uid))
         else:
-            # Perhaps its cgroup has been empty for too long.
+            # Perhaps its cgroup has been empty for too long, or nobody waits any more for its
+            # interface.
             self._limits.report(entry, self._cgroups_of(uid))
 
     def counts(self) -> dict[str, int]:
@@ -165,7 +160,7 @@ class PodLoop:
         found = dict.fromkeys(Reason, 0)
         for entry in list(self._entries.values()):
             if entry.pod is not None and entry.outcome is not None:
-                found[Reason(judge(entry.pod, entry.outcome).reason)] += 1
+                found[Reason(entry.judged(entry.pod, entry.outcome).reason)] += 1
         return {str(reason): count for reason, count in found.items()}
 
     def _unlisted(self, uid: str) -> None:

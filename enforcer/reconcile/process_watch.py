@@ -49,6 +49,10 @@ class ProcessWatch:
         self.forget(cgroup_path)
         return False
 
+    def watches(self, cgroup_path: str) -> bool:
+        """Whether the first process there will be told."""
+        return cgroup_path in self._watches
+
     def forget(self, cgroup_path: str) -> None:
         """Nobody waits for it any more."""
         with self._lock:

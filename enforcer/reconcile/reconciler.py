@@ -16,7 +16,7 @@ from enforcer.reconcile.plan import is_same, plan
 from enforcer.reconcile.process_watch import ProcessWatch
 from enforcer.reconcile.store import TargetStore
 from enforcer.reconcile.ways import way_of, with_way
-from enforcer.reconcile.work_queue import Urgency, WorkQueue
+from enforcer.reconcile.work_queue import RESYNC, Urgency, WorkQueue
 from enforcer.state import Target, TargetCounters, Way
 from enforcer.targets import is_alive, is_pod
 
@@ -164,6 +164,8 @@ class Reconciler:
         path, before = target.cgroup_path, self.way(target.cgroup_path)
         if self._store.get(path) != target:
             return Look()
+        if cause == RESYNC and self._waits_for_nothing(target) and self._observer.is_as_left(path):
+            return Look(is_idle=True)
         if cause == _STARTED and self._looks_left.get(path):
             self._looks_left[path] -= 1
         try:
@@ -183,6 +185,10 @@ class Reconciler:
     def is_settled(self, target: Target) -> bool:
         """Whether it is held as well as it will be, as far as anybody can tell by now."""
         return not self._looks_left.get(target.cgroup_path)
+
+    def _waits_for_nothing(self, target: Target) -> bool:
+        """Nothing is coming up that nobody would tell of."""
+        return self.is_settled(target) or self.processes.watches(target.cgroup_path)
 
     def way(self, cgroup_path: str) -> Way:
         """How incoming traffic is held, as of the last look."""
@@ -225,10 +231,9 @@ class Reconciler:
 
     def _converge(self, target: Target, cause: str) -> tuple[Action, ...]:
         path = target.cgroup_path
-        observation = self._observer.look_at(target, cause, self.way(path))
+        mark = self._observer.mark(path)
+        observation = self._observer.look_at(target, self.way(path))
         actions = plan(path, target, observation)
-        if actions:
-            self._observer.acted(path)
         way, shape_failed = way_of(target, observation), ""
         for action in actions:
             try:
@@ -250,6 +255,8 @@ class Reconciler:
         self._settle(target, settled=way.is_shaped or target.limits.ingress is None)
         if target.limits.ingress is None and not observation.surroundings.links:
             self.processes.waits(path)  # what it sends past its sockets is bounded then
+        if not actions:
+            self._observer.leave(path, mark)
         return actions
 
     def _settle(self, target: Target, *, settled: bool) -> None:

@@ -2,14 +2,18 @@
 
 import fcntl
 import os
+import stat
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from enforcer.errors import EnforcerError
 from enforcer.state import Target
 
-_SUFFIX = ".json"
+_SUFFIX: Final = ".json"
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_NOT_OURS: Final = "not this daemon's user owns it, or others may write it: not believed"
 
 
 class TargetStore:
@@ -30,9 +34,17 @@ class TargetStore:
         self._lock_fd = -1
 
     def lock(self) -> None:
-        """Keep a second daemon out, until this process ends. Raises EnforcerError, OSError."""
+        """Keep others out: a second daemon, until this process ends, and whoever may write there.
+
+        Raises EnforcerError, OSError.
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        if not _is_ours(self._lock_fd):
+            raise EnforcerError(
+                f"{self._folder} says what is limited, and others may write there; run: "
+                f"chown root {self._folder}; chmod 700 {self._folder}; or give another --state-dir"
+            )
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -44,7 +56,8 @@ class TargetStore:
     def load(self) -> dict[Path, str]:
         """Read every file; returns those that cannot be used, with the reason. Raises OSError.
 
-        A bad file is left where it is: its target's programs keep working, and it is evidence.
+        A bad file is left where it is: its target's programs keep working, and it is evidence. One
+        that somebody else could have written is bad: it might lift a limit.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         bad: dict[Path, str] = {}
@@ -52,7 +65,7 @@ class TargetStore:
             if path.suffix != _SUFFIX:
                 continue
             try:
-                target = msgspec.json.decode(path.read_bytes(), type=Target)
+                target = msgspec.json.decode(_read_ours(path), type=Target)
             except (OSError, msgspec.MsgspecError) as error:
                 bad[path] = str(error)
             else:
@@ -118,6 +131,21 @@ class TargetStore:
 
     def _path(self, target: Target) -> Path:
         return self._folder / f"{target.cgroup_id}{_SUFFIX}"
+
+
+def _read_ours(path: Path) -> bytes:
+    """Raises OSError where the file is not ours alone, or is no plain file."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or not _is_ours(fd):
+            raise PermissionError(_NOT_OURS)
+        return file.read()
+
+
+def _is_ours(fd: int) -> bool:
+    """Whether nobody else may write it. The daemon is root."""
+    found = os.fstat(fd)
+    return found.st_uid == os.geteuid() and not found.st_mode & _OTHERS_WRITE
 
 
 def remove_files(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ Two threads do that, never for one key at once; see :meth:`Worker.run_urgent`.
 """
 
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -25,6 +26,9 @@ _REQUEST: Final = "request"
 _RESYNC_KEY: Final = "*resync"
 _TEND_KEY: Final = "*tend"
 _LINK_SECONDS: Final = 10.0
+_STUCK_SECONDS: Final = 60.0
+"""Nothing that is done for one key takes so long: most take a millisecond, and one that waits for
+other changes of interfaces some tens of them."""
 T = TypeVar("T")
 
 
@@ -53,6 +57,7 @@ class Worker:
         log: Log,
         complaints: Complaints,
         pods: Pods | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reconciler = reconciler
         self._datapath = datapath
@@ -65,6 +70,8 @@ class Worker:
         self._asked = defaultdict(deque)
         self._lock = threading.Lock()
         self._tend_seconds = _TEND_SECONDS
+        self._clock = clock
+        self._at_work: dict[str, float] = {}
 
     def run(self, stopping: threading.Event) -> None:
         """Work until ``stopping`` and :meth:`WorkQueue.close`; what has begun is finished."""
@@ -87,6 +94,7 @@ class Worker:
         if item is None:
             return False
         key, causes = item
+        self._at_work[key] = self._clock()
         try:
             well = self._sync(key, causes)
         except Exception as error:
@@ -98,8 +106,14 @@ class Worker:
             self._queue.worked(key)
         else:
             self._queue.failed(key, "retry")
+        del self._at_work[key]
         self._queue.done(key)
         return True
+
+    def stuck(self) -> str:
+        """The key that has been worked on for far too long; empty for none."""
+        since = self._clock() - _STUCK_SECONDS
+        return next((key for key, begun in list(self._at_work.items()) if begun < since), "")
 
     def ask(self, key: str, job: Callable[[], T]) -> T:
         """Have ``job`` done when the worker comes to ``key``; its result, or what it raised."""

@@ -79,6 +79,7 @@ class Bench:
             log=self.log,
             complaints=self.complaints,
             pods=pods,
+            clock=lambda: self.now,
         )
         self.requests = Requests(
             self.worker,

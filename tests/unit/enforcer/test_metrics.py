@@ -136,7 +136,7 @@ def test_a_page_is_read_from_the_kernel_once_for_all_who_ask(monkeypatch):
     monkeypatch.setattr("enforcer.api.metrics.time.monotonic", lambda: now[0])
     kernel, registry = _Kernel(0, 1, 2, 3), CollectorRegistry()
     registry.register(kernel.collector())
-    answer = make_metrics(registry, CollectorRegistry(), lambda: True)
+    answer = make_metrics(registry, CollectorRegistry(), lambda: True, lambda: "")
 
     texts = [answer(Request("GET", "/metrics", b"")).body for _ in range(50)]
     now[0] += 1
@@ -145,3 +145,15 @@ def test_a_page_is_read_from_the_kernel_once_for_all_who_ask(monkeypatch):
     assert len(set(texts)) == 1
     assert later != texts[0]
     assert kernel.readings == [3]
+
+
+def test_livez_fails_while_a_worker_is_stuck():
+    """Whoever is asked for it then starts the daemon anew; readiness is another question."""
+    keys = ["", "/kubepods/pod1"]
+    nothing = CollectorRegistry()
+    answer = make_metrics(nothing, nothing, lambda: True, lambda: keys.pop(0))
+
+    responses = [answer(Request("GET", path, b"")) for path in ("/livez", "/livez", "/readyz")]
+
+    assert [response.status for response in responses] == [200, 503, 200]
+    assert b"/kubepods/pod1" in responses[1].body

@@ -366,7 +366,7 @@ def test_five_thousand_pods_leave_nothing(node):
     reconciler, queue = node.bench.reconciler, node.bench.queue
     assert reconciler._ways == reconciler._looks_left == reconciler.processes._paths == {}
     observer = reconciler._observer
-    assert observer._kept == {}
+    assert observer._left == {}
     for counted in (observer._bypass._received, observer._bypass._sent):
         assert counted._before == counted.found == {}
     assert queue._timers == queue._failures == node.bench.complaints._told == {}

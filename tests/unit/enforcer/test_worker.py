@@ -7,6 +7,7 @@ import pytest
 from contract.api import TargetRequest
 from enforcer.api.requests import Requests
 from enforcer.errors import RefusedError
+from enforcer.reconcile.reconciler import Look
 from enforcer.reconcile.work_queue import Urgency
 from enforcer.reconcile.worker import Worker
 from enforcer.state import Link
@@ -154,3 +155,24 @@ def test_a_new_target_does_not_wait_for_the_interfaces_of_another(running, monke
     may_end.set()
 
     assert is_limited
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_a_key_that_is_worked_on_for_over_a_minute_is_told(bench, monkeypatch, ends_well):
+    """A worker that hangs in the kernel limits nobody any more; /livez says so. Not afterwards."""
+    bench.requests.set_target("/kubepods/pod1", TEN)
+    told = []
+
+    def slow(_target, _cause):
+        told.append(bench.worker.stuck())
+        bench.now += 61
+        told.append(bench.worker.stuck())
+        if not ends_well:
+            raise RuntimeError
+        return Look()
+
+    monkeypatch.setattr(bench.reconciler, "look", slow)
+    bench.take(str(bench.pod))
+
+    assert told == ["", str(bench.pod)]
+    assert not bench.worker.stuck()
