@@ -89,7 +89,10 @@ def _merge(files: Sequence[tuple[Path, Entry]]) -> dict[str, Any]:
 
 
 def _absolute(entry: Entry, folder: Path) -> Entry:
-    changed = {k: str(folder / v) for k, v in entry.items() if k in _PATHS and v}
+    changed: Entry = {k: str(folder / v) for k, v in entry.items() if k in _PATHS and v}
+    plugin = entry.get("exec")
+    if isinstance(plugin, dict) and os.sep in str(plugin.get("command")):
+        changed["exec"] = plugin | {"command": str(folder / plugin["command"])}
     return entry | changed
 
 

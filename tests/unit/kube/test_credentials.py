@@ -102,7 +102,7 @@ def plugin(tmp_path, status):
     script = (
         "import json, os, sys; open(sys.argv[1], 'a').write('x'); "
         "asked = json.loads(os.environ['KUBERNETES_EXEC_INFO']); "
-        f"print(json.dumps({{'status': {status!r}, 'asked': asked}}))"
+        f"print(json.dumps(asked | {{'status': {status!r}}}))"
     )
     return {
         "exec": {
@@ -130,10 +130,13 @@ def test_a_command_gives_the_token_until_it_expires(tmp_path, until, calls):
 
 def test_a_command_that_is_missing_or_fails_is_named(tmp_path):
     """With the hint of who wrote the file."""
-    for user, says in (
-        ({"exec": {"command": "no-such-plugin", "installHint": "get it there"}}, "get it there"),
-        ({"exec": {"command": "false"}}, "gave no credentials"),
+    for entry, says in (
+        ({"command": "no-such-plugin", "installHint": "get it there"}, "get it there"),
+        ({"command": "bin/no-such-plugin"}, f"{tmp_path}/bin/no-such-plugin"),
+        ({"command": "false"}, "'false' gave no credentials"),
+        ({"command": "true"}, "'true' gave no credentials"),
     ):
+        user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", **entry}}
         found = read((config(tmp_path, user=user, cluster={"server": "http://x"}),), None)
         with pytest.raises(NoClusterError, match=says):
             found.headers()
@@ -217,16 +220,44 @@ def test_the_proxy_of_a_server_is_the_environments_or_its_own(tmp_path, monkeypa
     assert read((config(tmp_path),), None).proxy == "http://far:1"
 
 
-def test_the_transport_costs_no_typed_client():
-    """Every node pays for what is imported here."""
-    code = (
-        "import sys, kube.api, kube.credentials, kube.listwatch; "
-        "print(json.dumps(sorted({'kubernetes', 'pydantic', 'httpx', 'yaml'} & set(sys.modules))))"
-    )
+def imported(code: str, *names: str) -> list[str]:
+    """Which of these modules a process has that runs ``code``."""
     done = subprocess.run(
-        [sys.executable, "-c", f"import json; {code}"],
+        [sys.executable, "-c", f"{code}; import sys, json; print(json.dumps(list(sys.modules)))"],
         capture_output=True,
         check=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert json.loads(done.stdout) == []
+    return sorted(set(names) & set(json.loads(done.stdout)))
+
+
+def test_the_transport_costs_no_typed_client():
+    """Every node pays for what is imported here."""
+    code = "import kube.api, kube.credentials, kube.listwatch"
+
+    assert imported(code, "kubernetes", "pydantic", "httpx", "yaml") == []
+
+
+def test_the_official_client_is_imported_for_users_who_log_in_by_a_command(tmp_path):
+    """18 MB, and a third of a second."""
+    for user, found in (({"token": "t"}, []), (plugin(tmp_path, {"token": "t"}), ["kubernetes"])):
+        path = config(tmp_path, user=user, cluster={"server": "http://x"})
+        code = f"from kube.credentials import load; load({str(path)!r}).headers()"
+        assert imported(code, "kubernetes") == found
+
+
+def test_a_command_may_give_a_certificate_and_is_told_of_the_cluster(tmp_path):
+    """Where the kubeconfig says so."""
+    pair = make_authority(utc_now())
+    status = {
+        "clientCertificateData": pair.certificate.decode(),
+        "clientKeyData": pair.key.decode(),
+    }
+    user = plugin(tmp_path, status)
+    user["exec"]["provideClusterInfo"] = True
+    user["exec"]["args"][1] += "; assert asked['spec']['cluster']['server'] == 'https://one:6443/'"
+
+    found = read((config(tmp_path, user=user),), None)
+
+    assert found.tls is not None
+    assert found.headers() == {}
