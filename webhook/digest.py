@@ -64,22 +64,9 @@ class _Pod(Struct):
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
 
 
-class _JobSpec(Struct):
-    template: _Pod | None = None
-
-
-class _JobTemplate(Struct):
-    spec: _JobSpec = msgspec.field(default_factory=_JobSpec)
-
-
-class _WorkloadSpec(Struct, rename="camel"):
-    template: _Pod | None = None
-    job_template: _JobTemplate | None = None
-
-
 class _Workload(Struct):
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
-    spec: _WorkloadSpec = msgspec.field(default_factory=_WorkloadSpec)
+    spec: WorkloadSpec[_Pod] = msgspec.field(default_factory=WorkloadSpec)
 
 
 class _ConfigMap(Struct, rename="camel"):
@@ -145,8 +132,7 @@ def _small_pod(pod: _Pod) -> Pod:
 
 
 def _small_workload(workload: _Workload) -> Workload:
-    spec = workload.spec
-    template = spec.job_template.spec.template if spec.job_template else spec.template
+    template = workload.spec.pod
     pod = _small_pod(template) if template else None
     return Workload(_small_metadata(workload.metadata), WorkloadSpec(template=pod))
 

@@ -26,6 +26,9 @@ _AT_A_TIME: Final = 3
 """So many bodies are received at once, and no second one of a sender who has one."""
 _ANSWER_SECONDS: Final = 5.0
 _UID: Final = re.compile(rb'"uid"\s*:\s*"([^"\\]{1,128})"')
+_ESCAPE: Final = re.compile(rb"[^\\]\\(?=[^u]|u[^dD])")
+"""Its second sign begins an escape of a whole character, not of half a surrogate pair."""
+_NEAR_BYTES: Final = 64
 
 
 class TooLargeError(Exception):
@@ -46,6 +49,7 @@ class Spool:
     def __init__(self) -> None:
         self.descriptor: Final = os.memfd_create("podpace-review", os.MFD_CLOEXEC)
         self._size = 0
+        self._unquoted_bytes = 0
         self._uid = ""
 
     def write(self, chunk: bytes) -> None:
@@ -59,11 +63,27 @@ class Spool:
             self._uid = found[1].decode(errors="replace") if found else ""
         self._size += len(chunk)
         if self._size <= MAX_BODY_BYTES:
-            os.write(self.descriptor, chunk)
+            os.write(self.descriptor, self._readable(chunk))
         elif self._size - len(chunk) <= MAX_BODY_BYTES:
             os.ftruncate(self.descriptor, 0)
         if self._size > _GIVEN_UP_BYTES:
             raise TooLargeError(self._uid)
+
+    def _readable(self, chunk: bytes) -> bytes:
+        """Without the middle of a string that is longer than anything that is read of a review.
+
+        A piece with an escape and without a quote lies within one string. What is kept of it is too
+        long still, so the review is judged as it would be whole.
+        """
+        before, self._unquoted_bytes = self._unquoted_bytes, self._unquoted_bytes + len(chunk)
+        if b'"' in chunk:
+            self._unquoted_bytes = 0
+        elif before > digest.MAX_MAP_BYTES:
+            begin = _ESCAPE.search(chunk, 0, _NEAR_BYTES)
+            end = _ESCAPE.search(chunk, max(_NEAR_BYTES, len(chunk) - _NEAR_BYTES))
+            if begin and end:
+                return chunk[: begin.end() - 1] + chunk[end.end() - 1 :]
+        return chunk
 
     def check(self) -> None:
         """Raises TooLargeError when not all of it was kept."""

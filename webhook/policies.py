@@ -55,17 +55,19 @@ class PolicyStore:
 
         Until its labels are known, all policies of the cluster bound it.
         """
+        # Taken before what is merged: a change in between is not lost.
         merged = self._merged
-        found = merged.get(namespace)
-        if found is not None:
-            return found
-        own, labels = self._own.get(namespace), self._labels.get(namespace, self._unlabelled)
-        if labels is None:
-            # Not kept: a name of which nobody has heard is anybody's invention.
-            return merge_for_any(own, self._cluster)
-        found = merge(own, select(self._cluster, labels))
-        if namespace in self._labels:
-            merged[namespace] = found
+        own, labels = self._own.get(namespace), self._labels.get(namespace)
+        # All that nobody has heard of are alike, or anybody's inventions would fill the memory.
+        key = "" if own is None and labels is None else namespace
+        found = merged.get(key)
+        if found is None:
+            labels = self._unlabelled if labels is None else labels
+            found = merged[key] = (
+                merge_for_any(own, self._cluster)
+                if labels is None
+                else merge(own, select(self._cluster, labels))
+            )
         return found
 
     def cluster_layers(self, namespace: str) -> tuple[Layer, ...]:

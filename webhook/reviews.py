@@ -25,6 +25,7 @@ _ALL_WARNINGS_CHARS: Final = 3800
 """It drops warnings above 4096 over all webhooks."""
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 
 class Metadata(Struct, rename="camel"):
@@ -59,37 +60,40 @@ class Pod(Struct):
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
 
 
-class JobSpec(Struct):
+class JobSpec(Struct, Generic[P]):
     """Of a CronJob's jobs."""
 
-    template: Pod | None = None
+    template: P | None = None
 
 
-class JobTemplate(Struct):
+class JobTemplate(Struct, Generic[P]):
     """What a CronJob makes."""
 
-    spec: JobSpec = msgspec.field(default_factory=JobSpec)
+    spec: JobSpec[P] = msgspec.field(default_factory=JobSpec)
 
 
-class WorkloadSpec(Struct, rename="camel"):
-    """With one of the two."""
+class WorkloadSpec(Struct, Generic[P], rename="camel"):
+    """With one of the two; ``P`` is as much of a pod as is read."""
 
-    template: Pod | None = None
-    job_template: JobTemplate | None = None
+    template: P | None = None
+    job_template: JobTemplate[P] | None = None
+
+    @property
+    def pod(self) -> P | None:
+        """As it makes them."""
+        return self.job_template.spec.template if self.job_template else self.template
 
 
 class Workload(Struct):
     """A Deployment or another that makes pods."""
 
     metadata: Metadata = msgspec.field(default_factory=Metadata)
-    spec: WorkloadSpec = msgspec.field(default_factory=WorkloadSpec)
+    spec: WorkloadSpec[Pod] = msgspec.field(default_factory=WorkloadSpec)
 
     @property
     def pod(self) -> Pod | None:
         """As it makes them."""
-        if self.spec.job_template is not None:
-            return self.spec.job_template.spec.template
-        return self.spec.template
+        return self.spec.pod
 
 
 class ConfigMap(Struct, rename="camel"):

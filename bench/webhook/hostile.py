@@ -11,6 +11,7 @@ from typing import Any, Final
 from bench.webhook import servers
 from bench.webhook.bodies import review
 from bench.webhook.servers import Subject
+from contract import names
 
 ORDINARY_PER_SECOND: Final = 500
 HOSTILE_PER_SECOND: Final = 2
@@ -30,12 +31,13 @@ class Hostile:
 
 def bodies() -> Iterator[Hostile]:
     """Every kind."""
-    crowd = {f"podpace.io/{n:05d}gress-bandwidt": "" for n in range(8700)}
+    near = names.ANNOTATION_EGRESS_BANDWIDTH.removeprefix(f"{names.DOMAIN}/")[1:-1]
+    crowd = {f"{names.DOMAIN}/{n:05d}{near}": "" for n in range(8700)}
     yield Hostile("8,700 near-miss annotations, created", _pod(crowd))
     yield Hostile("the same, updated from none", _pod(crowd, old={}))
     yield Hostile("the same, updated from as many", _pod(crowd, old=crowd), want='"allowed":true')
     yield Hostile("the same, as a dry run", _pod(crowd, dry_run=True))
-    very = {f"podpace.io/{n:06d}gress-bandwidt": "" for n in range(85_000)}
+    very = {f"{names.DOMAIN}/{n:06d}{near}": "" for n in range(85_000)}
     yield Hostile("3 MB of near-miss annotations, created", _pod(very))
     yield Hostile("the same, updated from as many", _pod(very, old=very))
     yield Hostile("a policy of 150,000 keys", _policy(150_000), "validate")
@@ -122,14 +124,14 @@ def _pod(
 
 def _policy(keys: int) -> bytes:
     data = {f"k{n:06d}": "" for n in range(keys)}
-    return _request(object={"metadata": {"name": "podpace-policy"}, "data": data})
+    return _request(object={"metadata": {"name": names.POLICY_CONFIG_MAP}, "data": data})
 
 
 def _escapes(size_bytes: int) -> bytes:
     """An update of a pod with a very long environment variable of ``<``, in both objects."""
     containers = [{"name": "main", "env": [{"name": "X", "value": "@"}]}]
     pod = {
-        "metadata": {"name": "web", "annotations": {"podpace.io/egress-bandwidth": "10M"}},
+        "metadata": {"name": "web", "annotations": {names.ANNOTATION_EGRESS_BANDWIDTH: "10M"}},
         "spec": {"containers": containers},
     }
     body = _request(object=pod, oldObject=pod, operation="UPDATE")
