@@ -48,6 +48,9 @@ from kube.errors import NoClusterError
 
 _FINISH_SECONDS = 10
 """For what the worker has begun when the daemon is asked to end."""
+_SWITCH_SECONDS = 0.0005
+"""Between threads that compute. An attach makes some sixty system calls and may wait so long after
+each; with Python's 5 ms, a new cgroup beside a resync of 500 waited up to 300 ms."""
 
 BuildDatapath = Callable[[Path, Path, bool], Datapath]
 """(pin root, cgroup root, compile what is missing) to the datapath; raises ``UnsupportedError``."""
@@ -83,6 +86,7 @@ def main(
 def _run(
     options: argparse.Namespace, build: BuildDatapath, build_network: BuildNetwork, proc: Path
 ) -> int:
+    sys.setswitchinterval(_SWITCH_SECONDS)
     refuse_second_daemon(options.socket)
     raise_descriptor_limit()
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)

@@ -15,15 +15,18 @@ from typing import Final
 from contract.names import Mode
 from enforcer.datapath import abi, libbpf
 from enforcer.datapath.pins import Generation
-from enforcer.net.namespaces import all_network_namespaces, in_namespace, network_namespaces
+from enforcer.net.namespaces import (
+    MOST_NAMESPACES,
+    all_network_namespaces,
+    in_namespace,
+    network_namespaces,
+)
 from enforcer.state import Target
 
 WAY: Final = "paced by a tcp iterator"
 _REST: Final = 50
 """A target whose sockets need visits all the time costs no more than one part in so many of a
 processor: a visit walks the kernel's table of connections, which takes milliseconds."""
-_MOST_NAMESPACES: Final = 256
-"""In one visit, whatever a tenant makes: half a second."""
 _RELEASE: Final = bytes(4)
 _LEFT: Final = (1).to_bytes(4, "little")
 
@@ -35,6 +38,8 @@ class EarlierSockets:
         self._generation = generation
         self._noted: set[int] = set()
         self._due: dict[int, float] = {}
+        self._next: dict[int, int] = {}
+        """Of a target's processes: where the next visit begins."""
         self._lock = threading.Lock()
         if "iterator_release" in generation.fds:  # of a daemon that was killed meanwhile
             libbpf.map_update(generation.fds["iterator_release"], _RELEASE, abi.encode_count(0))
@@ -49,12 +54,14 @@ class EarlierSockets:
             waiting = {target.cgroup_id: target for target in targets}
             self._noted &= waiting.keys()
             self._due = {each: at for each, at in self._due.items() if at > now}
+            self._next = {each: at for each, at in self._next.items() if each in waiting}
             for cgroup_id in self._noted - self._due.keys():
                 self._noted.discard(cgroup_id)
                 target = waiting[cgroup_id]
                 if target.limits.mode is Mode.ENFORCE:
-                    start = time.monotonic()
-                    _iterate(network_namespaces([target.cgroup_path]), self._generation)
+                    start, first = time.monotonic(), self._next.get(cgroup_id, 0)
+                    found, self._next[cgroup_id] = network_namespaces(target.cgroup_path, first)
+                    _iterate(found, self._generation)
                     end = time.monotonic()
                     self._due[cgroup_id] = end + _REST * (end - start)
 
@@ -70,7 +77,7 @@ class EarlierSockets:
         with self._lock:
             libbpf.map_update(release, _RELEASE, abi.encode_count(cgroup_id))
             try:
-                visited = network_namespaces([cgroup_path])
+                visited, _ = network_namespaces(cgroup_path)
                 _iterate(visited, generation)
                 if _is_left(generation):
                     elsewhere = all_network_namespaces()
@@ -100,6 +107,6 @@ def _is_left(generation: Generation) -> bool:
 
 
 def _iterate(namespaces: Mapping[int, str], generation: Generation) -> None:
-    for path in islice(namespaces.values(), _MOST_NAMESPACES):
+    for path in islice(namespaces.values(), MOST_NAMESPACES):
         with contextlib.suppress(FileNotFoundError):  # its last process has just ended
             in_namespace(path, lambda: libbpf.run_iterator(generation.fds[abi.ITERATOR]))

@@ -8,19 +8,16 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Final
 
 from enforcer.net.graph import NO_PROCESS, Space, Ways, ways_out
 from enforcer.net.links import LinkTable
-from enforcer.net.namespaces import all_network_namespaces, cgroups_below, members, opened
+from enforcer.net.namespaces import all_network_namespaces, first_processes, opened
 from enforcer.net.owners import is_owner
 from enforcer.net.rtnetlink import Interface
 from enforcer.net.snapshot import Snapshots
 from enforcer.targets import cgroup_id
 
-_CGROUPS: Final = 512
-"""Of a target, at one look."""
 _DOUBT_SECONDS: Final = 1.0
 """Between the two looks that must both see less than before."""
 _KEPT_SECONDS: Final = 55.0
@@ -138,11 +135,10 @@ class Discovery:
         self, known: _Known, standing: Collection[int], uses_host_network: bool | None
     ) -> tuple[list[Space], bool]:
         """The namespaces of some of its processes, and whether those are all."""
-        folders = list(islice(cgroups_below(known.cgroup_path), _CGROUPS))
-        pids = [pid for folder in folders for pid in members(folder)]
+        pids, are_all = first_processes(known.cgroup_path)
         some = pids[known.offset :] or pids
         found, seen = self._snapshots.take(some, has_ways=bool(standing))
-        is_whole = seen == len(pids) and len(folders) < _CGROUPS
+        is_whole = seen == len(pids) and are_all
         known.offset = (known.offset + seen) if seen < len(some) else 0
         joined = [inode for inode, space in found.items() if space.ends]
         for inode in joined:

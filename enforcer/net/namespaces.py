@@ -3,14 +3,19 @@
 import contextlib
 import ctypes
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
 _CLONE_NEWNET: Final = 0x40000000
 _HOME: Final = "/proc/self/ns/net"
 """The process's own: its first thread never leaves it."""
+MOST_NAMESPACES: Final = 256
+"""That are visited one after another, whatever a tenant makes: half a second."""
+_MOST_CGROUPS: Final = 512
+"""Of a target, at one look."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _inside = ThreadPoolExecutor(1, "netns")
 
@@ -57,15 +62,25 @@ def namespace_of(pid: int) -> int:
         return 0
 
 
-def network_namespaces(cgroup_paths: Iterable[str]) -> dict[int, str]:
-    """Inode of each network namespace used there, and a path that opens it."""
+def first_processes(cgroup_path: str) -> tuple[list[int], bool]:
+    """Those in the cgroup and in some hundreds below it, and whether there are no more."""
+    folders = list(islice(cgroups_below(cgroup_path), _MOST_CGROUPS))
+    return [pid for folder in folders for pid in members(folder)], len(folders) < _MOST_CGROUPS
+
+
+def network_namespaces(cgroup_path: str, start: int = 0) -> tuple[dict[int, str], int]:
+    """Inode of each network namespace used by some of its processes, and a path that opens it.
+
+    Those processes begin with the one numbered ``start``; where the next look is to begin.
+    """
+    pids, _ = first_processes(cgroup_path)
+    start = start if start < len(pids) else 0
     found: dict[int, str] = {}
-    for cgroup_path in cgroup_paths:
-        for pid in processes(cgroup_path):
-            inode = namespace_of(pid)
-            if inode:
-                found.setdefault(inode, path_of(pid))
-    return found
+    for pid in pids[start : start + MOST_NAMESPACES]:
+        inode = namespace_of(pid)
+        if inode:
+            found.setdefault(inode, path_of(pid))
+    return found, start + MOST_NAMESPACES
 
 
 def all_network_namespaces() -> dict[int, str]:

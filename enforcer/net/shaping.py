@@ -56,7 +56,7 @@ class LinkShaper:
         self, cgroup_path: str, cgroup_id: int, uses_host_network: bool | None
     ) -> Surroundings:
         """See ``ports.Network``."""
-        owned = self._owned(cgroup_id)
+        owned = self._veths.owned(cgroup_id)
         if self._obstacle:
             return Surroundings((), self._obstacle, owned)
         with _failures("look at the interfaces of", cgroup_path):
@@ -71,23 +71,19 @@ class LinkShaper:
         left = (ifindex for ifindex in owned if ifindex not in found)
         return Surroundings(links, ways.obstacle, tuple(left))
 
-    def _owned(self, cgroup_id: int) -> tuple[int, ...]:
-        records = list(self._veths.records.items())
-        return tuple(number for number, record in records if record.cgroup_id == cgroup_id)
-
     def shape(self, cgroup_id: int, shaping: Shaping, links: Sequence[Link]) -> None:
         """See ``ports.Network``."""
         wanted = {link.ifindex for link in links}
         with self._lock, _failures("shape", ", ".join(link.name for link in links)):
             for link in links:
                 self._veths.put(link.ifindex, cgroup_id, shaping)
-            for ifindex in self._owned(cgroup_id):
+            for ifindex in self._veths.owned(cgroup_id):
                 if ifindex not in wanted:
                     self._remove(ifindex)
 
     def unshape(self, cgroup_id: int) -> None:
         """See ``ports.Network``."""
-        owned = self._owned(cgroup_id)
+        owned = self._veths.owned(cgroup_id)
         if not owned:
             return
         with self._lock, _failures("take the queues off", f"interfaces {owned}"):

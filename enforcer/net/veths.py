@@ -2,6 +2,7 @@
 
 import errno
 import time
+from collections import defaultdict
 from dataclasses import replace
 from typing import Final
 
@@ -29,8 +30,27 @@ class Veths:
         self._programs = programs
         self._table = table
         self._netlink = Netlink()
-        self.records = programs.links()
+        self.records: dict[int, LinkRecord] = {}
         """By ifindex; an older version's, too, until :meth:`put`."""
+        self._owned: defaultdict[int, set[int]] = defaultdict(set)
+        for ifindex, record in programs.links().items():
+            self._keep(ifindex, record)
+
+    def owned(self, cgroup_id: int) -> tuple[int, ...]:
+        """The interfaces where something of ours is for a target. Any thread may ask."""
+        return tuple(self._owned.get(cgroup_id, ()))
+
+    def _keep(self, ifindex: int, record: LinkRecord) -> None:
+        self._drop(ifindex)
+        self.records[ifindex] = record
+        self._owned[record.cgroup_id].add(ifindex)
+
+    def _drop(self, ifindex: int) -> None:
+        record = self.records.pop(ifindex, None)
+        if record is not None:
+            self._owned[record.cgroup_id].discard(ifindex)
+            if not self._owned[record.cgroup_id]:
+                del self._owned[record.cgroup_id]
 
     def look(self, interface: Interface, cgroup_id: int) -> Link:
         """What is on an interface that leads to a target."""
@@ -95,7 +115,7 @@ class Veths:
             queues.DIRECT,
         )
         is_too_long = before is not None and self._queues_too_long(before, record)
-        self.records[ifindex] = record
+        self._keep(ifindex, record)
         self._programs.put_link(ifindex, record)
         if record.rate_bytes_per_sec:
             if is_too_long:
@@ -151,7 +171,7 @@ class Veths:
                 if error.errno != errno.ENODEV:  # it went meanwhile, and all on it
                     raise
         self._programs.remove_link(ifindex)
-        del self.records[ifindex]
+        self._drop(ifindex)
 
     def _clear(self, ifindex: int, *, own_clsact: bool) -> None:
         own_clsact |= filters.look(self._netlink, ifindex).is_own
@@ -174,7 +194,7 @@ class Veths:
             if ifindex in with_root or any(found.programs.values()) or any(by_tcx):
                 self._clear(ifindex, own_clsact=False)
                 self._programs.remove_link(ifindex)
-                self.records.pop(ifindex, None)
+                self._drop(ifindex)
                 swept.append(interface.name)
         return swept
 
@@ -182,5 +202,5 @@ class Veths:
         """The queues of an older version are gone from the other end."""
         record = self.records[ifindex]
         record = replace(record, flags=record.flags & ~LINK_OLD_QUEUES)
-        self.records[ifindex] = record
+        self._keep(ifindex, record)
         self._programs.put_link(ifindex, record)

@@ -14,6 +14,7 @@ from bench.rig import TcpLoad, bulk, rig, running, terminating
 from bench.rig.topology import PEER_PORT, POD_PORT
 from contract.names import Direction
 from enforcer.datapath import libbpf, shaper_abi
+from enforcer.net.graph import NO_PROCESS, NOT_ITS_OWN
 from tests.kernel.shaping import VethNode
 
 LIMIT = 10_000_000
@@ -139,6 +140,27 @@ def test_packet_sockets_are_bounded_and_told(veth: VethNode) -> None:
     assert received * 8 >= 0.3 * LIMIT * seconds
     assert told["why"] == f"more leaves than its sockets send, bounded at {POD_PORT}"
     assert told["dropped_packets"] > 0
+
+
+def test_of_two_targets_in_one_namespace_the_second_says_why_it_has_no_queue(
+    veth: VethNode,
+) -> None:
+    """It is below the first one; its own limit holds all the same, and so does the first's."""
+    inner, told = veth.rig.cgroup / "inner", {"why": ""}
+    inner.mkdir()
+    process = replace(veth.rig.pod, cgroup=inner).command("sleep", "infinity")
+    with veth.daemon(), running(process):
+        attach(veth, *BOTH_DIRECTIONS)
+        veth.wait_until("shaped")
+        end = time.monotonic() + 60
+        while told["why"] in {"", NO_PROCESS}:  # it may not have arrived
+            assert time.monotonic() < end
+            veth.client("attach", inner, "--ingress", str(LIMIT // 2))
+            told = json.loads(veth.client("show", inner, "-o", "json"))["ingress"]
+        assert veth.wait_until("shaped")
+        veth.client("detach", inner)
+    inner.rmdir()
+    assert (told["enforcement"], told["why"]) == ("policed", NOT_ITS_OWN)
 
 
 def test_what_no_pin_tells_of_is_found(veth: VethNode) -> None:

@@ -137,3 +137,20 @@ def test_whoever_waits_is_woken_by_a_key_a_time_and_the_end():
     thread.join()
 
     assert found == ["a", "b"]
+
+
+def test_what_can_wait_waits_while_something_urgent_is_worked_on(queue):
+    """Two threads of one interpreter are in each other's way; a resync has time."""
+    queue.add("a", "cgroup", Urgency.NOW)
+    queue.get(0)
+    queue.add("b", "resync", Urgency.LATER)
+    queue.add("c", "link change", Urgency.SOON)
+    meanwhile = taken(queue)
+    waits = threading.Thread(target=lambda: after.append(queue.get()))
+    after = []
+    waits.start()
+    queue.done("a")
+    waits.join()
+
+    assert meanwhile == [("c", ("link change",))]
+    assert after == [("b", ("resync",))]
