@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from bench import results
+from bench import cost_table, results
 from bench.cells import MATRIX, VM_MATRIX, Cell, select
 from bench.figures import draw
 from bench.limiters import (
@@ -37,6 +37,7 @@ from bench.rig import Rig, RigError, path_delay, ping, rig, terminating
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 VM_RESULTS = HERE / "results-vm.jsonl"
+COST_RESULTS = HERE / "results-cost.jsonl"
 PAGE = HERE / "RESULTS.md"
 PLOTS = HERE / "plots"
 # A first guess of what a cell takes beyond its own seconds.
@@ -147,7 +148,8 @@ def _line(m: Measurement) -> str:
 def write_page(console: Console) -> None:
     """RESULTS.md and the plots, from everything measured so far."""
     found = results.read(RESULTS)
-    PAGE.write_text(render(found, draw(found, PLOTS), results.read(VM_RESULTS)))
+    cost = cost_table.section(cost_table.read(COST_RESULTS))
+    PAGE.write_text(render(found, draw(found, PLOTS), results.read(VM_RESULTS), cost))
     shown = PAGE.relative_to(HERE.parent)
     console.print(f"[green]✓[/] {shown}: {len(found.measurements)} results", highlight=False)
     for line in results.missed_goals(

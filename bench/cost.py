@@ -5,9 +5,10 @@ plain departure times. Each turn is a load of some seconds at the limit, with th
 statistics on.
 
     python -m bench.cost --against v0.4.0 --cells 'egress,100M,cubic,*' --turns 5
-    python -m tests.vm 6.1 --counted -- python -m bench.cost --seconds 2
+    python -m tests.vm 6.1 --counted --share bench -- python -m bench.cost --save --turns 1
 
 In the second, instructions are counted: one is a nanosecond, and nothing is but what was executed.
+That is what stands in RESULTS.md.
 """
 
 import argparse
@@ -15,11 +16,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench import results
 from bench.cells import Cell, select
 from bench.limiters import EmptyProgram, Limiter, PlainEdt
 from bench.ours import CHECKOUT, Podpace, podpace
@@ -27,6 +30,7 @@ from bench.rig import ProgramStats, Rig, RigError, bpf_stats, bulk, rig, termina
 from bench.rig.process import PATIENCE, sh
 
 CELLS = ("*,100M,cubic,*", "*,1G,cubic,*")
+RESULTS = Path(__file__).with_name("results-cost.jsonl")
 _STARTED_SECONDS = 0.5
 """Connections are there, and have left their first windows behind."""
 _LONG_SECONDS = 600.0 * PATIENCE
@@ -38,8 +42,13 @@ class Cost:
 
     own_ns: float
     """Of that program."""
-    all_ns: float
-    """Of all programs of the limiter: the other direction's ACKs, sock_ops, the shaper."""
+    by_program_ns: Mapping[str, float]
+    """Of all programs of the limiter: the other direction's ACKs, sock_ops, what is at the veth."""
+
+    @property
+    def all_ns(self) -> float:
+        """Of them together."""
+        return sum(self.by_program_ns.values())
 
 
 def measure(r: Rig, limiter: Limiter, cell: Cell, seconds: float) -> Cost:
@@ -70,7 +79,10 @@ def measure(r: Rig, limiter: Limiter, cell: Cell, seconds: float) -> Cost:
     runs = sum(after[n].run_count - before[n].run_count for n in own)
     if not runs:
         raise RigError(f"{limiter.name}: no packet passed its program in {cell.key}")
-    return Cost(sum(spent[n] for n in own) / runs, sum(spent.values()) / runs)
+    by_program: dict[str, float] = defaultdict(float)
+    for number, ns in spent.items():
+        by_program[after[number].name] += ns / runs
+    return Cost(sum(spent[n] for n in own) / runs, by_program)
 
 
 @contextmanager
@@ -83,11 +95,15 @@ def checked_out(ref: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def compare(cells: Sequence[Cell], against: str | None, turns: int, seconds: float) -> None:
+def compare(
+    cells: Sequence[Cell], against: str | None, turns: int, seconds: float, save: bool
+) -> None:
     """Measure and print a table. Raises RigError."""
     with ExitStack() as stack:
         r = stack.enter_context(rig())
         limiters: list[Limiter] = [EmptyProgram(), PlainEdt()]
+        if save:
+            results.append(RESULTS, {"machine": results.machine()})
         limiters.append(stack.enter_context(podpace(r)))
         if against is not None:
             folder = stack.enter_context(checked_out(against))
@@ -103,27 +119,35 @@ def compare(cells: Sequence[Cell], against: str | None, turns: int, seconds: flo
                         if not isinstance(limiter, PlainEdt):  # which needs fq
                             raise
                         del error
-            _print_row(cell.key, *map(_text, found.values()), _part(found, against))
+            kept = {name: _median(costs) for name, costs in found.items() if costs}
+            _print_row(cell.key, *(_text(kept.get(name)) for name in found), _part(kept, against))
+            for name, cost in kept.items():
+                if len(cost.by_program_ns) > 1:
+                    parts = sorted(cost.by_program_ns.items())
+                    print(f"  {name}: {', '.join(f'{n} {ns:.0f}' for n, ns in parts)}", flush=True)
+                if save:
+                    row = {"cell": cell.key, "limiter": name, **asdict(cost)}
+                    results.append(RESULTS, row)
 
 
-def _text(costs: Sequence[Cost]) -> str:
-    if not costs:
-        return "-"
-    own, everything = (
-        statistics.median(getattr(c, n) for c in costs) for n in ("own_ns", "all_ns")
+def _median(costs: Sequence[Cost]) -> Cost:
+    """Each figure's."""
+    names = costs[0].by_program_ns
+    return Cost(
+        statistics.median(c.own_ns for c in costs),
+        {n: statistics.median(c.by_program_ns.get(n, 0.0) for c in costs) for n in names},
     )
-    return f"{own:.0f} ({everything:.0f})"
 
 
-def _part(found: dict[str, list[Cost]], against: str | None) -> str:
+def _text(cost: Cost | None) -> str:
+    return "-" if cost is None else f"{cost.own_ns:.0f} ({cost.all_ns:.0f})"
+
+
+def _part(kept: Mapping[str, Cost], against: str | None) -> str:
     if against is None:
         return "-"
-
-    def median(name: str, field: str) -> float:
-        return statistics.median(getattr(cost, field) for cost in found[name])
-
-    parts = [median(Podpace.name, f) / median(against, f) for f in ("own_ns", "all_ns")]
-    return f"{parts[0]:.2f} ({parts[1]:.2f})"
+    ours, other = kept[Podpace.name], kept[against]
+    return f"{ours.own_ns / other.own_ns:.2f} ({ours.all_ns / other.all_ns:.2f})"
 
 
 def _print_row(*fields: str) -> None:
@@ -141,10 +165,12 @@ def main() -> int:
     parser.add_argument("--cells", nargs="+", default=CELLS, help="as make bench takes them")
     parser.add_argument("--turns", type=int, default=3, help="%(default)s; the median is printed")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a turn; %(default)s")
+    parser.add_argument("--save", action="store_true", help=f"in {RESULTS.name}, for RESULTS.md")
     options = parser.parse_args()
+    cells = select(options.cells)
     try:
         with terminating():
-            compare(select(options.cells), options.against, options.turns, options.seconds)
+            compare(cells, options.against, options.turns, options.seconds, options.save)
     except KeyboardInterrupt:
         return 130
     except (RigError, OSError) as error:

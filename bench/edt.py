@@ -1,10 +1,10 @@
 """Plain departure times that Podpace is compared with, in a process of its own.
 
-    edt.py PIN RATE_BYTES_PER_SEC
+    edt.py PIN RATE_BYTES_PER_SEC IFINDEX
 
 Pins the program for tc, prints ``ready`` and takes a new rate per line on standard input. As
-Cilium's bandwidth manager does it: one clock, and what would depart more than two seconds from now
-is dropped.
+Cilium's bandwidth manager does it (bpf/lib/edt.h): one clock for each target, found by a number in
+a hash, and what would depart more than two seconds from now is dropped.
 """
 
 import ctypes
@@ -21,35 +21,42 @@ from enforcer.datapath.libbpf import obj_pin
 PROGRAM = r"""
 #include <uapi/linux/bpf.h>
 
-#define HORIZON_NS 2000000000ULL
-#define PASS       0
-#define DROP       2
+#define NSEC_PER_SEC 1000000000ULL
+#define HORIZON_NS   2000000000ULL
+#define PASS         0
+#define DROP         2
 
 struct clock {
     u64 rate_bytes_per_sec;
-    u64 next_ns;
+    u64 last_ns;
 };
-BPF_ARRAY(clocks, struct clock, 1);
+BPF_HASH(clocks, u32, struct clock, 65536);
 
 int edt(struct __sk_buff *skb)
 {
-    u32 zero = 0;
-    struct clock *clock = clocks.lookup(&zero);
+    u32 target = skb->ifindex;
+    struct clock *clock = clocks.lookup(&target);
+    u64 now_ns, departs_ns, next_ns;
+
     if (!clock)
         return PASS;
-    u64 now_ns = bpf_ktime_get_ns(), departs_ns = clock->next_ns;
-    if (departs_ns < now_ns)
-        departs_ns = now_ns;
-    if (departs_ns - now_ns > HORIZON_NS)
+    now_ns = bpf_ktime_get_ns();
+    departs_ns = skb->tstamp > now_ns ? skb->tstamp : now_ns;
+    next_ns = clock->last_ns + (u64)skb->wire_len * NSEC_PER_SEC / clock->rate_bytes_per_sec;
+    if (next_ns <= departs_ns) {
+        clock->last_ns = departs_ns;
+        return PASS;
+    }
+    if (next_ns - now_ns >= HORIZON_NS)
         return DROP;
-    clock->next_ns = departs_ns + (u64)skb->wire_len * 1000000000ULL / clock->rate_bytes_per_sec;
-    skb->tstamp = departs_ns;
+    clock->last_ns = next_ns;
+    skb->tstamp = next_ns;
     return PASS;
 }
 """
 
 
-def main(pin: str, rate: int) -> None:
+def main(pin: str, rate: int, ifindex: int) -> None:
     """Holds the program until standard input ends."""
     with tempfile.TemporaryDirectory() as directory_name:
         os.environ["BCC_KERNEL_SOURCE"] = directory_name
@@ -59,7 +66,7 @@ def main(pin: str, rate: int) -> None:
     def set_rate(rate_bytes_per_sec: int) -> None:
         clock = clocks.Leaf()
         clock.rate_bytes_per_sec = rate_bytes_per_sec
-        clocks[ctypes.c_int(0)] = clock
+        clocks[ctypes.c_uint32(ifindex)] = clock
 
     set_rate(rate)
     obj_pin(bpf.load_func("edt", BPF.SCHED_CLS).fd, pin)
@@ -69,4 +76,4 @@ def main(pin: str, rate: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -207,7 +207,8 @@ class PlainEdt:
             *("limit", "1000000", "flow_limit", "1000000"),
         )
         try:
-            argv = [sys.executable, str(program), str(pin), str(bits_per_sec // 8)]
+            index = rig.node.run("cat", f"/sys/class/net/{port}/ifindex").strip()
+            argv = [sys.executable, str(program), str(pin), str(bits_per_sec // 8), index]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             with running(argv, **pipes) as process:
                 assert process.stdin is not None

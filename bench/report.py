@@ -42,8 +42,10 @@ as 2000 ms.
 """
 
 
-def render(results: Results, plots: Sequence[Path], vm: Results | None = None) -> str:
-    """The whole page; ``vm`` is what was measured in a virtual machine."""
+def render(
+    results: Results, plots: Sequence[Path], vm: Results | None = None, cost: str = ""
+) -> str:
+    """The whole page; ``vm`` is what was measured in a virtual machine, ``cost`` a section."""
     by_cell: dict[Cell, dict[str, Measurement]] = {}
     for (key, limiter), measurement in results.measurements.items():
         by_cell.setdefault(parse_cell(key), {})[limiter] = measurement
@@ -65,6 +67,8 @@ def render(results: Results, plots: Sequence[Path], vm: Results | None = None) -
     free = [c for c in cells if not c.limit_bits_per_sec]
     if free:
         parts.append(_free(free, by_cell))
+    if cost:
+        parts.append(cost)
     missed = missed_goals(by_cell[c][Podpace.name] for c in cells if Podpace.name in by_cell[c])
     if vm:
         ours = (m for (_, name), m in vm.measurements.items() if name == Podpace.name)

@@ -35,26 +35,28 @@ int podpace_egress(struct __sk_buff *skb)
     u64 now_ns;
     int verdict = PASS, carries, late;
 
-    if (skb->ifindex == LOOPBACK_IFINDEX) {
+    if (UNLIKELY(skb->ifindex == LOOPBACK_IFINDEX)) {
         mark_loopback(skb);
         return PASS;
     }
     limits = limits_here();
-    state = state_here();
-    if (!limits || !state)
+    if (!limits)
         return PASS;
     limit = &limits->egress;
     if (!limit->rate_bytes_per_sec && !windows_hold(limits))
         return PASS;
+    state = state_here();
+    if (!state)
+        return PASS;
     packet_read(skb, &packet, limit->frame_bytes);
-    if (is_exempt(skb, limits, packet.version, 1))
+    if (UNLIKELY(limits->exempt_list) && is_exempt(skb, limits, packet.version, 1))
         return PASS;
     carries = packet.is_tcp && packet.payload_bytes;
     if (packet.is_tcp && !carries && windows_hold(limits))
         note_earlier_receiver(skb, limits, state);
     if (!limit->rate_bytes_per_sec)
         return PASS;
-    if (packet.is_multicast && is_copy(skb, state))
+    if (UNLIKELY(packet.is_multicast) && is_copy(skb, state))
         return state->multicast_refused ? DROP_WITH_CONGESTION_NOTICE : PASS;
     out = &state->egress;
     if (bucket_grants(out, limit) &&

@@ -18,21 +18,21 @@ int podpace_ingress(struct __sk_buff *skb)
     u64 now_ns, debt_bytes;
     int verdict = PASS, markable, late, congested;
 
-    if (skb->ifindex == LOOPBACK_IFINDEX) {
+    if (UNLIKELY(skb->ifindex == LOOPBACK_IFINDEX)) {
         note_arrival(skb);
         return PASS;
     }
     limits = limits_here();
-    state = state_here();
-    if (!limits || !state)
+    if (!limits || !limits->ingress.rate_bytes_per_sec)
         return PASS;
     limit = &limits->ingress;
-    if (!limit->rate_bytes_per_sec)
+    state = state_here();
+    if (!state)
         return PASS;
     packet_read(skb, &packet, limit->frame_bytes);
-    if (is_exempt(skb, limits, packet.version, 0))
+    if (UNLIKELY(limits->exempt_list) && is_exempt(skb, limits, packet.version, 0))
         return PASS;
-    if (packet.is_multicast && is_copy(skb, state))
+    if (UNLIKELY(packet.is_multicast) && is_copy(skb, state))
         return state->multicast_refused ? DROP : PASS;
     in = &state->ingress;
     /* One that arrives with CE was marked by somebody else. */

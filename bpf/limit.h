@@ -9,6 +9,10 @@
 
 #define NSEC_PER_SEC 1000000000ULL
 
+/* What few packets meet is put behind what most do: a program that runs once in a millisecond finds
+ * nothing of itself in the cache, and each line counts. */
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
 /* limits.mode */
 #define MODE_ENFORCE 0
 #define MODE_OBSERVE 1
@@ -26,13 +30,13 @@
  * rate 0: not limited. */
 struct direction_limit {
     u64 rate_bytes_per_sec;
+    u64 frame_bytes; /* of a full frame on the target's link */
     u64 burst_bytes; /* credit after idleness */
     u64 debt_bytes;  /* how far below zero the credit may go before packets are dropped */
     /* Credit for a time: ns * multiplier >> shift. The multiplier is below 2^33. */
     u64 credit_multiplier;
     u64 credit_shift;
     u64 epoch_ns;        /* how often the share is computed */
-    u64 frame_bytes;     /* of a full frame on the target's link */
     u64 bits_per_second; /* as the user said it; these two are for user space to read back */
     u64 burst_bits;
 };

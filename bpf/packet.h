@@ -116,7 +116,7 @@ packet_read(struct __sk_buff *skb, struct packet *packet, u32 full_frame_bytes)
         header_bytes = network_bytes + (*data_offset >> 4) * 4;
         packet->is_tcp = 1;
         packet->payload_bytes = length > header_bytes ? length - header_bytes : 0;
-    } else if (segments <= 1 && length > mtu_bytes) {
+    } else if (UNLIKELY(segments <= 1 && length > mtu_bytes)) {
         packet->frame_bytes =
             cut_frames_bytes(length, network_bytes, mtu_bytes, packet->version == 6);
         return;

@@ -10,26 +10,27 @@
 #define LINK_OWN_CLSACT 2 /* these two for user space to read back: clsact there is ours, ... */
 #define LINK_OLD_QUEUES 4 /* ... queues of an older version may be at its other end */
 
-/* One interface of a target. Written by user space only. All zero: pass. */
+/* One interface of a target. Written by user space, but for what is said below. All zero: pass. */
 struct link {
-    u64 cgroup_id;          /* whose traffic this is */
+    /* All that a packet touches that the target's own sockets send, in one cache line. */
+    u64 cgroup_id;               /* whose traffic this is */
+    u64 exempt_list;             /* of exempt_networks; 0: none */
+    u64 sent_rate_bytes_per_sec; /* of what it sends beside its own sockets; 0: not bounded */
+    u64 own_bytes;               /* what those sent; this and the next two the program writes */
+    u64 own_charged_bytes;       /* of it, to the shaper's clock */
+    u32 cgroup_level;            /* of the target, found by its first packet */
+    u32 flags;
+    u64 sent_burst_ns;
+
     u64 rate_bytes_per_sec; /* of what it receives; 0: not shaped */
     u64 burst_ns;           /* credit after idleness, as time at the rate */
     /* Time for bytes: bytes * multiplier >> shift. */
     u64 cost_multiplier;
     u64 cost_shift;
-    /* The same for what it sends beside its own sockets; rate 0: not bounded. */
-    u64 sent_rate_bytes_per_sec;
-    u64 sent_burst_ns;
-    u64 sent_cost_multiplier;
-    u64 sent_cost_shift;
-    u64 exempt_list;      /* of exempt_networks; 0: none */
     u32 full_frame_bytes; /* what the interface's MTU lets be, headers included */
-    u32 flags;
-    u32 sparse_class; /* of HTB, which stands behind the program: skb->priority names the class */
+    u32 sparse_class;     /* of HTB, which stands behind the program: skb->priority names it */
     u32 bulk_class;
     u32 direct_class; /* what is exempt */
-    u32 reserved;
 };
 
 /* One per target, whatever the number of its interfaces. Made by user space, written by the
@@ -58,13 +59,11 @@ struct shaper {
     u64 dropped_packets;
     u64 marked_packets;
 
-    /* What the target sends, in a cache line that the other direction leaves alone. */
-    u64 sent_uncharged_ns; /* of its own sockets, since the clock below was looked at */
-    u64 sent_until_ns;     /* when all of it would have left at the bound */
-    u64 sent_bytes;        /* all of it, dropped packets too */
+    /* What the target sends past its own sockets. */
+    u64 sent_until_ns;   /* when that and what those sent would have left at the bound */
+    u64 sent_past_bytes; /* dropped packets too */
     u64 sent_dropped_bytes;
     u64 sent_dropped_packets;
-    u64 cgroup_level; /* of the target, found by its first packet */
 };
 
 struct shaped_flow_key {

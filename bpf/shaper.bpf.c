@@ -54,8 +54,6 @@ is_exempt(struct __sk_buff *skb, const struct link *link, u32 ipv4_offset, u32 i
 {
     struct exempt_key key = {};
 
-    if (!link->exempt_list)
-        return 0;
     if (skb->protocol == __builtin_bswap16(PROTOCOL_IPV4)) {
         exempt_key_start(&key, link->exempt_list, 4);
         if (bpf_skb_load_bytes(skb, ETHERNET_BYTES + ipv4_offset, key.address, 4))
@@ -98,7 +96,7 @@ int podpace_shape(struct __sk_buff *skb)
     shaper = shapers.lookup(&key.cgroup_id);
     if (!shaper)
         return NEXT;
-    if (is_exempt(skb, link, IPV4_SOURCE, IPV6_SOURCE)) {
+    if (UNLIKELY(link->exempt_list) && is_exempt(skb, link, IPV4_SOURCE, IPV6_SOURCE)) {
         skb->priority = link->direct_class;
         return NEXT;
     }
@@ -139,20 +137,18 @@ int podpace_shape(struct __sk_buff *skb)
 
 /* Whether a socket of the target's cgroup, or one below, sent it by its cgroup's hooks. Packet
  * sockets do not pass those; what is forwarded has no socket, what others send another cgroup. */
-static inline __attribute__((always_inline)) int
-is_own(struct __sk_buff *skb, const struct link *link, struct shaper *shaper)
+static inline __attribute__((always_inline)) int is_own(struct __sk_buff *skb, struct link *link)
 {
     struct bpf_sock *socket = skb->sk;
-    u32 level;
+    u32 level = link->cgroup_level;
 
     if (!socket || (socket->family != INET && socket->family != INET6))
         return 0;
-    level = shaper->cgroup_level;
     if (level)
         return bpf_skb_ancestor_cgroup_id(skb, level) == link->cgroup_id;
     for (level = 1; level <= CGROUP_LEVELS; level++)
         if (bpf_skb_ancestor_cgroup_id(skb, level) == link->cgroup_id) {
-            shaper->cgroup_level = level;
+            link->cgroup_level = level;
             return 1;
         }
     return 0;
@@ -172,21 +168,22 @@ static inline __attribute__((always_inline)) u32 sent_frame_bytes(struct __sk_bu
 
 int podpace_sent(struct __sk_buff *skb)
 {
-    u32 ifindex = skb->ifindex;
+    u32 ifindex = skb->ifindex, frame_bytes;
     struct shaper *shaper;
     struct link *link;
     u64 cgroup_id;
-    int own;
 
     link = links.lookup(&ifindex);
     if (!link || !link->sent_rate_bytes_per_sec)
         return NEXT;
+    if (UNLIKELY(link->exempt_list) && is_exempt(skb, link, IPV4_TARGET, IPV6_TARGET))
+        return NEXT;
+    frame_bytes = sent_frame_bytes(skb);
+    if (is_own(skb, link)) {
+        __sync_fetch_and_add(&link->own_bytes, frame_bytes);
+        return NEXT;
+    }
     cgroup_id = link->cgroup_id;
     shaper = shapers.lookup(&cgroup_id);
-    if (!shaper || is_exempt(skb, link, IPV4_TARGET, IPV6_TARGET))
-        return NEXT;
-    own = is_own(skb, link, shaper);
-    return aqm_sent_is_late(shaper, link, sent_frame_bytes(skb), own, own ? 0 : bpf_ktime_get_ns())
-               ? SHOT
-               : NEXT;
+    return shaper && aqm_sent_is_late(shaper, link, frame_bytes, bpf_ktime_get_ns()) ? SHOT : NEXT;
 }

@@ -49,8 +49,6 @@ is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int ou
     struct exempt_key key = {};
     u32 offset;
 
-    if (!limits->exempt_list)
-        return 0;
     exempt_key_start(&key, limits->exempt_list, version);
     if (version == 4) {
         offset = outgoing ? 16 : 12;

@@ -9,7 +9,7 @@ from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 from enforcer.state import exempt_list_id
 
-ABI_VERSION: Final = 8
+ABI_VERSION: Final = 9
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
@@ -63,7 +63,7 @@ MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
 """1 Tbit/s: beyond any interface, and what keeps the programs' products below 2^64."""
 _CREDIT_MULTIPLIER_BITS: Final = 33
 _DIRECTION_WORDS: Final = 9
-_FRAME_WORD: Final = 6
+_FRAME_WORD: Final = 1
 
 _CGROUP_ID: Final = struct.Struct("=Q")
 _LIMITS: Final = struct.Struct("=QQII9Q9Q")
@@ -146,16 +146,15 @@ def encode_limits(
     for direction in Direction:
         limit = limits.of(direction)
         if limit is None:
-            words += [0] * _FRAME_WORD + [frame_bytes(mtu_bytes), 0, 0]
+            words += [0, frame_bytes(mtu_bytes), *[0] * (_DIRECTION_WORDS - 2)]
         else:
             rate, burst = limit.rate_bytes_per_sec, limit.burst_bytes
             debt = debt_bytes(direction, limit, mtu_bytes)
             if flags & FLAG_INGRESS_SHAPED and direction is Direction.INGRESS:
                 rate, burst, debt = _backstop(limit)
             rate = min(rate, MAX_RATE_BYTES_PER_SEC)
-            words += [rate, burst, debt, *credit_factor(rate)]
-            words += [epoch_ns(rate, mtu_bytes), frame_bytes(mtu_bytes)]
-            words += [limit.bits_per_second, limit.burst_bits]
+            words += [rate, frame_bytes(mtu_bytes), burst, debt, *credit_factor(rate)]
+            words += [epoch_ns(rate, mtu_bytes), limit.bits_per_second, limit.burst_bits]
     list_id = exempt_list_id(limits.exempt_cidrs)
     return _LIMITS.pack(cgroup_id, list_id, _MODES[limits.mode], flags, *words)
 

@@ -101,6 +101,12 @@ class ShaperPrograms:
         """What today's program holds there."""
         return self._link(shaper_abi.link_key(ifindex)) if self._fds else None
 
+    def own_bytes(self, ifindex: int) -> int:
+        """What the target's own sockets have sent there, since its record was written."""
+        key = shaper_abi.link_key(ifindex)
+        value = libbpf.map_lookup(self._fds["links"], key, shaper_abi.LINK_BYTES)
+        return 0 if value is None else shaper_abi.decode_own_bytes(value)
+
     def put_link(self, ifindex: int, record: LinkRecord) -> None:
         """In force from here on, where the program is attached."""
         key = shaper_abi.shaper_key(record.cgroup_id)

@@ -16,8 +16,9 @@ _NSEC_PER_SEC: Final = 10**9
 _COST_BITS: Final = 40
 """A multiplier below 2^40 and a packet below 2^23 bytes: the product stays below 2^63."""
 _MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
-_LINK: Final = struct.Struct("=10Q6I")
-_SHAPER: Final = struct.Struct("=II25Q")
+_LINK: Final = struct.Struct("=5QII5Q4I")
+_OWN_BYTES: Final = slice(24, 32)
+_SHAPER: Final = struct.Struct("=II23Q")
 LINK_BYTES: Final = _LINK.size
 SHAPER_BYTES: Final = _SHAPER.size
 _IFINDEX: Final = struct.Struct("=I")
@@ -64,12 +65,10 @@ class ShaperRecord:
     dropped_bytes: int
     dropped_packets: int
     marked_packets: int
-    sent_uncharged_ns: int
     sent_until_ns: int
-    sent_bytes: int
+    sent_past_bytes: int
     sent_dropped_bytes: int
     sent_dropped_packets: int
-    cgroup_level: int
 
 
 def cost_factor(rate_bytes_per_sec: int) -> tuple[int, int]:
@@ -98,29 +97,46 @@ def shaper_key(cgroup_id: int) -> bytes:
 
 
 def encode_link(record: LinkRecord) -> bytes:
-    """A value of links."""
+    """A value of links, with nothing sent yet."""
     return _LINK.pack(
         record.cgroup_id,
+        record.exempt_list,
+        record.sent_rate_bytes_per_sec,
+        0,
+        0,
+        0,
+        record.flags,
+        record.sent_burst_ns,
         record.rate_bytes_per_sec,
         record.burst_ns,
         *cost_factor(record.rate_bytes_per_sec),
-        record.sent_rate_bytes_per_sec,
-        record.sent_burst_ns,
-        *cost_factor(record.sent_rate_bytes_per_sec),
-        record.exempt_list,
         record.full_frame_bytes,
-        record.flags,
         record.sparse_class,
         record.bulk_class,
         record.direct_class,
-        0,
     )
 
 
 def decode_link(value: bytes) -> LinkRecord:
-    """The inverse of :func:`encode_link`."""
-    cgroup_id, rate, burst_ns, _, _, sent_rate, sent_burst_ns, _, _, *words, _ = _LINK.unpack(value)
-    return LinkRecord(cgroup_id, rate, burst_ns, sent_rate, sent_burst_ns, *words)
+    """The inverse of :func:`encode_link`, whatever has been sent."""
+    cgroup_id, exempt, sent_rate, _, _, _, flags, *rest = _LINK.unpack(value)
+    sent_burst_ns, rate, burst_ns, _, _, full_frame_bytes, *classes = rest
+    return LinkRecord(
+        cgroup_id,
+        rate,
+        burst_ns,
+        sent_rate,
+        sent_burst_ns,
+        exempt,
+        full_frame_bytes,
+        flags,
+        *classes,
+    )
+
+
+def decode_own_bytes(value: bytes) -> int:
+    """What the target's own sockets sent by a link, since its record was written."""
+    return int.from_bytes(value[_OWN_BYTES], "little")
 
 
 def take_over_link(numbers: Mapping[str, int]) -> LinkRecord:

@@ -95,8 +95,9 @@ class LinkShaper:
         """See ``ports.Network``."""
         with _failures("read the shaper of", f"cgroup {cgroup_id}"):
             record = self._programs.shaper(cgroup_id)
-        if record is None:
-            return None
+            if record is None:
+                return None
+            own_bytes = sum(map(self._programs.own_bytes, self._owned(cgroup_id)))
         idle = time.monotonic_ns() - record.seen_at_ns > _IDLE_NS
         return ShaperCounters(
             active_flows=0 if idle else max(record.active_flows, record.window_flows),
@@ -106,7 +107,7 @@ class LinkShaper:
             dropped_packets=record.dropped_packets,
             marked_packets=record.marked_packets,
             limited_ns=record.limited_ns,
-            sent_bytes=record.sent_bytes,
+            sent_bytes=record.sent_past_bytes + own_bytes,
             sent_dropped_bytes=record.sent_dropped_bytes,
             sent_dropped_packets=record.sent_dropped_packets,
         )

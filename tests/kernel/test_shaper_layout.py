@@ -33,10 +33,17 @@ def test_the_program_reads_every_field_of_a_link_where_it_is_written(module) -> 
     expected = {name: getattr(RECORD, name) for name in shaper_abi.LinkRecord.__slots__}
     factor = shaper_abi.cost_factor(RECORD.rate_bytes_per_sec)
     expected |= dict(zip(("cost_multiplier", "cost_shift"), factor, strict=True))
-    factor = shaper_abi.cost_factor(RECORD.sent_rate_bytes_per_sec)
-    expected |= dict(zip(("sent_cost_multiplier", "sent_cost_shift"), factor, strict=True))
-    assert found == expected | {"reserved": 0}
+    programs_own = dict.fromkeys(("own_bytes", "own_charged_bytes", "cgroup_level"), 0)
+    assert found == expected | programs_own
     assert shaper_abi.decode_link(shaper_abi.encode_link(RECORD)) == RECORD
+
+
+def test_what_a_program_has_counted_is_read_beside_the_record(module) -> None:
+    """It changes nothing of the record."""
+    leaf = module[b"links"].Leaf.from_buffer_copy(shaper_abi.encode_link(RECORD))
+    leaf.own_bytes = 5
+    assert shaper_abi.decode_own_bytes(bytes(leaf)) == 5
+    assert shaper_abi.decode_link(bytes(leaf)) == RECORD
 
 
 def test_user_space_reads_every_field_of_a_shaper(module) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import results
+from bench import cost_table, results
 from bench.cells import MATRIX, parse_cell, select
 from bench.measurement import Measurement
 from bench.report import render
@@ -202,3 +202,24 @@ def test_the_page_shows_every_measurement_and_what_failed() -> None:
     assert "| 1G udp 1 v6 | 1.000 / 50% lost / 0.3 |" in page
     assert "| 3.9 Gbit/s | 3 Gbit/s |  | 0.991 (0.980 to 1.002) | 95 | 150 |" in page
     assert "(plots/egress.png)" in page
+
+
+def test_instructions_are_compared_without_what_an_empty_program_takes(tmp_path: Path) -> None:
+    """The latest rows count; a cell without plain departure times says nothing."""
+    path = tmp_path / "cost.jsonl"
+
+    def kept(cell: str, limiter: str, own_ns: float) -> None:
+        by_program = {"own": own_ns, "sockops": 30.0}
+        row = {"cell": cell, "limiter": limiter, "own_ns": own_ns, "by_program_ns": by_program}
+        results.append(path, row)
+
+    results.append(path, {"machine": {"kernel": "6.1"}})
+    for limiter, own in (("empty program", 100), ("plain EDT and fq", 200), ("podpace", 999)):
+        kept("egress,100M,cubic,1,v4", limiter, own)
+    kept("egress,100M,cubic,1,v4", "podpace", 250)
+    kept("ingress,100M,cubic,1,v4", "podpace", 250)
+
+    *_, row = cost_table.section(cost_table.read(path)).splitlines()
+
+    assert row == "| egress,100M,cubic,1,v4 | 100 (230) | 150 (280) | 1.50 |"
+    assert cost_table.section({}) == ""

@@ -26,10 +26,9 @@ u64 cost_ns(const struct link *link, u32 frame_bytes)
     return aqm_cost_ns(link, frame_bytes);
 }
 
-int sent_is_late(struct shaper *shaper, const struct link *link, u32 frame_bytes, int is_own,
-                 u64 now_ns)
+int sent_is_late(struct shaper *shaper, struct link *link, u32 frame_bytes, u64 now_ns)
 {
-    return aqm_sent_is_late(shaper, link, frame_bytes, is_own, now_ns);
+    return aqm_sent_is_late(shaper, link, frame_bytes, now_ns);
 }
 
 int take_far(struct shaper *shaper, const struct link *link, u32 frame_bytes)
