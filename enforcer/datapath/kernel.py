@@ -46,6 +46,7 @@ class KernelDatapath:
         try:
             pins.take_away_strange(pin_root)
             if compile_missing and not pins.is_whole(directory):
+                probes.require_kernel()
                 pins.set_aside(directory)
                 pins.compile_generation(source_dir, directory)
             self._current = pins.open_generation(directory)

@@ -50,6 +50,11 @@ def available() -> bool:
     return True
 
 
+def lacks_helper(program_type: int, helper: int) -> bool:
+    """Whether this kernel knows no such helper for programs of that type; not where in doubt."""
+    return int(_lib().libbpf_probe_bpf_helper(program_type, helper, None)) == 0
+
+
 def _check(result: int, doing: str) -> int:
     if result < 0:
         number = -result if result < -1 else ctypes.get_errno()

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from enforcer.datapath import abi, libbpf, shaper_abi
+from enforcer.datapath import abi, libbpf, probes, shaper_abi
 from enforcer.errors import DatapathError, UnsupportedError
 
 SOURCE_DIR = Path(__file__).resolve().parents[2] / "bpf"
@@ -193,7 +193,6 @@ def _why_not_compiled(output: str) -> DatapathError:
         )
     if "Failed to load" in last:
         return UnsupportedError(
-            f"this kernel ({os.uname().release}) refuses the programs: {last}; "
-            "Linux 5.15 or newer is needed"
+            f"this kernel ({os.uname().release}) refuses the programs: {last}; {probes.FLOOR}"
         )
     return DatapathError(f"the BPF programs did not compile: {last}")

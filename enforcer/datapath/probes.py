@@ -2,9 +2,22 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 from enforcer.datapath import libbpf
 from enforcer.errors import UnsupportedError
+
+FLOOR: Final = "Linux 5.15 or newer is needed"
+_TRACEPOINT: Final = 5
+_GET_ATTACH_COOKIE: Final = 174
+"""A helper that came with 5.15, as iterators that may set sockets' options did. Asked for in place
+of the version, which says nothing of a distribution's kernel that has newer BPF."""
+
+
+def require_kernel() -> None:
+    """Raise UnsupportedError on a kernel that is too old: before minutes go into compiling."""
+    if libbpf.lacks_helper(_TRACEPOINT, _GET_ATTACH_COOKIE):
+        raise UnsupportedError(f"this kernel ({os.uname().release}) is too old: {FLOOR}")
 
 
 def require(pin_root: Path, cgroup_root: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from enforcer.datapath import libbpf, probes
 from tests.needs import missing
 from tests.processes import AS_NOBODY, HANGS_SECONDS, options
 
@@ -63,3 +64,10 @@ def test_without_bcc_the_line_names_the_package(tmp_path):
 
     assert line == "bcc is missing; run: apt-get install python3-bpfcc\n"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_kernel_is_asked_for_helpers_and_not_for_its_version():
+    """This one knows what is needed, and says no of what no kernel has."""
+    probes.require_kernel()
+
+    assert libbpf.lacks_helper(5, 9999)
