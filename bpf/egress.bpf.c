@@ -52,7 +52,7 @@ int podpace_egress(struct __sk_buff *skb)
     if (UNLIKELY(limits->exempt_list) && is_exempt(skb, limits, packet.version, 1))
         return PASS;
     carries = packet.is_tcp && packet.payload_bytes;
-    if (packet.is_tcp && !carries && windows_hold(limits))
+    if (UNLIKELY(packet.is_tcp && !carries) && windows_hold(limits))
         note_earlier_receiver(skb, limits, state);
     if (!limit->rate_bytes_per_sec)
         return PASS;

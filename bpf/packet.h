@@ -88,12 +88,7 @@ packet_read(struct __sk_buff *skb, struct packet *packet, u32 full_frame_bytes)
     if (data + IPV4_HEADER_BYTES > data_end)
         return;
     packet->version = data[0] >> 4;
-    if (packet->version == 4) {
-        network_bytes = (data[0] & 15) * 4;
-        protocol = data[9];
-        packet->ecn = data[1] & 3;
-        packet->is_multicast = data[16] >> 4 == IPV4_MULTICAST;
-    } else {
+    if (UNLIKELY(packet->version != 4)) {
         if (data + IPV6_HEADER_BYTES > data_end)
             return;
         network_bytes = IPV6_HEADER_BYTES;
@@ -105,6 +100,11 @@ packet_read(struct __sk_buff *skb, struct packet *packet, u32 full_frame_bytes)
         length -= jumbo_bytes;
         data += jumbo_bytes;
         packet->frame_bytes -= jumbo_bytes;
+    } else {
+        network_bytes = (data[0] & 15) * 4;
+        protocol = data[9];
+        packet->ecn = data[1] & 3;
+        packet->is_multicast = data[16] >> 4 == IPV4_MULTICAST;
     }
     header_bytes = network_bytes + UDP_HEADER_BYTES;
     mtu_bytes = full_frame_bytes - ETHERNET_HEADER_BYTES;
