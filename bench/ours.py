@@ -84,28 +84,54 @@ def _command(source: Path, package: str) -> list[str]:
     return ["env", f"PYTHONPATH={source}", sys.executable, "-P", "-m", package]
 
 
-@contextmanager
-def podpace(rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name) -> Iterator[Podpace]:
-    """A daemon with a socket, pins and state of its own; all of it is gone afterwards.
+def _daemon(rig: Rig, source: Path, name: str) -> list[str]:
+    """Where the host's ends of the veths are, as on a node."""
+    return rig.node.command(
+        *_command(source, "enforcer"),
+        *("--socket", rig.work / f"{name}.sock", "--pin-root", _pin_root(rig, name)),
+        *("--state-dir", rig.work / f"{name}-state"),
+    )
 
-    ``source`` is the checkout that it runs from: several stand beside each other by their names.
+
+def _pin_root(rig: Rig, name: str) -> Path:
+    return rig.bpffs / name.replace(".", "_")
+
+
+@contextmanager
+def daemon(
+    rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name
+) -> Iterator[tuple[Podpace, subprocess.Popen[str]]]:
+    """A daemon that answers; killed at the end, while its limits stay in force.
+
+    ``source`` is the checkout that it runs from. Several stand beside each other by their names; of
+    one name the next goes on where the last one ended.
     """
     path, log_path = rig.work / f"{name}.sock", rig.work / f"{name}.log"
-    pin_root = rig.bpffs / name.replace(".", "_")
-    options = ["--socket", path, "--pin-root", pin_root, "--state-dir", rig.work / f"{name}-state"]
-    # Where the host's ends of the veths are, as on a node.
-    argv = rig.node.command(*_command(source, "enforcer"), *options)
-    with log_path.open("w") as log:
-        try:
-            with running(argv, stdout=log, stderr=log) as daemon:
-                _wait_for_daemon(daemon, path, log_path)
-                yield Podpace(path, pin_root, source, name)
-                daemon.terminate()
-                daemon.wait(timeout=10 * PATIENCE)
-        finally:
-            with shielded():
-                # Only this rig: other daemons' limits on this machine are not ours to lift.
-                sh(*argv, "--cgroup-root", rig.cgroup.parent, "--cleanup")
+    with (
+        log_path.open("w") as log,
+        running(_daemon(rig, source, name), stdout=log, stderr=log) as process,
+    ):
+        _wait_for_daemon(process, path, log_path)
+        yield Podpace(path, _pin_root(rig, name), source, name), process
+
+
+def clean_up(rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name) -> None:
+    """Take everything of that name away; only of this rig: other limits are not ours to lift."""
+    argv = _daemon(rig, source, name)
+    sh(*argv, "--cgroup-root", rig.cgroup.parent, "--cleanup")
+
+
+@contextmanager
+def podpace(rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name) -> Iterator[Podpace]:
+    """A daemon with a socket, pins and state of its own; all of it is gone afterwards."""
+    try:
+        with daemon(rig, source, name) as (limiter, process):
+            yield limiter
+            process.terminate()
+            process.wait(timeout=10 * PATIENCE)
+    finally:
+        with shielded():
+            clean_up(rig, source, name)
 
 
 def answers(path: Path) -> bool:
