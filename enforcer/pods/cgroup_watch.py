@@ -19,14 +19,13 @@ from inotify_simple import INotify, flags
 from enforcer.pods.cgroups import pod_uid
 from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished
 from enforcer.ports import Log
+from enforcer.reconcile.process_watch import EVENTS_FILE, is_populated
 
 RESCAN_SECONDS: Final = 30.0
 _RESCAN_UNWATCHED_SECONDS: Final = 1.0
 """Where the kernel refuses watches (fs.inotify.max_user_watches), the tree is read this often."""
 _POLL_MILLISECONDS: Final = 2000
 _FOLDER_EVENTS: Final = flags.CREATE | flags.DELETE | flags.ONLYDIR
-
-_EVENTS_FILE: Final = "cgroup.events"
 
 Tell = Callable[[CgroupAppeared | CgroupPopulated | CgroupVanished], None]
 
@@ -138,7 +137,7 @@ class CgroupWatch:
         # Told first: the limit is to be in force before the containers start.
         self._tell(CgroupAppeared(uid, path))
         self._pods[path] = pod = _PodCgroup(uid, status.st_ino)
-        pod.watch = self._watch(f"{path}/{_EVENTS_FILE}", flags.MODIFY)
+        pod.watch = self._watch(f"{path}/{EVENTS_FILE}", flags.MODIFY)
         if pod.watch is not None:
             self._events[pod.watch] = path
         self._look_inside(path)
@@ -146,7 +145,7 @@ class CgroupWatch:
     def _look_inside(self, path: str) -> None:
         """Tell when the first process has come, or the last has gone."""
         pod = self._pods[path]
-        populated = _is_populated(path)
+        populated = is_populated(path)
         if populated != pod.populated:
             pod.populated = populated
             self._tell(CgroupPopulated(pod.uid, path, populated))
@@ -179,11 +178,3 @@ class CgroupWatch:
                 reason=f"{error}; the tree is read every second instead; raise "
                 "fs.inotify.max_user_watches and fs.inotify.max_user_instances",
             )
-
-
-def _is_populated(path: str) -> bool:
-    """Whether processes are in a cgroup or below it."""
-    try:
-        return "populated 1" in Path(path, _EVENTS_FILE).read_text()
-    except OSError:
-        return False  # removed meanwhile

@@ -3,9 +3,9 @@
 Failure contract:
 1. An action that raises ``DatapathError`` has changed nothing (see ``ports.Datapath``), and no
    later action runs.
-2. The point of no return of ``Attach``, ``Replace``, ``SetLimits`` and ``Detach`` is the datapath
-   call; what comes after it is a log line. ``Shape`` first puts interfaces right, then tells the
-   programs on the cgroup, which hold the limit until then; ``Unshape`` the other way round.
+2. The point of no return of ``Write`` and ``Detach`` is the datapath call; what comes after it is a
+   log line. ``Shape`` first puts interfaces right, then tells the programs on the cgroup, which
+   hold the limit until then; ``Unshape`` the other way round.
 3. The store is written by the caller before an attach and after a detach, so that a daemon that
    dies in between finishes the job when it starts again.
 """
@@ -14,16 +14,7 @@ from typing import Any
 
 from contract.limits import Limit, Limits
 from enforcer.ports import Datapath, Log, Network
-from enforcer.reconcile.actions import (
-    Action,
-    Attach,
-    Detach,
-    Forget,
-    Replace,
-    SetLimits,
-    Shape,
-    Unshape,
-)
+from enforcer.reconcile.plan import Action, Detach, Forget, Shape, Unshape, Write
 from enforcer.reconcile.store import TargetStore
 from enforcer.state import Target
 
@@ -39,15 +30,9 @@ def execute(
 ) -> None:
     """Do it and say so. ``cause`` (request, restart, resync) goes into the log line."""
     match action:
-        case Attach(target, way):
+        case Write(target, way, what, before):
             datapath.write(target, way)
-            log.info("attached", cause=cause, target=target.name, **describe(target.limits))
-        case Replace(target, way):
-            datapath.write(target, way)
-            log.info("replaced", cause=cause, target=target.name, **describe(target.limits))
-        case SetLimits(target, before, way):
-            datapath.write(target, way)
-            _changed(log, cause, target, before)
+            _tell(log, what, cause, target, before)
         case Detach(cgroup_path):
             datapath.detach(cgroup_path)
             log.info("detached", cause=cause, cgroup=cgroup_path)
@@ -60,7 +45,7 @@ def execute(
             network.shape(target.cgroup_id, shaping, links)
             datapath.write(target, way)
             if before is not None:
-                _changed(log, cause, target, before)
+                _tell(log, "changed", cause, target, before)
             names = [link.name for link in links]
             how = "shaped" if shaping.rate_bytes_per_sec else "bounded"
             log.info(how, cause=cause, target=target.name, interfaces=names)
@@ -71,9 +56,9 @@ def execute(
             log.info("unshaped", cause=cause, cgroup=cgroup_path, reason=why)
 
 
-def _changed(log: Log, cause: str, target: Target, before: Limits | None) -> None:
-    was = None if before is None else describe(before)
-    log.info("changed", cause=cause, target=target.name, **describe(target.limits), before=was)
+def _tell(log: Log, what: str, cause: str, target: Target, before: Limits | None) -> None:
+    was = {"before": None if before is None else describe(before)} if what == "changed" else {}
+    log.info(what, cause=cause, target=target.name, **describe(target.limits), **was)
 
 
 def describe(limits: Limits) -> dict[str, Any]:

@@ -1,21 +1,65 @@
-"""Pure: what should be, against what is, gives what to do."""
+"""Pure: what should be, against what is, gives what to do; as data, executed in execute.py."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from contract.limits import Limit, Limits
-from enforcer.reconcile.actions import (
-    Action,
-    Attach,
-    Detach,
-    Forget,
-    Replace,
-    SetLimits,
-    Shape,
-    Unshape,
-)
 from enforcer.reconcile.ways import shaping_of, way_of
-from enforcer.state import Attachment, Observation, Shaping, Surroundings, Target, Way
+from enforcer.state import Attachment, Link, Observation, Shaping, Surroundings, Target, Way
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Today's programs and these limits are to be on the cgroup, without a gap."""
+
+    target: Target
+    way: Way
+    what: str
+    """``attached`` where nothing of ours was, ``replaced`` where older or incomplete programs were,
+    ``changed`` where other limits were."""
+    before: Limits | None = None
+    """Those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Programs of ours are there and should not be."""
+
+    cgroup_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The cgroup is gone, and the kernel has dropped its programs with it."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Incoming traffic can be held at these interfaces, and is not, or not so."""
+
+    target: Target
+    shaping: Shaping
+    links: tuple[Link, ...]
+    way: Way
+    before: Limits | None = None
+    """Other limits that were in force so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unshape:
+    """Something of ours is on interfaces and should not be."""
+
+    cgroup_path: str
+    cgroup_id: int
+    target: Target | None
+    """Who goes on, policed; None when it is not limited any more."""
+    why: str
+    way: Way
+
+
+Action = Write | Detach | Forget | Shape | Unshape
 
 
 def plan(path: str, target: Target | None, observation: Observation) -> tuple[Action, ...]:
@@ -49,9 +93,9 @@ def _hold(target: Target, observation: Observation) -> Iterator[Action]:
     attachment, shaping = observation.attachment, shaping_of(target.limits, way, around)
     bound = replace(way, is_shaped=False)
     if attachment is None:
-        yield Attach(target, bound)
+        yield Write(target, bound, "attached")
     elif not attachment.current:
-        yield Replace(target, way if around.holds_anything else bound)
+        yield Write(target, way if around.holds_anything else bound, "replaced")
     if shaping is not None:
         if not _is_told(attachment, target, way) or around.leftovers or _differ(around, shaping):
             before = attachment.limits if attachment is not None and attachment.current else None
@@ -62,7 +106,7 @@ def _hold(target: Target, observation: Observation) -> Iterator[Action]:
         why = way.why or "no ingress limit"
         yield Unshape(target.cgroup_path, target.cgroup_id, target, why, way)
     elif attachment is not None and attachment.current and _is_other(attachment, target, way):
-        yield SetLimits(target, attachment.limits, way)
+        yield Write(target, way, "changed", attachment.limits)
 
 
 def _is_other(attachment: Attachment, target: Target, way: Way) -> bool:

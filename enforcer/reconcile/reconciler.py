@@ -8,11 +8,10 @@ from typing import Final
 from enforcer.errors import DatapathError
 from enforcer.pods.cgroups import pod_uid
 from enforcer.ports import Datapath, Log, Network
-from enforcer.reconcile.actions import Action, Attach, Forget, Replace, SetLimits, Shape
 from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.execute import describe, execute
 from enforcer.reconcile.observe import Observer
-from enforcer.reconcile.plan import is_same, plan
+from enforcer.reconcile.plan import Action, Forget, Shape, Write, is_same, plan
 from enforcer.reconcile.process_watch import ProcessWatch
 from enforcer.reconcile.store import TargetStore
 from enforcer.reconcile.ways import way_of, with_way
@@ -20,7 +19,6 @@ from enforcer.reconcile.work_queue import RESYNC, Urgency, WorkQueue
 from enforcer.state import Target, TargetCounters, Way
 from enforcer.targets import is_alive, is_pod
 
-_DRIFT: Final = (Attach, Replace, SetLimits)
 _STARTED: Final = "started"
 _LOOKS: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 0.1
@@ -178,7 +176,7 @@ class Reconciler:
             return Look(well=False)
         self._complaints.worked("reconcile", target)
         # An interface that came late is no repair; one that lost what was on it is.
-        drift = (*_DRIFT, Shape) if before.is_shaped else _DRIFT
+        drift = (Write, Shape) if before.is_shaped else Write
         repaired = any(isinstance(action, drift) for action in done)
         return Look(True, self.way(path) != before or repaired, repaired, not done)
 

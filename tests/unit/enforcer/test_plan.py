@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from contract.limits import Limit, Limits
 from contract.names import Mode
-from enforcer.reconcile.actions import Attach, Detach, Forget, Replace, SetLimits
-from enforcer.reconcile.plan import plan
+from enforcer.reconcile.plan import Detach, Forget, Write, plan
 from enforcer.state import Attachment, Observation, Target, Way
 
 LIMITS = Limits(ingress=Limit(10_000_000, 80_000), exempt_cidrs=("10.0.0.0/8", "fd00::/8"))
@@ -25,20 +24,20 @@ def test_nothing_is_done_when_everything_is_right():
 
 def test_a_bare_cgroup_is_attached():
     """Also when somebody took our programs off."""
-    assert _plan(None) == (Attach(TARGET, WAY),)
+    assert _plan(None) == (Write(TARGET, WAY, "attached"),)
 
 
 def test_older_programs_are_replaced():
     """An upgrade, or half of ours missing."""
-    assert _plan(replace(ATTACHED, current=False)) == (Replace(TARGET, WAY),)
+    assert _plan(replace(ATTACHED, current=False)) == (Write(TARGET, WAY, "replaced"),)
 
 
 def test_other_limits_are_set():
     """A live change, with what was there before for the log."""
     other = replace(LIMITS, egress=Limit(8_000, 8_000))
 
-    assert _plan(replace(ATTACHED, limits=other)) == (SetLimits(TARGET, other, WAY),)
-    assert _plan(replace(ATTACHED, limits=None)) == (SetLimits(TARGET, None, WAY),)
+    assert _plan(replace(ATTACHED, limits=other)) == (Write(TARGET, WAY, "changed", other),)
+    assert _plan(replace(ATTACHED, limits=None)) == (Write(TARGET, WAY, "changed", None),)
 
 
 def test_mode_and_exempt_networks_are_limits_too():
@@ -46,8 +45,8 @@ def test_mode_and_exempt_networks_are_limits_too():
     observing = replace(LIMITS, mode=Mode.OBSERVE)
     fewer = replace(LIMITS, exempt_cidrs=("10.0.0.0/8",))
 
-    assert _plan(replace(ATTACHED, limits=observing)) == (SetLimits(TARGET, observing, WAY),)
-    assert _plan(replace(ATTACHED, limits=fewer)) == (SetLimits(TARGET, fewer, WAY),)
+    assert _plan(replace(ATTACHED, limits=observing)) == (Write(TARGET, WAY, "changed", observing),)
+    assert _plan(replace(ATTACHED, limits=fewer)) == (Write(TARGET, WAY, "changed", fewer),)
 
 
 def test_what_the_kernel_cannot_tell_apart_is_no_change():

@@ -6,8 +6,7 @@ import pytest
 
 from contract.limits import Limit, Limits, make_limit
 from contract.names import Mode
-from enforcer.reconcile.actions import Attach, Detach, Replace, Shape, Unshape
-from enforcer.reconcile.plan import plan
+from enforcer.reconcile.plan import Detach, Shape, Unshape, Write, plan
 from enforcer.reconcile.ways import (
     Bypass,
     ingress_way,
@@ -53,7 +52,7 @@ def planned(observation: Observation, target: Target | None = TARGET):
 def test_a_veth_is_shaped_after_the_limit_is_in_force():
     """The programs hold the limit until the interface does."""
     assert planned(observed(BARE, attachment=None)) == (
-        Attach(TARGET, Way()),
+        Write(TARGET, Way(), "attached"),
         Shape(TARGET, SHAPED, (BARE,), Way(True)),
     )
 
@@ -112,11 +111,11 @@ def test_an_upgrade_goes_on_shaped():
     older = replace(ATTACHED, current=False, limits=None)
     held = observed(replace(BARE), attachment=older, leftovers=(4,))
     assert planned(held) == (
-        Replace(TARGET, Way(True)),
+        Write(TARGET, Way(True), "replaced"),
         Shape(TARGET, SHAPED, (BARE,), Way(True)),
     )
     bare = observed(BARE, attachment=older)
-    assert planned(bare)[0] == Replace(TARGET, Way(False))
+    assert planned(bare)[0] == Write(TARGET, Way(False), "replaced")
 
 
 def test_the_programs_are_told_the_largest_packet_of_the_links():
