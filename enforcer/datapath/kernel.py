@@ -93,12 +93,17 @@ class KernelDatapath:
     def mark(self, cgroup_path: str) -> Hashable:
         """See ``ports.Datapath``."""
         try:
-            with _directory(cgroup_path) as cgroup_fd:
-                cgroup_id = os.fstat(cgroup_fd).st_ino
-                programs = tuple(libbpf.attached(cgroup_fd, hook) for hook in _HOOKS.values())
-            return cgroup_id, programs, records.read_limits(self._current, cgroup_id)
+            cgroup_fd = os.open(cgroup_path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             return None
+        try:
+            cgroup_id = os.fstat(cgroup_fd).st_ino
+            programs = [libbpf.attached(cgroup_fd, hook) for hook in _HOOKS.values()]
+            return (*programs, cgroup_id, records.read_limits(self._current, cgroup_id))
+        except OSError:
+            return None
+        finally:
+            os.close(cgroup_fd)
 
     def write(self, target: Target, way: Way) -> None:
         """See ``ports.Datapath``.

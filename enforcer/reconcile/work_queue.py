@@ -38,9 +38,9 @@ class WorkQueue:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        lock = threading.Lock()
-        self._condition = threading.Condition(lock)
-        self._urgent = threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
+        self._urgent = threading.Condition(self._lock)
         """The same lock: whoever takes only what is urgent sleeps through all the rest."""
         self._ready: dict[Urgency, dict[str, dict[str, None]]] = {each: {} for each in Urgency}
         """Key to causes, in the order in which they came."""
@@ -52,14 +52,14 @@ class WorkQueue:
 
     def add(self, key: str, cause: str, urgency: Urgency = Urgency.SOON) -> None:
         """Have ``key`` taken; ``cause`` goes along. One that waits already waits once."""
-        with self._condition:
+        with self._lock:
             self._add(key, cause, urgency)
             self._wake(urgency)
 
     def add_after(self, key: str, cause: str, seconds: float) -> None:
         """Have it taken then. An earlier time for the same cause stays."""
         due = self._clock() + seconds
-        with self._condition:
+        with self._lock:
             if self._timers.get((key, cause), due) >= due:
                 self._timers[key, cause] = due
                 heapq.heappush(self._heap, (due, key, cause))
@@ -74,7 +74,7 @@ class WorkQueue:
         """
         end = None if timeout_seconds is None else self._clock() + timeout_seconds
         takes_all = up_to is Urgency.LATER
-        with self._condition:
+        with self._lock:
             while not self._closed:
                 next_due = self._take_due() if takes_all else None
                 is_urgent = Urgency.NOW in self._taken.values()
@@ -94,7 +94,7 @@ class WorkQueue:
 
     def done(self, key: str) -> None:
         """It may be taken again."""
-        with self._condition:
+        with self._lock:
             was = self._taken.pop(key, None)
             for urgency, waiting in self._ready.items():
                 if key in waiting or (was is Urgency.NOW and urgency is Urgency.LATER):
@@ -102,7 +102,7 @@ class WorkQueue:
 
     def failed(self, key: str, cause: str) -> float:
         """It comes again after a growing pause, which is returned, in seconds."""
-        with self._condition:
+        with self._lock:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
         pause = backoff_seconds(failures)
         self.add_after(key, cause, pause)
@@ -110,19 +110,19 @@ class WorkQueue:
 
     def worked(self, key: str) -> None:
         """The next failure is the first one again."""
-        with self._condition:
+        with self._lock:
             self._failures.pop(key, None)
 
     def forget(self, key: str) -> None:
         """There is nothing of this key any more: keep nothing of it."""
-        with self._condition:
+        with self._lock:
             self._failures.pop(key, None)
             for timer in [timer for timer in self._timers if timer[0] == key]:
                 del self._timers[timer]
 
     def close(self) -> None:
         """Whoever waits goes on, with None."""
-        with self._condition:
+        with self._lock:
             self._closed = True
             self._condition.notify_all()
             self._urgent.notify_all()

@@ -19,9 +19,9 @@ from enforcer.state import Target
 
 RESYNC_SECONDS: Final = 10.0
 _TEND_SECONDS: Final = 0.1
-_REST_SECONDS: Final = 0.4
+_REST_SECONDS: Final = 1.0
 """Where the programs have told of no socket for a while, they are asked this seldom: ten times a
-second cost an idle daemon more than everything else."""
+second cost an idle daemon more than everything else. Until a socket is paced its bucket holds."""
 _REQUEST: Final = "request"
 _RESYNC_KEY: Final = "*resync"
 _TEND_KEY: Final = "*tend"
