@@ -97,7 +97,7 @@ class LinkShaper:
             record = self._programs.shaper(cgroup_id)
             if record is None:
                 return None
-            own_bytes = sum(map(self._programs.own_bytes, self._owned(cgroup_id)))
+            own_bytes = sum(map(self._programs.own_bytes, self._veths.owned(cgroup_id)))
         idle = time.monotonic_ns() - record.seen_at_ns > _IDLE_NS
         return ShaperCounters(
             active_flows=0 if idle else max(record.active_flows, record.window_flows),
