@@ -85,7 +85,9 @@ def serve(
     port: Annotated[int, typer.Option(help="Admission over TLS.")] = 8443,
     health_port: Annotated[int, typer.Option(help="Health and metrics, plain.")] = 8080,
     release_namespace: ReleaseNamespace = None,
-    service: Annotated[str, typer.Option(help="Name of our Service.")] = "podpace-webhook",
+    service: Annotated[
+        str, typer.Option(help="Of our Service; Secret and Lease begin with it.")
+    ] = "podpace-webhook",
     cluster_domain: Annotated[str, typer.Option()] = "cluster.local",
     configuration: Annotated[
         str, typer.Option(help="Name of both webhook configurations.")
@@ -255,7 +257,12 @@ def _start_kube_loops(
         hosts = service_hosts(settings.service, namespace, settings.cluster_domain)
         leaf = SelfManagedLeaf(
             api,
-            SharedAuthority(api, namespace, timedelta(seconds=settings.ca_overlap_seconds)),
+            SharedAuthority(
+                api,
+                namespace,
+                timedelta(seconds=settings.ca_overlap_seconds),
+                secret=f"{settings.service}-ca",
+            ),
             live,
             (*hosts, *settings.extra_hosts),
             settings.configuration,

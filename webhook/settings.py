@@ -19,7 +19,7 @@ class Settings:
     release_namespace: str = "podpace-system"
     """Where the cluster's policy, the CA Secret and the lease are."""
     service: str = "podpace-webhook"
-    """The Service's name; the leaf is valid for it."""
+    """The Service's name; the leaf is valid for it, and the Secret and the Lease begin with it."""
     cluster_domain: str = "cluster.local"
     configuration: str = "podpace"
     """The name of both webhook configurations, which get the caBundle."""

@@ -15,7 +15,9 @@ from contract.names import Direction
 from kube.ports import Json
 
 ENFORCER: Final = "podpace-enforcer"
-"""Service account and container of the enforcer's pods."""
+"""The enforcer's container."""
+SELECTOR: Final = "app.kubernetes.io/part-of=podpace,app.kubernetes.io/component=enforcer"
+"""Of its pods, whatever the installation is called."""
 _METRICS_PORT: Final = 9464
 _AT_ONCE: Final = 16
 
@@ -57,9 +59,9 @@ class Enforcers:
 
     def sample(self) -> Sample:
         """Every one is asked once, several at a time. Raises ``ClientError`` when none is there."""
-        query = {"fieldSelector": f"spec.serviceAccountName={ENFORCER}"}
+        query = {"labelSelector": SELECTOR}
         if self.nodes is not None and len(self.nodes) == 1:
-            query["fieldSelector"] += f",spec.nodeName={next(iter(self.nodes))}"
+            query["fieldSelector"] = f"spec.nodeName={next(iter(self.nodes))}"
         pods = self.cluster.list(f"/api/v1/namespaces/{self.release_namespace}/pods", query)
         by_node = {
             pod["spec"].get("nodeName", ""): pod

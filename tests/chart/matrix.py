@@ -2,11 +2,51 @@
 
 from typing import Any, Final
 
+import yaml
+
+from tests.chart.helm import CHART
+
 _MONITORING: Final = {
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "dashboard": {"enabled": True, "annotations": {"folder": "Network"}},
 }
+
+_MORE: Final[dict[str, Any]] = {
+    "annotations": {"note": "x"},
+    "labels": {"a": "b"},
+    "podLabels": {"a": "b"},
+    "revisionHistoryLimit": 2,
+    "podSecurityContext": {"supplementalGroups": [7]},
+    "containerSecurityContext": {"seccompProfile": {"type": "Unconfined"}},
+    "extraArgs": ["--log-level=debug"],
+    "extraEnv": [{"name": "PYTHONUNBUFFERED", "value": "1"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "initContainers": [
+        {
+            "name": "wait",
+            "image": "wait",
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "resources": {"limits": {"memory": "16Mi"}},
+        }
+    ],
+    "dnsPolicy": "None",
+    "dnsConfig": {"nameservers": ["192.0.2.53"]},
+    "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["registry"]}],
+    "readinessProbe": {"periodSeconds": 7},
+    "image": {"registry": "own.example"},
+}
+
+PLATFORMS: Final[dict[str, dict[str, Any]]] = {
+    file.stem: yaml.safe_load(file.read_text())
+    for file in sorted((CHART / "platforms").glob("*.yaml"))
+}
+"""What the chart brings for each."""
 
 MATRIX: Final[dict[str, dict[str, Any]]] = {
     "default": {},
@@ -88,4 +128,105 @@ MATRIX: Final[dict[str, dict[str, Any]]] = {
         "test": {"namespace": "sandbox"},
     },
     "monitoring": {"monitoring": _MONITORING},
+    "other names, accounts that are there, a namespace of its own": {
+        "fullnameOverride": "net-pace",
+        "nameOverride": "pace",
+        "namespaceOverride": "net-pace",
+        "commonLabels": {"cost-center": "7"},
+        "global": {
+            "imageRegistry": "global.example",
+            "imagePullSecrets": ["one", {"name": "two"}],
+            "commonLabels": {"owner": "net"},
+            "nodeSelector": {"pool": "general"},
+        },
+        "webhook": {"serviceAccount": {"create": False, "name": "admission"}},
+        "enforcer": {"serviceAccount": {"annotations": {"note": "x"}, "labels": {"a": "b"}}},
+        "liveChanges": {"requireVerb": True, "aggregateTo": "edit"},
+        "monitoring": _MONITORING,
+        "test": {"namespace": "sandbox"},
+    },
+    "everything more": {
+        "webhook": {
+            **_MORE,
+            "auditSeconds": 0,
+            "service": {
+                "annotations": {"note": "x"},
+                "labels": {"a": "b"},
+                "ipFamilyPolicy": "PreferDualStack",
+                "ipFamilies": ["IPv6", "IPv4"],
+            },
+            "configuration": {
+                "annotations": {"note": "x"},
+                "namespaceSelector": {
+                    "matchLabels": {"limits": "on"},
+                    "matchExpressions": [{"key": "old", "operator": "DoesNotExist"}],
+                },
+                "objectSelector": {"matchLabels": {"limits": "on"}},
+                "matchConditions": [{"name": "not-ci", "expression": "request.namespace != 'ci'"}],
+                "reinvocationPolicy": "Never",
+            },
+            "strategy": {"type": "Recreate"},
+            "podDisruptionBudget": {"maxUnavailable": 1},
+            "topologySpreadConstraints": [
+                {
+                    "topologyKey": "topology.kubernetes.io/zone",
+                    "maxSkew": 1,
+                    "whenUnsatisfiable": "DoNotSchedule",
+                    "labelSelector": {
+                        "matchLabels": {
+                            "app.kubernetes.io/name": "podpace",
+                            "app.kubernetes.io/component": "webhook",
+                        }
+                    },
+                }
+            ],
+        },
+        "enforcer": {**_MORE, "updateStrategy": {"type": "OnDelete"}},
+        "networkPolicy": {
+            "enabled": True,
+            "extraIngress": [{"ports": [{"port": 9999}]}],
+            "extraEgress": [{"ports": [{"port": 9999}]}],
+        },
+        "monitoring": {
+            "serviceMonitor": {
+                "enabled": True,
+                "scrapeTimeout": "10s",
+                "annotations": {"note": "x"},
+                "namespace": "monitoring",
+                "jobLabel": "app.kubernetes.io/component",
+                "relabelings": [{"targetLabel": "cluster", "replacement": "one"}],
+                "metricRelabelings": [{"regex": "le", "action": "labeldrop"}],
+            },
+            "prometheusRule": {
+                "enabled": True,
+                "annotations": {"a": "b"},
+                "namespace": "monitoring",
+            },
+            "dashboard": {"enabled": True, "namespace": "monitoring"},
+        },
+        "rbac": {"readPolicies": False},
+        "policy": {"egress": {"max": "1G"}},
+        "hooks": {
+            "resources": {"limits": {"cpu": "1", "memory": "256Mi"}},
+            "podLabels": {"a": "b"},
+            "podAnnotations": {"a": "b"},
+            "priorityClassName": "system-cluster-critical",
+            "affinity": {"podAntiAffinity": {}},
+        },
+        "extraObjects": [
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {
+                    "name": "{{ .Release.Name }}-extra",
+                    "namespace": "podpace-system",
+                    "labels": {"app.kubernetes.io/name": "podpace"},
+                },
+            },
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: second\n  namespace: "
+            "podpace-system\n"
+            '  labels: {{- include "podpace.labels" (dict "root" $ "component" "x") | nindent 4 }}',
+        ],
+    },
+    **{f"platform {name}": values for name, values in PLATFORMS.items()},
 }

@@ -15,12 +15,13 @@ from contract.names import BURST_KEYS, OUR_LABELS, RATE_KEYS, STANDARD_RATE_KEYS
 from contract.policy import NAMESPACE_KEYS, Scope, parse_policy, scope_of
 from contract.selectors import MAX_CHARS
 from enforcer.options import parser
-from tests.chart.helm import CHART, NAMESPACE, Json, find, helm, objects, template
+from tests.chart.helm import CHART, NAMESPACE, Json, find, helm, objects, refusal, template
 from tests.chart.matrix import MATRIX
 from tests.cluster.build import HELMS
 from tests.unit.contract.test_selectors import SELECTS, WRONG
 from webhook.__main__ import cli
 
+_WEBHOOK = "podpace-webhook"
 SNAPSHOT = Path(__file__).with_name("snapshot.yaml")
 CASES = [pytest.param(values, id=name) for name, values in MATRIX.items()]
 
@@ -95,11 +96,13 @@ def _selectors(rendered: Json) -> list[dict[str, str]]:
 @pytest.mark.parametrize("values", CASES)
 def test_everything_is_labelled_and_in_the_release_namespace(values: dict[str, Any]) -> None:
     """So that `kubectl get -l` finds all of it; the self-test's role is where its pod is."""
+    full = values.get("fullnameOverride", "podpace")
+    elsewhere = {m.get("namespace") for m in values.get("monitoring", {}).values()} - {None}
     for rendered in objects(values):
         labels = rendered["metadata"].get("labels") or {}
-        assert labels.get("app.kubernetes.io/name") == "podpace", rendered
-        expected = {None, NAMESPACE}
-        if rendered["metadata"]["name"] == "podpace-test-pods":
+        assert labels.get("app.kubernetes.io/name") == values.get("nameOverride", "podpace")
+        expected = {None, values.get("namespaceOverride", NAMESPACE)} | elsewhere
+        if rendered["metadata"]["name"] == f"{full}-test-pods":
             expected = {values.get("test", {}).get("namespace", "default")}
         assert rendered["metadata"].get("namespace") in expected
 
@@ -109,7 +112,8 @@ def test_the_programs_know_every_option_they_are_given(values: dict[str, Any]) -
     """The chart and the command lines cannot part."""
     rendered = objects(values)
     commands: Any = typer.main.get_command(cli)
-    daemon = find(rendered, "DaemonSet", "podpace-enforcer")["spec"]["template"]["spec"]
+    full = values.get("fullnameOverride", "podpace")
+    daemon = find(rendered, "DaemonSet", f"{full}-enforcer")["spec"]["template"]["spec"]
     for kind, name in (
         ("Deployment", "webhook"),
         ("Job", "uninstall"),
@@ -117,7 +121,7 @@ def test_the_programs_know_every_option_they_are_given(values: dict[str, Any]) -
         ("Pod", "test"),
     ):
         for o in rendered:
-            if o["kind"] == kind and o["metadata"]["name"] == f"podpace-{name}":
+            if o["kind"] == kind and o["metadata"]["name"] == f"{full}-{name}":
                 spec = o["spec"] if kind == "Pod" else o["spec"]["template"]["spec"]
                 command, *options = spec["containers"][0]["args"]
                 commands.commands[command].make_context(command, options)
@@ -142,7 +146,13 @@ def test_no_container_has_more_rights_than_it_says(values: dict[str, Any]) -> No
             is_enforcer = container["name"] == "podpace-enforcer"
             assert ("add" in context["capabilities"]) is is_enforcer
             assert (context.get("runAsUser") == 0) is is_enforcer
-            assert container["resources"]["limits"].keys() == {"memory"}
+            assert "memory" in container["resources"]["limits"]
+            # What throttles makes pods' creation slow.
+            assert (
+                is_enforcer
+                or container["name"] != "webhook"
+                or ("cpu" not in container["resources"]["limits"])
+            )
 
 
 def test_the_values_can_say_every_key_of_a_policy() -> None:
@@ -359,3 +369,86 @@ def test_the_chart_installs_the_version_of_the_project() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
 
     assert chart["appVersion"] == project["version"]
+
+
+def test_a_name_of_ones_own_is_everywhere_but_on_the_policy() -> None:
+    """In objects, in what refers to them, in admission policies and in the programs' options."""
+    text = template(MATRIX["other names, accounts that are there, a namespace of its own"])
+    known = {
+        "podpace-policy",  # the name that namespaces' own policies have, too
+        "podpace-enforcer",  # a container, a repository
+        "podpace-webhook",  # a repository
+        "podpace-selftest",
+        "podpace-0",  # the chart's version
+        "podpace-system",  # Helm's own
+    }
+
+    found = set(re.findall(r"podpace-[a-z0-9]+", text))
+    names_of_objects = {
+        o["metadata"]["name"]
+        for o in objects(MATRIX["other names, accounts that are there, a namespace of its own"])
+    }
+
+    assert found <= known
+    assert "global.example/podpace-webhook:" in text
+    assert "podpace-system" not in text.replace("namespace podpace-system", "")
+    assert {n for n in names_of_objects if n.startswith("podpace")} == {"podpace-policy"}
+    assert "system:serviceaccount:net-pace:admission" in text
+    assert "system:serviceaccount:net-pace:net-pace-enforcer" in text
+    assert "system:serviceaccount:net-pace:podpace" not in text
+
+
+def test_common_labels_are_on_everything_and_select_nothing() -> None:
+    """Selectors cannot be changed after an installation, labels can."""
+    rendered = objects(MATRIX["other names, accounts that are there, a namespace of its own"])
+
+    for o in rendered:
+        assert o["metadata"]["labels"]["cost-center"] == "7"
+        assert o["metadata"]["labels"]["owner"] == "net"
+        assert all("cost-center" not in selector for selector in _selectors(o))
+        spec = (o.get("spec") or {}).get("template", {}).get("spec", {})
+        if spec:
+            assert {"name": "one"} in spec["imagePullSecrets"]
+            assert spec["nodeSelector"]["pool"] == "general"
+
+
+def test_replicas_on_the_nodes_network_leave_before_the_new_ones_come() -> None:
+    """Both want the same ports."""
+
+    def surge(*, host: bool) -> dict[str, int]:
+        deployment = find(objects({"webhook": {"hostNetwork": host}}), "Deployment", _WEBHOOK)
+        updates: dict[str, int] = deployment["spec"]["strategy"]["rollingUpdate"]
+        return updates
+
+    assert surge(host=True) == {"maxUnavailable": 1, "maxSurge": 0}
+    assert surge(host=False) == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_what_narrows_admission_is_refused_beside_an_audit() -> None:
+    """It would limit, a minute later, what admission was told to leave alone."""
+    narrowed = {"configuration": {"namespaceSelector": {"matchLabels": {"limits": "on"}}}}
+
+    assert "set webhook.auditSeconds to 0" in refusal({"webhook": narrowed})
+    template({"webhook": narrowed | {"auditSeconds": 0}})
+
+
+def test_users_may_read_the_clusters_policies_but_never_all_of_kube_system() -> None:
+    """Its other ConfigMaps are not ours to show."""
+
+    def reads(values: dict[str, Any]) -> bool:
+        return any(o["metadata"]["name"] == "podpace-policies" for o in objects(values))
+
+    assert reads({})
+    assert not reads({"rbac": {"readPolicies": False}})
+    assert not reads({"namespaceOverride": "kube-system"})
+
+
+@pytest.mark.parametrize("role", ["admin", "edit", ""])
+def test_the_verb_is_given_to_the_role_that_is_named(role: str) -> None:
+    """And to none where it means nothing."""
+    rendered = objects({"liveChanges": {"requireVerb": True, "aggregateTo": role}})
+    found = [o for o in rendered if o["metadata"]["name"] == "podpace-change-bandwidth"]
+    labels = [k for o in found for k in o["metadata"]["labels"] if "aggregate-to" in k]
+
+    assert labels == ([f"rbac.authorization.k8s.io/aggregate-to-{role}"] if role else [])
+    assert not [o for o in objects({}) if o["metadata"]["name"] == "podpace-change-bandwidth"]

@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from tests.chart.helm import CHART, RELEASE, helm, refusal, template
+from tests.chart.values_table import README, WHOLE, has_values, renewed, rows
 from tests.cluster.build import HELMS
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = (CHART / "values.yaml").read_text()
-_KUBERNETES = {"resources", "nodeSelector", "labels", "appArmorProfile"}
+_KUBERNETES = WHOLE
 """Keys whose own keys are Kubernetes', not ours to explain."""
 
 
@@ -35,6 +36,13 @@ REFUSED: list[tuple[str, object, str]] = [
     ("webhook.exemptNamespaces", ["Shop"], "'/webhook/exemptNamespaces/0'"),
     ("webhook.certificates.mode", "secret", "'/webhook/certificates/secret/name'"),
     ("webhook.certificates.mode", "vault", "'/webhook/certificates/mode'"),
+    ("webhook.podLabels", {"podpace.io/x": "y"}, "'/webhook/podLabels'"),
+    ("commonLabels", {"app.kubernetes.io/name": "y"}, "'/commonLabels'"),
+    ("fullnameOverride", "Pace", "'/fullnameOverride'"),
+    ("webhook.extraArgs", "--x", "'/webhook/extraArgs': got string, want array"),
+    ("webhook.readinessProbe.seconds", 1, "'/webhook/readinessProbe': additional properties"),
+    ("webhook.service.ipFamilies", ["v6"], "'/webhook/service/ipFamilies/0'"),
+    ("global.imageRegistry", 5, "'/global/imageRegistry'"),
     ("webhook.port", 84430, "'/webhook/port': maximum"),
     ("webhook.tlsMinimum", 1.2, "'/webhook/tlsMinimum'"),
     ("webhook.image.digest", "latest", "'/webhook/image/digest'"),
@@ -132,6 +140,9 @@ def test_no_object_of_the_schema_takes_keys_it_does_not_name() -> None:
     assert open_ended == {
         "/properties/global",
         "/definitions/labels",
+        "/definitions/commonLabels",
+        "/definitions/openObject",
+        "/definitions/openList/items",
         *(
             f"/definitions/affinity/properties/{k}"
             for k in ("nodeAffinity", "podAffinity", "podAntiAffinity")
@@ -181,7 +192,26 @@ def test_every_value_is_explained() -> None:
         if key[2] in _KUBERNETES:
             kubernetes = key[1] + " "
         # A comment holds for the lines directly below it, on its level.
-        if line.rstrip().endswith(":") and key[2] not in ("ingress", "egress", "image"):
+        if line.rstrip().endswith(":") and key[2] not in ("ingress", "egress", "image", "hooks"):
             explained = False
 
     assert unexplained == []
+
+
+def test_the_chart_s_readme_has_the_values_as_they_are() -> None:
+    """After a change: ``python -m tests.chart.values_table``."""
+    assert README.read_text() == renewed(README.read_text())
+
+
+def test_the_table_has_every_value_with_its_explanation() -> None:
+    """Down to what has no values below it."""
+
+    def leaves(tree: Any, path: str = "") -> Iterator[str]:
+        for key, value in tree.items():
+            below = has_values(key, value)
+            yield from leaves(value, f"{path}{key}.") if below else [f"{path}{key}"]
+
+    found = {path: text for path, _, text in rows()}
+
+    assert set(found) == set(leaves(yaml.safe_load(VALUES)))
+    assert [path for path, text in found.items() if not text] == []

@@ -22,9 +22,10 @@ from tests.cluster.install import USERS, pod
 from tests.cluster.plane import DIES_WITH_US, ControlPlane
 from tests.docs.pages import ROOT, Reader
 
-FOREIGN: Final = ("monitoring.coreos.com/", "cert-manager.io/")
+FOREIGN: Final = ("monitoring.coreos.com/", "cert-manager.io/", "security.openshift.io/")
 """Kinds that other projects define."""
 NODES: Final = ("node-a", "node-b")
+LINUX: Final = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
 UNINSTALLER: Final = f"system:serviceaccount:{NAMESPACE}:podpace-uninstall"
 _DAEMON_SETS: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets"
 _PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -49,7 +50,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 def _add_node(admin: Client, name: str) -> None:
     path = "/api/v1/nodes"
-    admin.create(path, {"metadata": {"name": name, "labels": {"kubernetes.io/os": "linux"}}})
+    admin.create(path, {"metadata": {"name": name, "labels": LINUX}})
     room = {"cpu": "4", "memory": "8Gi", "pods": "110"}
     ready = {"type": "Ready", "status": "True"}
     status = {"capacity": room, "allocatable": room, "conditions": [ready]}

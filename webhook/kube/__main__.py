@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 hooks = typer.Typer()
 ReleaseNamespace = Annotated[str | None, typer.Option(help="Default: the namespace of this pod.")]
+Name = Annotated[str, typer.Option(help="What all names of the installation begin with.")]
 Kubeconfig = Annotated[str | None, typer.Option(help="Default: our service account.")]
 
 
@@ -18,9 +19,7 @@ Kubeconfig = Annotated[str | None, typer.Option(help="Default: our service accou
 def uninstall(
     *,
     release_namespace: ReleaseNamespace = None,
-    configuration: Annotated[
-        str, typer.Option(help="Name of both webhook configurations.")
-    ] = "podpace",
+    name: Name = "podpace",
     timeout_seconds: Annotated[float, typer.Option(help="Give up after this.")] = 270.0,
     kubeconfig: Kubeconfig = None,
 ) -> None:
@@ -28,7 +27,7 @@ def uninstall(
     from webhook.kube.uninstall import Uninstall
 
     namespace = release_namespace or own_namespace()
-    done = Uninstall(_api(kubeconfig), namespace, configuration, timeout_seconds, _say).run()
+    done = Uninstall(_api(kubeconfig), namespace, name, timeout_seconds, _say).run()
     raise typer.Exit(0 if done else 1)
 
 
@@ -40,6 +39,7 @@ def selftest(
     image_pull_policy: Annotated[str, typer.Option()] = "IfNotPresent",
     image_pull_secret: Annotated[list[str] | None, typer.Option(help="Repeat.")] = None,
     release_namespace: ReleaseNamespace = None,
+    name: Name = "podpace",
     timeout_seconds: Annotated[float, typer.Option(help="For a pod to be limited.")] = 120.0,
     kubeconfig: Kubeconfig = None,
 ) -> None:
@@ -53,6 +53,7 @@ def selftest(
         ProbeImage(image, image_pull_policy, tuple(image_pull_secret or ())),
         timeout_seconds,
         _say,
+        name=name,
     ).run()
     raise typer.Exit(0 if passed else 1)
 

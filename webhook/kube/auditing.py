@@ -19,7 +19,6 @@ from webhook.metrics import Metrics
 from webhook.policies import PolicyStore
 from webhook.settings import Settings
 
-LEASE = "podpace-webhook-audit"
 _IDLE_SECONDS = 1.0
 
 
@@ -29,7 +28,7 @@ def start_audit(
     """Starts its loops; returns what to do after the last of them."""
     release = settings.release_namespace
     identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-    election = Election(api, release, LEASE, identity)
+    election = Election(api, release, f"{settings.service}-audit", identity)
     leadership = Leadership(election, metrics)
     audit = Audit(
         api,

@@ -44,6 +44,8 @@ class SharedAuthority:
     namespace: str
     overlap: timedelta = OVERLAP
     now: Callable[[], datetime] = utc_now
+    secret: str = SECRET
+    """Its name."""
     _known: tuple[str, AuthorityState] | None = field(default=None, init=False)
     """The Secret's uid and the state that it had last."""
 
@@ -57,10 +59,10 @@ class SharedAuthority:
         secrets = f"/api/v1/namespaces/{self.namespace}/secrets"
         for _ in range(5):
             try:
-                secret = self.api.get(f"{secrets}/{SECRET}")
+                secret = self.api.get(f"{secrets}/{self.secret}")
             except NotFoundError:
                 with contextlib.suppress(ConflictError):
-                    self.api.create(secrets, _secret(self.namespace))
+                    self.api.create(secrets, _secret(self.namespace, self.secret))
                 continue
             found = self._read(secret)
             state = found or self._lost(secret["metadata"].get("uid", ""))
@@ -71,13 +73,13 @@ class SharedAuthority:
                 secret["data"] = _encode(due)
                 secret["metadata"]["annotations"] = annotations
                 try:
-                    secret = self.api.replace(f"{secrets}/{SECRET}", secret)
+                    secret = self.api.replace(f"{secrets}/{self.secret}", secret)
                 except (ConflictError, NotFoundError):
                     continue
-                log.info("authority written", secret=SECRET)
+                log.info("authority written", secret=self.secret)
             self._known = (secret["metadata"].get("uid", ""), due)
             return due
-        message = f"Secret {self.namespace}/{SECRET} changes faster than it can be read"
+        message = f"Secret {self.namespace}/{self.secret} changes faster than it can be read"
         raise CertificateError(message)
 
     def last_known(self) -> AuthorityState | None:
@@ -92,12 +94,12 @@ class SharedAuthority:
             data = {k: base64.b64decode(v, validate=True) for k, v in secret["data"].items()}
             return from_secret_data(data)
         except (UnusableAuthorityError, ValueError, TypeError) as e:
-            log.warning("authority spoilt", secret=SECRET, reason=str(e)[:300])
+            log.warning("authority spoilt", secret=self.secret, reason=str(e)[:300])
             return None
 
     def _lost(self, uid: str) -> AuthorityState:
         if self._known is not None and self._known[0] == uid:
-            log.warning("authority restored from memory", secret=SECRET)
+            log.warning("authority restored from memory", secret=self.secret)
             return self._known[1]
         return first_state(self.now())
 
@@ -142,13 +144,13 @@ def _encode(state: AuthorityState) -> dict[str, str]:
     return {k: base64.b64encode(v).decode() for k, v in to_secret_data(state).items()}
 
 
-def _secret(namespace: str) -> Json:
+def _secret(namespace: str, name: str) -> Json:
     """Empty, as the chart makes it."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": SECRET,
+            "name": name,
             "namespace": namespace,
             "labels": {"app.kubernetes.io/managed-by": "podpace-webhook"},
         },

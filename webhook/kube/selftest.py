@@ -8,7 +8,6 @@ from typing import Any, Final
 from contract import names
 from kube.errors import ApiError, NotFoundError
 from kube.ports import Api, Json
-from webhook.kube.uninstall import DAEMON_SET
 
 POD: Final = "podpace-selftest"
 _EGRESS: Final = "10M"
@@ -50,7 +49,6 @@ def make_pod(image: ProbeImage) -> Json:
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "runAsNonRoot": True,
-                        "runAsUser": 65532,
                         "capabilities": {"drop": ["ALL"]},
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
@@ -72,6 +70,8 @@ class SelfTest:
     say: Callable[[str], None]
     pause: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
+    name: str = "podpace"
+    """What all names of the installation begin with."""
 
     def run(self) -> bool:
         """True when all is well. The pod it starts is deleted in any case."""
@@ -106,11 +106,11 @@ class SelfTest:
             return True, f"the webhook labels a pod; the policy made {got} bit/s of 10 Mbit/s"
         return False, (
             "a pod that asks for 10 Mbit/s got no labels: look at the webhook's log, and at "
-            "caBundle in mutatingwebhookconfiguration/podpace"
+            "caBundle in its mutatingwebhookconfiguration"
         )
 
     def _enforcers(self) -> tuple[bool, str]:
-        path = f"/apis/apps/v1/namespaces/{self.release_namespace}/daemonsets/{DAEMON_SET}"
+        path = f"/apis/apps/v1/namespaces/{self.release_namespace}/daemonsets/{self.name}-enforcer"
         status = self.api.get(path).get("status") or {}
         ready, nodes = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
         if ready == nodes > 0:

@@ -3,139 +3,29 @@
 Admission stops, then the webhook, whose audit would label pods again; labels go off the pods, and
 the enforcers take limits and conditions off in answer.
 
-The enforcer's DaemonSet is changed so that each of its pods first runs the enforcer with
-``--cleanup`` and then does nothing. The kubelet ends the daemon before that pod starts, and the
-pod is ready only when the cleanup has looked again and found nothing of ours. So a DaemonSet
-whose pods are all new and ready is the proof, node by node.
+Helm makes hooks only when their time has come. Whoever renders the chart and applies everything
+makes this one at once, and would lift every limit: so it looks first whether Helm has installed us.
 """
 
 import contextlib
-import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from kube.errors import ApiError, ConflictError, NotFoundError
 from kube.ports import Api, Json
 from webhook.kube.authority import KINDS
+from webhook.kube.cleaning import Progress, judge, make_cleanup, never_started
 from webhook.kube.unlimit import Unlimit
 
-DAEMON_SET: Final = "podpace-enforcer"
-DEPLOYMENT: Final = "podpace-webhook"
-_CONTAINER: Final = "podpace-enforcer"
-_RUN_VOLUME: Final = "run"
+_BY_HELM: Final = "meta.helm.sh/release-name"
+"""Helm annotates what it installs, and nothing that others apply."""
 _WEBHOOK_LABEL: Final = ("app.kubernetes.io/component", "webhook")
 _POLL_SECONDS: Final = 2.0
 _RELEASE_PART: Final = 0.3
 """Of the time, for enforcers to take conditions off; one that is not there never does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the nodes are."""
-
-    clean: int
-    nodes: int
-    waiting: tuple[str, ...]
-    """One line for each node that is not clean."""
-
-    @property
-    def line(self) -> str:
-        """For people; before nodes are looked at there is nothing to count."""
-        counted = f"{self.clean} of {self.nodes} nodes are clean"
-        return counted if self.nodes or not self.waiting else "waiting"
-
-    @property
-    def done(self) -> bool:
-        """Every node has proved that nothing is left."""
-        return self.clean == self.nodes and not self.waiting
-
-
-def make_cleanup(daemon_set: Json) -> Json:
-    """The DaemonSet that cleans instead of enforcing. Applying it twice changes nothing.
-
-    The folder for runtime files is itself removed by the cleanup, so what is mounted is its parent.
-    """
-    cleaner = copy.deepcopy(daemon_set)
-    cleaner["spec"]["updateStrategy"] = {
-        "type": "RollingUpdate",
-        "rollingUpdate": {"maxUnavailable": "100%", "maxSurge": 0},
-    }
-    pod = cleaner["spec"]["template"]["spec"]
-    if pod.get("initContainers"):
-        return daemon_set
-    daemon = next(c for c in pod["containers"] if c["name"] == _CONTAINER)
-    cleanup = {k: v for k, v in daemon.items() if k != "ports" and not k.endswith("Probe")}
-    cleanup["name"] = "cleanup"
-    cleanup["args"] = [*daemon.get("args", []), "--cleanup"]
-    run = next(v for v in pod["volumes"] if v["name"] == _RUN_VOLUME)
-    parent = run["hostPath"]["path"].rpartition("/")[0] or "/"
-    run["hostPath"] = {"path": parent, "type": "Directory"}
-    for mount in cleanup["volumeMounts"]:
-        if mount["name"] == _RUN_VOLUME:
-            mount["mountPath"] = parent
-    pod["initContainers"] = [cleanup]
-    # Nothing here talks to the API server, and the token would be mounted below /run.
-    pod["automountServiceAccountToken"] = False
-    pod["terminationGracePeriodSeconds"] = 1
-    pod["containers"] = [
-        {
-            "name": _CONTAINER,
-            "image": daemon["image"],
-            "imagePullPolicy": daemon.get("imagePullPolicy", "IfNotPresent"),
-            "command": ["sleep", "infinity"],
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "runAsUser": 65532,
-                "capabilities": {"drop": ["ALL"]},
-            },
-        }
-    ]
-    return cleaner
-
-
-def judge(daemon_set: Json, pods: Sequence[Json]) -> Progress:
-    """What the DaemonSet's status and its pods say."""
-    status = daemon_set.get("status") or {}
-    nodes = status.get("desiredNumberScheduled", 0)
-    seen = status.get("observedGeneration", 0) >= daemon_set["metadata"]["generation"]
-    if not seen:
-        return Progress(0, nodes, ("the DaemonSet controller has not seen the change yet",))
-    clean = min(status.get("updatedNumberScheduled", 0), status.get("numberReady", 0))
-    if clean >= nodes:
-        return Progress(nodes, nodes, ())
-    waiting = tuple(
-        line for line in (_waiting(pod) for pod in pods if _owned(pod, daemon_set)) if line
-    )
-    missing = nodes - clean - len(waiting)
-    if missing > 0:
-        waiting += (f"{missing} nodes have no pod of the cleanup yet",)
-    return Progress(clean, nodes, waiting)
-
-
-def _owned(pod: Json, daemon_set: Json) -> bool:
-    owners = pod["metadata"].get("ownerReferences") or []
-    return any(owner.get("uid") == daemon_set["metadata"]["uid"] for owner in owners)
-
-
-def _waiting(pod: Json) -> str:
-    """Why this pod's node is not known to be clean; empty when it is."""
-    node = (pod.get("spec") or {}).get("nodeName") or pod["metadata"]["name"]
-    if not (pod.get("spec") or {}).get("initContainers"):
-        return f"{node}: the enforcer is still there"
-    status = pod.get("status") or {}
-    conditions = {c["type"]: c["status"] for c in status.get("conditions") or []}
-    if conditions.get("Ready") == "True" and not pod["metadata"].get("deletionTimestamp"):
-        return ""
-    for container in status.get("initContainerStatuses") or []:
-        for state in (container.get("state") or {}, container.get("lastState") or {}):
-            ended = state.get("terminated")
-            if ended and ended.get("exitCode"):
-                said = " | ".join((ended.get("message") or "no output").strip().splitlines()[-5:])
-                return f"{node}: cleanup failed: {said}"
-    return f"{node}: {status.get('phase', 'Pending')}"
 
 
 @dataclass(frozen=True)
@@ -144,11 +34,13 @@ class Uninstall:
 
     api: Api
     namespace: str
-    configuration: str
+    name: str
+    """What all names of the installation begin with."""
     timeout_seconds: float
     say: Callable[[str], None]
     pause: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def run(self) -> bool:
         """True when every node is clean. Running it again goes on where it stopped.
@@ -157,11 +49,19 @@ class Uninstall:
         """
         start = self.monotonic()
         unlimit = Unlimit(self.api, self.say)
+        of_helm = False
         said: tuple[str, ...] = ()
         while True:
             elapsed = self.monotonic() - start
             patient = elapsed < self.timeout_seconds * _RELEASE_PART
             try:
+                of_helm = of_helm or self._of_helm()
+                if not of_helm:
+                    self.say(
+                        "Helm has not installed this: nothing is done. Manifests that were applied "
+                        "are deleted as they came; the enforcers then clean their nodes"
+                    )
+                    return True
                 progress = self._step(unlimit, patient=patient)
             except ApiError as e:
                 progress = Progress(0, 0, (f"the API server: {e}",))
@@ -193,20 +93,34 @@ class Uninstall:
             )
         return self._clean()
 
+    def _of_helm(self) -> bool:
+        """Whether Helm has installed what is there of both workloads, and something is."""
+        found = []
+        for path in (self._daemon_set, self._deployment):
+            with contextlib.suppress(NotFoundError):
+                found.append(self.api.get(path)["metadata"].get("annotations") or {})
+        return bool(found) and all(_BY_HELM in annotations for annotations in found)
+
+    @property
+    def _daemon_set(self) -> str:
+        return f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{self.name}-enforcer"
+
+    @property
+    def _deployment(self) -> str:
+        return f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}-webhook"
+
     def _stop_admission(self) -> None:
         """First: a pod that got a readiness gate now would never be ready."""
         for kind in KINDS:
             try:
-                self.api.delete(
-                    f"/apis/admissionregistration.k8s.io/v1/{kind}/{self.configuration}"
-                )
+                self.api.delete(f"/apis/admissionregistration.k8s.io/v1/{kind}/{self.name}")
             except NotFoundError:
                 continue
-            self.say(f"removed {kind}/{self.configuration}: pods are admitted without us")
+            self.say(f"removed {kind}/{self.name}: pods are admitted without us")
 
     def _stop_webhook(self) -> tuple[str, ...]:
         """Its audit would give pods their labels back; returns its pods that are left."""
-        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{DEPLOYMENT}/scale"
+        path = f"{self._deployment}/scale"
         with contextlib.suppress(NotFoundError):
             scale = self.api.get(path)
             if scale["spec"].get("replicas"):
@@ -220,16 +134,16 @@ class Uninstall:
         )
 
     def _clean(self) -> Progress:
-        path = f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets/{DAEMON_SET}"
         try:
-            daemon_set = self.api.get(path)
+            daemon_set = self.api.get(self._daemon_set)
         except NotFoundError:
-            self.say(f"there is no DaemonSet {DAEMON_SET}: no node to clean")
+            self.say(f"there is no DaemonSet {self.name}-enforcer: no node to clean")
             return Progress(0, 0, ())
-        cleaner = make_cleanup(daemon_set)
+        pods = self._pods()
+        cleaner = make_cleanup(daemon_set, never_started(daemon_set, pods, self.now()))
         if cleaner is not daemon_set:
             try:
-                daemon_set = self.api.replace(path, cleaner)
+                daemon_set = self.api.replace(self._daemon_set, cleaner)
             except ConflictError:
                 return Progress(0, 0, ("the DaemonSet changed meanwhile",))
             self.say("the enforcers are replaced by their cleanup")

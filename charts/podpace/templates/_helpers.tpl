@@ -1,5 +1,28 @@
+{{/* What app.kubernetes.io/name says. */}}
+{{- define "podpace.name" -}}
+{{ .Values.nameOverride | default .Chart.Name }}
+{{- end }}
+
+{{/* The beginning of every name; not the release's, since nodes take one installation only. */}}
+{{- define "podpace.fullname" -}}
+{{ .Values.fullnameOverride | default (include "podpace.name" .) }}
+{{- end }}
+
+{{/* Where everything is. */}}
+{{- define "podpace.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
 {{/* Labels of every object. (dict "root" $ "component" "webhook") */}}
 {{- define "podpace.labels" -}}
+{{ include "podpace.ownLabels" . }}
+{{- with merge (dict) .root.Values.commonLabels (.root.Values.global.commonLabels | default dict) }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Those of them that are ours to say. */}}
+{{- define "podpace.ownLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
@@ -7,18 +30,50 @@ app.kubernetes.io/part-of: podpace
 {{ include "podpace.selector" . }}
 {{- end }}
 
+{{/* Labels of pods: (dict "root" $ "component" "webhook" "more" .Values.webhook.podLabels) */}}
+{{- define "podpace.podLabels" -}}
+{{ include "podpace.ownLabels" . }}
+{{- with merge (dict) .more .root.Values.commonLabels (.root.Values.global.commonLabels | default dict) }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* What selects pods; it cannot be changed after installation. */}}
 {{- define "podpace.selector" -}}
-app.kubernetes.io/name: podpace
+app.kubernetes.io/name: {{ include "podpace.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* The service account of a part: (dict "root" $ "component" "webhook") */}}
+{{- define "podpace.serviceAccount" -}}
+{{- $own := dict -}}
+{{- with get .root.Values .component }}{{ $own = .serviceAccount }}{{ end -}}
+{{ $own.name | default (printf "%s-%s" (include "podpace.fullname" .root) .component) }}
+{{- end }}
+
+{{/* The same as the API server names it. */}}
+{{- define "podpace.user" -}}
+system:serviceaccount:{{ include "podpace.namespace" .root }}:
+{{- if eq .component "uninstall" }}{{ include "podpace.fullname" .root }}-uninstall
+{{- else }}{{ include "podpace.serviceAccount" . }}{{ end }}
 {{- end }}
 
 {{/* (dict "root" $ "image" .Values.webhook.image) */}}
 {{- define "podpace.image" -}}
 {{- $tag := .image.tag | default .root.Chart.AppVersion -}}
-{{- with .root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $registry := .image.registry | default .root.Values.image.registry | default .root.Values.global.imageRegistry -}}
+{{- with $registry }}{{ trimSuffix "/" . }}/{{ end -}}
 {{ .image.repository }}{{ if .image.digest }}@{{ .image.digest }}{{ else }}:{{ $tag }}{{ end }}
+{{- end }}
+
+{{/* As JSON; global ones may be names. */}}
+{{- define "podpace.pullSecrets" -}}
+{{- $all := list -}}
+{{- range concat (.Values.global.imagePullSecrets | default list) .Values.image.pullSecrets -}}
+{{- $all = append $all (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- uniq $all | toJson -}}
 {{- end }}
 
 {{/* A policy's keys as its ConfigMap has them, for example ingress.burst.max; the argument is the policy. */}}
@@ -72,7 +127,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata:
   name: {{ $name | quote }}
-  namespace: {{ $.Release.Namespace | quote }}
+  namespace: {{ include "podpace.namespace" $ | quote }}
   labels:
     {{- include "podpace.labels" (dict "root" $ "component" "policy") | nindent 4 }}
     podpace.io/policy: "true"
@@ -86,33 +141,66 @@ data:
 
 {{/* Namespaces that are always left out of admission and audit, and those of the values; as JSON. */}}
 {{- define "podpace.exemptNamespaces" -}}
-{{- if eq .Release.Namespace "default" }}
+{{- if eq (include "podpace.namespace" $) "default" }}
 {{- fail "the release namespace is exempt from admission, and that must not be default; install with --namespace podpace-system --create-namespace" }}
 {{- end -}}
 {{- $more := .Values.webhook.exemptNamespaces -}}
 {{- if eq .Values.webhook.failurePolicy "Fail" }}
 {{- $more = concat .Values.webhook.startupNamespaces $more -}}
 {{- end -}}
-{{- uniq (concat (list "kube-system" "kube-node-lease" .Release.Namespace) $more) | toJson -}}
+{{- uniq (concat (list "kube-system" "kube-node-lease" (include "podpace.namespace" $)) $more) | toJson -}}
 {{- end }}
 
-{{/* Security context of the containers that need nothing of the node. */}}
+{{/* Security context of the containers that need nothing of the node. The user is the image's: a
+platform that gives each namespace its own (OpenShift) can put it in. */}}
 {{- define "podpace.restricted" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-capabilities:
-  drop: [ALL]
-seccompProfile:
-  type: RuntimeDefault
+{{- $ours := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "runAsNonRoot" true "capabilities" (dict "drop" (list "ALL")) "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{ mergeOverwrite $ours (deepCopy .Values.webhook.containerSecurityContext) | toYaml }}
+{{- end }}
+
+{{/* What the pods of hooks have in common, containers left out; the argument is their component. */}}
+{{- define "podpace.hookPod" -}}
+{{- $h := .root.Values.hooks -}}
+metadata:
+  labels:
+    {{- include "podpace.podLabels" (dict "root" .root "component" .component "more" $h.podLabels) | nindent 4 }}
+  {{- with $h.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- define "podpace.hookPodSpec" -}}
+{{- $root := .root -}}
+{{- with include "podpace.pullSecrets" $root | fromJsonArray }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.hooks.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with merge (dict) $root.Values.webhook.nodeSelector ($root.Values.global.nodeSelector | default dict) }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.webhook.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.hooks.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.webhook.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* The Secret with the webhook's certificate, where it comes from elsewhere. */}}
 {{- define "podpace.certificateSecret" -}}
 {{- if eq .Values.webhook.certificates.mode "certManager" -}}
-podpace-webhook-tls
+{{ include "podpace.fullname" $ }}-webhook-tls
 {{- else -}}
 {{ .Values.webhook.certificates.secret.name }}
 {{- end -}}
@@ -154,8 +242,8 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 
 {{/* CEL: our accounts that label pods. */}}
 {{- define "podpace.cel.labellers" -}}
-['system:serviceaccount:{{ .Release.Namespace }}:podpace-webhook',
-          'system:serviceaccount:{{ .Release.Namespace }}:podpace-uninstall']
+['{{ include "podpace.user" (dict "root" $ "component" "webhook") }}',
+          '{{ include "podpace.user" (dict "root" $ "component" "uninstall") }}']
 {{- end }}
 
 {{/* A label selector in kubectl's text form; contract/selectors.py reads it, and a test compares. */}}

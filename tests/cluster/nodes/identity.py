@@ -14,6 +14,10 @@ def enforcer_pod(node: str, metrics_port: int = 9464) -> Json:
     """What the DaemonSet would make for a node."""
     made = pod(
         name=f"{ENFORCER}-{node}",
+        labels={
+            "app.kubernetes.io/part-of": "podpace",
+            "app.kubernetes.io/component": "enforcer",
+        },
         nodeName=node,
         serviceAccountName=ENFORCER,
         hostNetwork=True,

@@ -367,7 +367,8 @@ def test_one_node_is_asked_for_by_the_api_servers_own_selection():
     Enforcers(cluster, "rel", frozenset({"node-a"})).sample()
 
     assert cluster.asked[0][1] == {
-        "fieldSelector": "spec.serviceAccountName=podpace-enforcer,spec.nodeName=node-a"
+        "labelSelector": "app.kubernetes.io/part-of=podpace,app.kubernetes.io/component=enforcer",
+        "fieldSelector": "spec.nodeName=node-a",
     }
     assert not any("e-node-b" in str(asked) for asked in cluster.asked)
 

@@ -1,6 +1,7 @@
 """What ``podpace-webhook uninstall`` does, against an API server in memory."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,12 +10,15 @@ from contract import names
 from kube.errors import ApiError
 from kube.ports import Json
 from tests.unit.webhook.fake_api import FakeApi
-from webhook.kube.uninstall import Uninstall, judge, make_cleanup
+from webhook.kube.cleaning import judge, make_cleanup, never_started
+from webhook.kube.uninstall import Uninstall
 from webhook.kube.unlimit import Unlimit
 
 NAMESPACE = "podpace-system"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COMPONENT = "app.kubernetes.io/component"
 DAEMON_SET = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/podpace-enforcer"
+DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/podpace-webhook"
 CONFIGURATIONS = [
     f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/podpace"
     for kind in ("mutating", "validating")
@@ -34,7 +38,12 @@ def daemon_set() -> Json:
     }
     volume = {"name": "run", "hostPath": {"path": "/run/podpace", "type": "DirectoryOrCreate"}}
     return {
-        "metadata": {"name": "podpace-enforcer", "uid": "u1", "generation": 1},
+        "metadata": {
+            "name": "podpace-enforcer",
+            "uid": "u1",
+            "generation": 1,
+            "annotations": {"meta.helm.sh/release-name": "podpace"},
+        },
         "spec": {"template": {"spec": {"containers": [container], "volumes": [volume]}}},
         "status": {"observedGeneration": 1, "desiredNumberScheduled": 2, "numberReady": 2},
     }
@@ -331,7 +340,85 @@ def test_an_api_server_that_fails_for_a_while_is_asked_again() -> None:
 
 def test_without_enforcers_there_is_nothing_to_wait_for() -> None:
     """Somebody deleted the DaemonSet, or the installation had failed."""
-    done, said = run(FakeApi())
+    cluster = FakeApi()
+    cluster.put(DEPLOYMENT, {"metadata": {"annotations": {"meta.helm.sh/release-name": "podpace"}}})
+    cluster.put(f"{DEPLOYMENT}/scale", {"spec": {"replicas": 0}})
+
+    done, said = run(cluster)
 
     assert done
     assert "there is no DaemonSet podpace-enforcer: no node to clean" in said
+
+
+@pytest.mark.parametrize("what", ["the DaemonSet", "the Deployment", "nothing yet"])
+def test_nothing_is_done_where_helm_has_not_installed_it(what: str) -> None:
+    """Somebody rendered the chart and applied all of it, this Job as well: limits stay."""
+    cluster = Nodes(clean_at_most=2)
+    cluster.put(DEPLOYMENT, {"metadata": {"annotations": {"meta.helm.sh/release-name": "podpace"}}})
+    cluster.put("/api/v1/namespaces/shop/pods/web", limited_pod())
+    if what == "the DaemonSet":
+        del cluster.objects[DAEMON_SET]["metadata"]["annotations"]
+    elif what == "the Deployment":
+        cluster.objects[DEPLOYMENT]["metadata"]["annotations"] = {"argocd": "x"}
+    else:
+        del cluster.objects[DAEMON_SET], cluster.objects[DEPLOYMENT]
+    before = dict(cluster.objects)
+
+    done, said = run(cluster)
+
+    assert done
+    assert cluster.objects == before
+    assert "Helm has not installed this" in said[0]
+
+
+def enforcer_pod(
+    node: str, *, started: bool, age_seconds: float = 3600, bound: bool = True
+) -> Json:
+    """One of the DaemonSet's pods before the uninstall."""
+    made = pod(node, cleaning=False)
+    created = NOW - timedelta(seconds=age_seconds)
+    made["metadata"]["creationTimestamp"] = created.isoformat().replace("+00:00", "Z")
+    if started:
+        made["status"]["startTime"] = "2026-01-01T00:00:00Z"
+    if not bound:
+        del made["spec"]["nodeName"]
+        field = {"key": "metadata.name", "operator": "In", "values": [node]}
+        terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
+        made["spec"]["affinity"] = {"nodeAffinity": required}
+    return made
+
+
+def test_nodes_where_no_enforcer_ever_started_are_not_waited_for() -> None:
+    """A virtual node takes no such pod, a full one has no room for it: nothing of ours is there."""
+    pods = [
+        enforcer_pod("real", started=True),
+        enforcer_pod("virtual", started=False),
+        enforcer_pod("full", started=False, bound=False),
+        enforcer_pod("new", started=False, age_seconds=5),
+    ]
+    assert never_started(daemon_set(), pods, NOW) == ("full", "virtual")
+    cleaner = make_cleanup(daemon_set(), ("full", "virtual"))
+    cleaner["status"] |= {
+        "desiredNumberScheduled": 4,
+        "numberReady": 1,
+        "updatedNumberScheduled": 4,
+    }
+    cleaning = [*pods[1:3], pod("real", ready=True), pod("new")]
+
+    progress = judge(cleaner, cleaning)
+
+    assert (progress.clean, progress.nodes) == (1, 2)
+    assert progress.waiting == ("new: Pending",)
+    cleaner["status"]["numberReady"] = 2
+    assert judge(cleaner, cleaning).done
+
+
+def test_a_node_that_got_room_meanwhile_is_waited_for() -> None:
+    """Its kubelet has taken up the cleanup."""
+    cleaner = make_cleanup(daemon_set(), ("full",))
+    cleaner["status"] |= {"numberReady": 1, "updatedNumberScheduled": 2}
+    late = pod("full")
+    late["status"]["startTime"] = "2026-01-01T00:00:00Z"
+
+    assert not judge(cleaner, [pod("real", ready=True), late]).done
