@@ -1,6 +1,7 @@
 """``podpace-enforcer``: the composition root; the only place that builds adapters."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -31,6 +32,7 @@ from enforcer.datapath import build as build_datapath
 from enforcer.datapath.abi import ABI_VERSION
 from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.errors import EnforcerError, UnsupportedError
+from enforcer.kube.installation import Installation
 from enforcer.logs import make_log
 from enforcer.loops import start_loop
 from enforcer.net.shaping import LinkShaper
@@ -139,6 +141,9 @@ def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     start_loop("watch links", worker.watch_links, ending, log, count_error)
+    installation = _installation(options, log) if node is not None else None
+    if installation is not None:
+        start_loop("watch the installation", installation.step, ending, log, count_error)
     start_loop("watch processes", reconciler.processes.step, ending, log, count_error)
     working = [
         start_loop(name, partial(run, ending), ending, log, count_error)
@@ -158,6 +163,11 @@ def _run(
         if node is not None:
             node.stop()
     log.info("stopped", targets_still_limited=len(reconciler.targets()))
+    if installation is not None and installation.removed():
+        log.info("the installation is removed: cleaning up")
+        # A process of its own: this one holds locks and maps.
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--cleanup=json"])  # noqa: S606
     return 0
 
 
@@ -202,6 +212,16 @@ def _node(
         metrics.RestartCounter(registry),
         options.splay_seconds,
     )
+
+
+def _installation(options: argparse.Namespace, log: Log) -> Installation | None:
+    if options.installation is None:
+        return None
+    from kube.api import KubeApi
+    from kube.credentials import load
+
+    namespace, name = options.installation
+    return Installation(KubeApi(lambda: load(options.kubeconfig)), namespace, name, log)
 
 
 def _register(
@@ -250,9 +270,10 @@ def _cleanup(
     options: argparse.Namespace, build: BuildDatapath, build_network: BuildNetwork, proc: Path
 ) -> int:
     refuse_second_daemon(options.socket)
+    log = make_log(options.log_level)
     cgroups = CgroupTree(find_cgroup_root(options.cgroup_root, proc), proc)
     # A node that cannot limit has files of ours at most; pins, were there any, would be found left.
-    datapath = _build_or_say(build, options, cgroups.root, make_log(options.log_level))
+    datapath = _build_or_say(build, options, cgroups.root, log)
     if options.state_dir.is_dir():
         TargetStore(options.state_dir).lock()
     done = clean_up(
@@ -262,7 +283,7 @@ def _cleanup(
         pin_root=options.pin_root,
         state_dir=options.state_dir,
         socket_path=options.socket,
-        say=print,
+        say=print if options.cleanup == "text" else lambda line: log.info("cleanup", said=line),
     )
     return 0 if done else 1
 

@@ -36,6 +36,13 @@ def parser() -> argparse.ArgumentParser:
         help="follow the limited pods that are scheduled to this node (default: off)",
     )
     found.add_argument(
+        "--installation",
+        type=_namespaced,
+        metavar="NAMESPACE/CONFIGMAP",
+        help="with --node-name: when this or its namespace has been deleted, SIGTERM takes every "
+        "limit off (default: off)",
+    )
+    found.add_argument(
         "--kubeconfig",
         metavar="PATH",
         help="how to reach the API server (default: the pod's service account)",
@@ -54,11 +61,21 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument(
         "--cleanup",
-        action="store_true",
-        help="take every limit off, remove every program, pin, state file and socket, and exit",
+        nargs="?",
+        choices=("text", "json"),
+        const="text",
+        help="take every limit off, remove every program, pin, state file and socket, and exit; "
+        "says what it does as text or as log lines",
     )
     found.add_argument("--version", action="version", version=version("podpace"))
     return found
+
+
+def _namespaced(text: str) -> tuple[str, str]:
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        raise argparse.ArgumentTypeError(f'"{text}" is no NAMESPACE/NAME')
+    return namespace, name
 
 
 def _seconds(text: str) -> float:
