@@ -2,19 +2,23 @@
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from contract.api import DirectionStatus, TargetList, TargetStatus
 from contract.quantity import format_bits_per_second
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 _PIPE_COLUMNS = 1000
+_command = "podpace"
 
 
 class Format(StrEnum):
@@ -25,9 +29,30 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
+def printable(text: str) -> str:
+    """Control characters as escapes: what others wrote into a cluster commands no terminal.
+
+    Those that turn the direction of writing, or cannot be seen, are such, too.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c == " " or unicodedata.category(c)[0] not in "CZ" else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+class _Plain(Console):
+    """Text as it is: neither markup nor control characters mean anything."""
+
+    def render_str(self, text: str, **options: Any) -> "Text":  # type: ignore[override]
+        return super().render_str(printable(text), **options)
+
+
 def console() -> Console:
     """Standard output; a pipe gets whole lines, however long."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    return _Plain(highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_data(data: Any, output: Format) -> None:
@@ -36,6 +61,8 @@ def print_data(data: Any, output: Format) -> None:
     if output is Format.JSON:
         print(json.dumps(plain, indent=2))
     else:
+        import yaml
+
         print(yaml.safe_dump(plain, sort_keys=False), end="")
 
 
@@ -86,9 +113,11 @@ def describe(side: DirectionStatus | None) -> str:
     return f"{format_bits_per_second(side.bits_per_second)} ({side.enforcement})"
 
 
-def make_table(*titles: str) -> Table:
+def make_table(*titles: str, headers: bool = True) -> Table:
     """Plain columns with two spaces between them; numbers to the right is up to the caller."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=headers
+    )
     for title in titles:
         table.add_column(title, overflow="fold")
     return table
@@ -115,9 +144,15 @@ def format_rate(bits_per_second: float) -> str:
 
 
 def print_problems(lines: Iterable[str]) -> None:
-    """To standard error, one line each."""
+    """To standard error, one line each, after the command's name."""
     for line in lines:
-        print(f"podpace: {line}", file=sys.stderr)
+        print(f"{_command}: {printable(line)}", file=sys.stderr)
+
+
+def name_command(name: str) -> None:
+    """What problems are printed after."""
+    global _command  # noqa: PLW0603 - one per process
+    _command = name
 
 
 _SHOWN: Any = (

@@ -153,7 +153,7 @@ MATRIX: Final[dict[str, dict[str, Any]]] = {
                 "annotations": {"note": "x"},
                 "labels": {"a": "b"},
                 "ipFamilyPolicy": "PreferDualStack",
-                "ipFamilies": ["IPv6", "IPv4"],
+                "ipFamilies": ["IPv4"],
             },
             "configuration": {
                 "annotations": {"note": "x"},

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.chart.helm import CHART, NAMESPACE, RELEASE, objects
+from tests.chart.helm import CHART, NAMESPACE, RELEASE, objects, template
 from tests.chart.matrix import MATRIX
 from tests.cluster.build import HELMS
 from tests.cluster.client import Client, Json
@@ -362,3 +362,26 @@ def test_a_node_that_does_not_get_clean_keeps_the_release(bare: ControlPlane) ->
             assert removed.returncode == 0, removed.stderr
             _delete_policy(admin)
             until(lambda: ours(bare), lambda found: not any("podpace" in o for o in found))
+
+
+def test_rendered_manifests_that_are_applied_stay_in_force(bare: ControlPlane) -> None:
+    """They have the uninstall Job in them, and whoever applies them makes it run at once."""
+    before = ours(bare)
+    manifests = template()
+    with bare.client() as admin, Kubelets(bare) as kubelets:
+        applied = bare.kubectl("apply", "-f", "-", stdin=manifests)
+        assert applied.returncode == 0, applied.stderr
+        until(lambda: kubelets.uninstall, bool, 60)
+
+        assert "Helm has not installed this: nothing is done" in kubelets.uninstall
+        daemon_set = admin.get(f"{_DAEMON_SETS}/podpace-enforcer")
+        assert "initContainers" not in daemon_set["spec"]["template"]["spec"]
+        scale = admin.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/podpace-webhook/scale")
+        assert scale["spec"]["replicas"] == 2
+        configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+        assert admin.get(f"{configurations}/podpace")
+
+        deleted = bare.kubectl("delete", "-f", "-", stdin=manifests)
+
+    assert deleted.returncode == 0, deleted.stderr
+    until(lambda: ours(bare), lambda left: left == before, 60)
