@@ -1,6 +1,7 @@
 """What `podpace` and `kubectl podpace` have in common: two options, and how they end."""
 
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -23,10 +24,12 @@ Version = Annotated[
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 
 
-def run(app: typer.Typer) -> None:
-    """Run, and print what is wrong in one line each."""
+def run(
+    app: typer.Typer, prepare: Callable[[list[str]], list[str]] = lambda arguments: arguments
+) -> None:
+    """Run what ``prepare`` leaves of the arguments, and print what is wrong in one line each."""
     try:
-        app()
+        app(args=prepare(sys.argv[1:]))
     except ClientError as error:
         print_problems(error.lines)
         sys.exit(error.exit_code)

@@ -36,16 +36,21 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        c if c == " " or unicodedata.category(c)[0] not in "CZ" else c.encode("unicode_escape").decode()
-        for c in text
-    )
+    return "".join(c if c == " " or _visible(c) else _escaped(c) for c in text)
+
+
+def _visible(character: str) -> bool:
+    return unicodedata.category(character)[0] not in "CZ"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 class _Plain(Console):
     """Text as it is: neither markup nor control characters mean anything."""
 
-    def render_str(self, text: str, **options: Any) -> "Text":  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> "Text":
         return super().render_str(printable(text), **options)
 
 

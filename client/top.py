@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.live import Live
 from rich.table import Table
 
-from client.api import Enforcer
 from client.output import Format, console, format_rate, make_table, print_data
 from contract.api import DirectionStatus, TargetList
 from contract.names import Direction
 from contract.quantity import format_bits_per_second
+
+if TYPE_CHECKING:
+    from client.api import Enforcer
 
 _BITS_PER_BYTE = 8
 
@@ -87,7 +89,7 @@ def make_view(rows: tuple[Row, ...]) -> Table:
 
 
 def show_once(
-    enforcer: Enforcer,
+    enforcer: "Enforcer",
     interval_seconds: float,
     output: Format,
     sleep: Callable[[float], None] = time.sleep,
@@ -103,8 +105,10 @@ def show_once(
         print_data(rows, output)
 
 
-def show_live(enforcer: Enforcer, interval_seconds: float) -> None:
+def show_live(enforcer: "Enforcer", interval_seconds: float) -> None:
     """A table that follows until Ctrl-C; where output is no terminal, one below the other."""
+    from rich.live import Live
+
     out = console()
     before, started = enforcer.list_targets(), time.monotonic()
     with Live(make_view(()), console=out, auto_refresh=False, screen=out.is_terminal) as live:

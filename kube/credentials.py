@@ -37,6 +37,8 @@ class Credentials:
     proxy: str | None = None
     namespace: str = "default"
     """The context's."""
+    impersonate_groups: tuple[str, ...] = ()
+    """A header for each."""
 
     def headers(self) -> dict[str, str]:
         """What identifies us, for one request. Raises NoClusterError."""

@@ -80,11 +80,14 @@ class Http:
     ) -> urllib3.BaseHTTPResponse:
         server = self._server
         try:
+            sent = urllib3.HTTPHeaderDict(headers | server.credentials.headers())
+            for group in server.credentials.impersonate_groups:
+                sent.add("Impersonate-Group", group)
             return server.pool.request(
                 method,
                 server.credentials.server + path,
                 body=body,
-                headers=headers | server.credentials.headers(),
+                headers=sent,
                 timeout=urllib3.Timeout(connect=self._connect_seconds, read=seconds),
                 # The callers' loops do the retrying; a hidden retry would repeat a write.
                 retries=False,

@@ -4,6 +4,7 @@ import base64
 import os
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,59 @@ _PATHS: Final = frozenset(
 Entry = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What kubectl's flags put in place of what the files say; None leaves it."""
+
+    server: str | None = None
+    cluster: str | None = None
+    """The name of another cluster of the files."""
+    user: str | None = None
+    """The name of another user of the files."""
+    token: str | None = None
+    username: str | None = None
+    password: str | None = None
+    impersonate_user: str | None = None
+    impersonate_uid: str | None = None
+    impersonate_groups: tuple[str, ...] = ()
+    certificate_authority: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    tls_server_name: str | None = None
+    insecure: bool | None = None
+
+    def of_cluster(self) -> Entry:
+        """In the words of a kubeconfig."""
+        found = {
+            "server": self.server,
+            "certificate-authority": self.certificate_authority and str(self.certificate_authority),
+            "tls-server-name": self.tls_server_name,
+            "insecure-skip-tls-verify": self.insecure,
+        }
+        # A file in place of what is written out.
+        without = {"certificate-authority-data": None} if self.certificate_authority else {}
+        return without | {k: v for k, v in found.items() if v is not None}
+
+    def of_user(self) -> Entry:
+        """In the words of a kubeconfig. Who names himself is not whom the file names."""
+        found = {
+            "token": self.token,
+            "username": self.username,
+            "password": self.password,
+            "as": self.impersonate_user,
+            "as-uid": self.impersonate_uid,
+            "as-groups": list(self.impersonate_groups) or None,
+            "client-certificate": self.client_certificate and str(self.client_certificate),
+            "client-key": self.client_key and str(self.client_key),
+        }
+        without: Entry = {}
+        if self.token or self.username:
+            without = dict.fromkeys(("exec", "token", "tokenFile", "username", "password"))
+        if self.client_certificate:
+            without |= {"client-certificate-data": None, "client-key-data": None}
+        return without | {k: v for k, v in found.items() if v is not None}
+
+
 def default_files() -> tuple[Path, ...]:
     """``KUBECONFIG``, or ``~/.kube/config``."""
     listed = [p for p in os.environ.get("KUBECONFIG", "").split(os.pathsep) if p]
@@ -29,7 +83,11 @@ def default_files() -> tuple[Path, ...]:
 
 
 def read(
-    files: Sequence[Path], context: str | None, *, may_be_missing: bool = False
+    files: Sequence[Path],
+    context: str | None,
+    *,
+    may_be_missing: bool = False,
+    changes: Changes | None = None,
 ) -> Credentials:
     """The user and cluster of ``context``, or of the current one.
 
@@ -42,17 +100,25 @@ def read(
     merged = _merge([(f, c) for f in files if (c := _load(f, may_be_missing)) is not None])
     names = ", ".join(map(str, files))
     name = context or merged["current-context"]
-    if not name:
+    changes = changes or Changes()
+    if not name and changes.server:
+        merged["contexts"][name] = {}
+    elif not name:
         raise NoClusterError(f"no current-context in {names}")
     if name not in merged["contexts"]:
         known = ", ".join(sorted(merged["contexts"])) or "none"
         raise NoClusterError(f"no context {name!r} in {names}; it has: {known}")
     chosen = merged["contexts"][name]
-    cluster = merged["clusters"].get(chosen.get("cluster"))
-    if cluster is None or not cluster.get("server"):
+    for kind, named in (("clusters", changes.cluster), ("users", changes.user)):
+        if named and named not in merged[kind]:
+            known = ", ".join(sorted(merged[kind])) or "none"
+            raise NoClusterError(f"no {kind[:-1]} {named!r} in {names}; it has: {known}")
+    cluster = merged["clusters"].get(changes.cluster or chosen.get("cluster"), {})
+    cluster = cluster | changes.of_cluster()
+    if not cluster.get("server"):
         message = f"context {name!r} in {names} names no cluster with a server"
         raise NoClusterError(message)
-    user = merged["users"].get(chosen.get("user"), {})
+    user = merged["users"].get(changes.user or chosen.get("user"), {}) | changes.of_user()
     try:
         return _credentials(cluster, user, str(chosen.get("namespace") or "default"))
     except (ValueError, TypeError, AttributeError, OSError) as error:
@@ -119,6 +185,7 @@ def _credentials(cluster: Entry, user: Entry, namespace: str) -> Credentials:
         cluster.get("tls-server-name") or None,
         cluster.get("proxy-url") or proxy_for(server),
         namespace,
+        tuple(map(str, user.get("as-groups") or ())),
     )
 
 
@@ -174,7 +241,7 @@ def _basic(user: Entry) -> str | None:
 
 def _impersonation(user: Entry) -> Mapping[str, str]:
     headers = {"Impersonate-User": user.get("as"), "Impersonate-Uid": user.get("as-uid")}
-    if user.get("as-groups") or user.get("as-user-extra"):
-        message = "as-groups and as-user-extra are not supported; use as alone"
+    if user.get("as-user-extra"):
+        message = "as-user-extra is not supported; use as and as-groups"
         raise ValueError(message)
     return {key: str(value) for key, value in headers.items() if value}

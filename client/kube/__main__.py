@@ -1,28 +1,29 @@
 """``kubectl podpace``. Exit codes: 0 done, 1 refused, 2 usage, 3 API server not reachable."""
 
 import contextlib
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.live import Live
 
 from client import command
 from client.command import Output, Version
 from client.errors import ClientError, UnreachableError
 from client.kube import output
-from client.kube.api import Cluster, connect
-from client.kube.explain import explain as explain_pod
-from client.kube.pods import LIMITED_SELECTOR, PodLimits, read_pod, sort_pods
-from client.kube.policies import read_policies
+from client.kube.api import Cluster, Wanted, connect, use
+from client.kube.flags import HELP, take
+from client.kube.pods import LIMITED_SELECTOR, PodLimits, decode_pod, read_pod, sort_pods
 from client.kube.rates import Enforcers, Sample, make_rows
-from client.output import Format, console, print_data, print_problems
+from client.kube.watching import Changed
+from client.output import Format, console, name_command, print_data, print_problems
 from client.top import Row, make_view
 
 app = typer.Typer(
     name="kubectl-podpace",
     help="Shows the bandwidth limits of pods: what was asked, what is in force, and live rates.",
+    epilog=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -33,6 +34,9 @@ Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Default: the context's namespace.")
 ]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")]
+Selector = Annotated[
+    str, typer.Option("--selector", "-l", help="Of pods, such as app=web,tier!=test.")
+]
 Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig file.")]
 # readable=False: a file that cannot be read is our message, not typer's.
 Kubeconfig = Annotated[
@@ -47,7 +51,15 @@ DEFAULT_RELEASE_NAMESPACE = "podpace-system"
 
 def main() -> None:
     """Entry point of the console script."""
-    command.run(app)
+    name_command("kubectl podpace")
+    command.run(app, _connection)
+
+
+def _connection(arguments: list[str]) -> list[str]:
+    """Takes what is about the connection out of the arguments."""
+    flags, left = take(arguments)
+    use(flags)
+    return left
 
 
 @app.callback()
@@ -63,18 +75,35 @@ def list_pods(
     namespace: Namespace = None,
     all_namespaces: AllNamespaces = False,
     output_format: Output = Format.TABLE,
+    selector: Selector = "",
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Then each change, until Ctrl-C.")
+    ] = False,
+    headers: Annotated[bool, typer.Option(" /--no-headers", help="Rows only.")] = True,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """List limited pods: limits, where they came from, whether they are in force."""
     cluster = connect(kubeconfig, context)
-    pods = _limited(cluster, _scope(cluster, namespace, everywhere=all_namespaces))
+    wanted = _wanted(cluster, namespace, selector, everywhere=all_namespaces)
+    pods = _limited(cluster, wanted)
     if output_format is not Format.TABLE:
         print_data(pods, output_format)
-    elif pods:
-        output.print_pods(pods, all_namespaces=all_namespaces)
+    elif pods or watch:
+        output.print_pods(pods, all_namespaces=all_namespaces, headers=headers)
     else:
         print("no pod is limited here; limit one with the annotations in docs/user/admission.md")
+    if watch:
+
+        def show_one(pod: PodLimits) -> None:
+            if output_format is Format.TABLE:
+                output.print_pods((pod,), all_namespaces=all_namespaces, headers=False)
+            else:
+                print_data(pod, output_format)
+            sys.stdout.flush()
+
+        with contextlib.suppress(KeyboardInterrupt):
+            cluster.follow(wanted, decode_pod, Changed(pods, show_one))
 
 
 @app.command()
@@ -117,6 +146,9 @@ def explain(
     release_namespace: ReleaseNamespace = DEFAULT_RELEASE_NAMESPACE,
 ) -> None:
     """Explain where the limits of POD came from: its annotations and the policies."""
+    from client.kube.explain import explain as explain_pod
+    from client.kube.policies import read_policies
+
     cluster = connect(kubeconfig, context)
     found = _pod(cluster, namespace, pod)
     policies = read_policies(cluster, found.namespace, release_namespace)
@@ -133,6 +165,7 @@ def top(
     *,
     namespace: Namespace = None,
     all_namespaces: AllNamespaces = False,
+    selector: Selector = "",
     once: Annotated[bool, typer.Option("--once", help="Print one table and exit.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two samples.")] = 2.0,
     output_format: Output = Format.TABLE,
@@ -142,23 +175,25 @@ def top(
 ) -> None:
     """Show rates live until Ctrl-C; with --once, -o json or -o yaml one sample."""
     cluster = connect(kubeconfig, context)
-    scope = _scope(cluster, namespace, everywhere=all_namespaces)
+    wanted = _wanted(cluster, namespace, selector, everywhere=all_namespaces)
     if once or output_format is not Format.TABLE:
-        _, rows = _next_rows(cluster, scope, release_namespace, interval, None)
+        _, rows = _next_rows(cluster, wanted, release_namespace, interval, None)
         if output_format is Format.TABLE:
             console().print(make_view(rows))
         else:
             print_data(rows, output_format)
         return
     with contextlib.suppress(KeyboardInterrupt):
-        _top_live(cluster, scope, release_namespace, interval)
+        _top_live(cluster, wanted, release_namespace, interval)
 
 
-def _top_live(cluster: Cluster, scope: str | None, release_namespace: str, interval: float) -> None:
+def _top_live(cluster: Cluster, wanted: Wanted, release_namespace: str, interval: float) -> None:
+    from rich.live import Live
+
     out, last = console(), None
     with Live(make_view(()), console=out, auto_refresh=False, screen=out.is_terminal) as live:
         while True:
-            last, rows = _next_rows(cluster, scope, release_namespace, interval, last)
+            last, rows = _next_rows(cluster, wanted, release_namespace, interval, last)
             if out.is_terminal:
                 live.update(make_view(rows), refresh=True)
             else:
@@ -167,13 +202,13 @@ def _top_live(cluster: Cluster, scope: str | None, release_namespace: str, inter
 
 def _next_rows(
     cluster: Cluster,
-    scope: str | None,
+    wanted: Wanted,
     release_namespace: str,
     interval: float,
     before: Sample | None,
 ) -> tuple[Sample, tuple[Row, ...]]:
     """A sample ``interval`` seconds after ``before`` (None: one is taken now), and the rates."""
-    pods = _limited(cluster, scope)
+    pods = _limited(cluster, wanted)
     nodes = frozenset(pod.node for pod in pods if pod.node)
     enforcers = Enforcers(cluster, release_namespace, nodes)
     first = before or enforcers.sample()
@@ -186,9 +221,8 @@ def _next_rows(
     return after, make_rows(first, after, (f"{pod.namespace}/{pod.name}" for pod in pods))
 
 
-def _limited(cluster: Cluster, namespace: str | None) -> tuple[PodLimits, ...]:
-    path = "/api/v1/pods" if namespace is None else f"/api/v1/namespaces/{namespace}/pods"
-    return sort_pods(map(read_pod, cluster.list(path, {"labelSelector": LIMITED_SELECTOR})))
+def _limited(cluster: Cluster, wanted: Wanted) -> tuple[PodLimits, ...]:
+    return sort_pods(map(read_pod, cluster.list(wanted.path, wanted.query)))
 
 
 def _pod(cluster: Cluster, namespace: str | None, name: str) -> PodLimits:
@@ -196,9 +230,11 @@ def _pod(cluster: Cluster, namespace: str | None, name: str) -> PodLimits:
     return read_pod(cluster.get(path))
 
 
-def _scope(cluster: Cluster, namespace: str | None, *, everywhere: bool) -> str | None:
-    """The namespace that is meant; None for all."""
-    return None if everywhere else namespace or cluster.namespace
+def _wanted(cluster: Cluster, namespace: str | None, selector: str, *, everywhere: bool) -> Wanted:
+    """Limited pods of the namespace that is meant, or of all."""
+    scope = f"/namespaces/{namespace or cluster.namespace}"
+    selectors = ",".join(filter(None, (LIMITED_SELECTOR, selector)))
+    return Wanted(f"/api/v1{'' if everywhere else scope}/pods", {"labelSelector": selectors})
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """Tables for people."""
 
-from client.kube.explain import Explanation
+from typing import TYPE_CHECKING
+
 from client.kube.pods import PodLimits
 from client.kube.rates import Sample
 from client.output import console, format_bytes, make_table
 from contract.limits import BITS_PER_BYTE, Limit
 from contract.names import Direction
 from contract.quantity import format_bits_per_second
+
+if TYPE_CHECKING:
+    from client.kube.explain import Explanation
 
 _COUNTERS = (
     ("passed", "podpace_passed_bytes_total", format_bytes),
@@ -18,10 +22,10 @@ _COUNTERS = (
 )
 
 
-def print_pods(pods: tuple[PodLimits, ...], *, all_namespaces: bool) -> None:
+def print_pods(pods: tuple[PodLimits, ...], *, all_namespaces: bool, headers: bool = True) -> None:
     """One row per pod."""
     titles = ("POD", "INGRESS", "EGRESS", "FROM", "IN FORCE", "WHY", "NODE")
-    table = make_table(*(("NAMESPACE", *titles) if all_namespaces else titles))
+    table = make_table(*(("NAMESPACE", *titles) if all_namespaces else titles), headers=headers)
     for pod in pods:
         status, reason = _in_force(pod)
         cells = (
@@ -66,7 +70,7 @@ def print_pod(pod: PodLimits, sample: Sample | None) -> None:
     out.print(table)
 
 
-def print_explanation(explanation: Explanation) -> None:
+def print_explanation(explanation: "Explanation") -> None:
     """A paragraph per direction, what holds and who says it, and what each policy says."""
     out, pod = console(), explanation.pod
     out.print(f"{pod.namespace}/{pod.name}", soft_wrap=True)

@@ -55,6 +55,13 @@ class PodLimits:
         return self.ingress is not None or self.egress is not None
 
 
+def decode_pod(body: bytes) -> PodLimits:
+    """From its text. Raises ValueError."""
+    import json
+
+    return read_pod(json.loads(body))
+
+
 def read_pod(pod: Mapping[str, Any]) -> PodLimits:
     """From its JSON; labels that the webhook did not write as it does count as not there."""
     metadata, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})

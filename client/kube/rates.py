@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from client.errors import ClientError
 from client.top import Row
 from contract.limits import BITS_PER_BYTE
@@ -103,6 +101,8 @@ def metrics_port(pod: Json) -> int:
 
 def read_metrics(text: str) -> dict[Key, dict[str, float]]:
     """Series of pods only. Raises ``ValueError`` when it is not Prometheus' text format."""
+    from prometheus_client.parser import text_string_to_metric_families
+
     found: dict[Key, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -152,7 +152,7 @@ def test_exit_codes(plane_with_pods: ControlPlane, tmp_path: Path) -> None:
     usage = run(plane_with_pods, "list", "--context", "other")
     unreachable = run(plane_with_pods, "list", "--kubeconfig", str(tmp_path / "away"))
 
-    assert (gone.returncode, gone.stderr) == (REFUSED, 'podpace: pods "nobody" not found\n')
+    assert (gone.returncode, gone.stderr) == (REFUSED, 'kubectl podpace: pods "nobody" not found\n')
     assert usage.returncode == USAGE
     assert "give --kubeconfig or --context" in usage.stderr
     assert unreachable.returncode == UNREACHABLE
