@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from bench import cost_table, results
 from bench.cells import MATRIX, VM_MATRIX, Cell, select
+from bench.door import draw_door
 from bench.figures import draw
 from bench.limiters import (
     CniBandwidth,
@@ -150,6 +151,7 @@ def write_page(console: Console) -> None:
     found = results.read(RESULTS)
     cost = cost_table.section(cost_table.read(COST_RESULTS))
     PAGE.write_text(render(found, draw(found, PLOTS), results.read(VM_RESULTS), cost))
+    draw_door(found, PLOTS / "door.svg")
     shown = PAGE.relative_to(HERE.parent)
     console.print(f"[green]✓[/] {shown}: {len(found.measurements)} results", highlight=False)
     for line in results.missed_goals(

@@ -14,7 +14,7 @@ from bench.measurement import Measurement
 from bench.ours import Podpace
 from bench.results import Results
 
-_STYLES = {
+STYLES = {
     Policer.name: ("#d73027", "v"),
     Tbf.name: ("#f4a020", "s"),
     CniBandwidth.name: ("#6a51a3", "D"),
@@ -57,7 +57,7 @@ def _draw(results: Results, direction: str, path: Path) -> Path | None:
         len(_PANELS), 1, figsize=(max(9, 1.5 + 0.38 * len(cells)), 9), sharex=True
     )
     for panel, (title, scale, value) in zip(panels, _PANELS, strict=True):
-        for limiter, (colour, marker) in _STYLES.items():
+        for limiter, (colour, marker) in STYLES.items():
             points = [
                 (x, v)
                 for x, cell in enumerate(cells)
