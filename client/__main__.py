@@ -45,6 +45,21 @@ Exempt = Annotated[
         help="A network that is not limited, v4 or v6; may be given again.", metavar="CIDR"
     ),
 ]
+IngressRequest = Annotated[
+    str | None, typer.Option(help="Guaranteed of what it receives, when something is short.")
+]
+EgressRequest = Annotated[
+    str | None, typer.Option(help="Guaranteed of what it sends, when something is short.")
+]
+Group = Annotated[
+    str | None, typer.Option(help="The name of a group that is bounded together.", metavar="NAME")
+]
+IngressTotal = Annotated[
+    str | None, typer.Option(help="Limit of what all of the group receive together.")
+]
+EgressTotal = Annotated[
+    str | None, typer.Option(help="Limit of what all of the group send together.")
+]
 # readable=False: typer would look first, and call a socket that only root may use a usage error.
 Socket = Annotated[
     Path,
@@ -75,17 +90,29 @@ def attach(
     egress_burst: EgressBurst = None,
     observe: Observe = False,
     exempt: Exempt = None,
+    ingress_request: IngressRequest = None,
+    egress_request: EgressRequest = None,
+    group: Group = None,
+    ingress_total: IngressTotal = None,
+    egress_total: EgressTotal = None,
     output_format: Output = Format.TABLE,
     socket: Socket = DEFAULT_SOCKET,
 ) -> None:
     """Limit TARGET, or change its limits live; a direction that is left out is not limited."""
-    request = _request(
-        ingress=ingress,
-        egress=egress,
-        ingress_burst=ingress_burst,
-        egress_burst=egress_burst,
-        observe=observe,
-        exempt=exempt,
+    request = _checked(
+        TargetRequest(
+            ingress,
+            egress,
+            ingress_burst,
+            egress_burst,
+            Mode.OBSERVE if observe else Mode.ENFORCE,
+            tuple(exempt or ()),
+            group,
+            ingress_total,
+            egress_total,
+            ingress_request,
+            egress_request,
+        )
     )
     with Enforcer(socket) as enforcer:
         status = enforcer.attach(_absolute(target), request)
@@ -153,44 +180,40 @@ def run(
     egress_burst: EgressBurst = None,
     observe: Observe = False,
     exempt: Exempt = None,
+    ingress_request: IngressRequest = None,
+    egress_request: EgressRequest = None,
+    group: Group = None,
+    ingress_total: IngressTotal = None,
+    egress_total: EgressTotal = None,
     socket: Socket = DEFAULT_SOCKET,
 ) -> None:
     """Run COMMAND in a limited cgroup of its own; exits with its exit code."""
-    request = _request(
-        ingress=ingress,
-        egress=egress,
-        ingress_burst=ingress_burst,
-        egress_burst=egress_burst,
-        observe=observe,
-        exempt=exempt,
+    request = _checked(
+        TargetRequest(
+            ingress,
+            egress,
+            ingress_burst,
+            egress_burst,
+            Mode.OBSERVE if observe else Mode.ENFORCE,
+            tuple(exempt or ()),
+            group,
+            ingress_total,
+            egress_total,
+            ingress_request,
+            egress_request,
+        )
     )
     with Enforcer(socket) as enforcer:
         code = run_command(enforcer, request, command)
     raise typer.Exit(code)
 
 
-def _request(
-    *,
-    ingress: str | None,
-    egress: str | None,
-    ingress_burst: str | None,
-    egress_burst: str | None,
-    observe: bool,
-    exempt: list[str] | None,
-) -> TargetRequest:
+def _checked(request: TargetRequest) -> TargetRequest:
     """The request, checked before the daemon is asked. Raises ``UsageError``."""
-    request = TargetRequest(
-        ingress,
-        egress,
-        ingress_burst,
-        egress_burst,
-        Mode.OBSERVE if observe else Mode.ENFORCE,
-        tuple(exempt or ()),
-    )
     limits = parse_limits(request, key_prefix="--")
     if isinstance(limits, tuple):
         raise UsageError(*map(str, limits))
-    if limits.ingress is None and limits.egress is None:
+    if not limits.limits_anything:
         raise UsageError("no limit was given; give --ingress 10M, --egress 10M or both")
     return request
 

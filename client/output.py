@@ -107,6 +107,7 @@ def print_show(status: TargetStatus) -> None:
     out.print(f"cgroup            {status.cgroup_path} (id {status.cgroup_id})", soft_wrap=True)
     out.print(f"mode              {status.mode}")
     out.print(f"exempt            {', '.join(status.exempt_cidrs) or '-'}", soft_wrap=True)
+    out.print(f"group             {status.group or '-'}", soft_wrap=True)
     out.print(f"earlier sockets   {status.earlier_sockets}", soft_wrap=True)
     out.print(table)
 
@@ -115,7 +116,22 @@ def describe(side: DirectionStatus | None) -> str:
     """``10 Mbit/s (paced)``, or that there is no limit."""
     if side is None:
         return "not limited"
-    return f"{format_bits_per_second(side.bits_per_second)} ({side.enforcement})"
+    parts = [f"{describe_limit(side.bits_per_second)} ({side.enforcement})"]
+    if side.request_bits_per_second:
+        parts.append(f"{format_bits_per_second(side.request_bits_per_second)} guaranteed")
+    if side.total_bits_per_second is not None:
+        parts.append(f"of {format_bits_per_second(side.total_bits_per_second)} together")
+    return ", ".join(parts)
+
+
+def describe_limit(bits_per_second: int | None) -> str:
+    """``10 Mbit/s``; what only shares with others has no limit of its own."""
+    return "no own limit" if bits_per_second is None else format_bits_per_second(bits_per_second)
+
+
+def optional_rate(bits_per_second: int | None) -> str:
+    """``10 Mbit/s``, or a dash."""
+    return "-" if bits_per_second is None else format_bits_per_second(bits_per_second)
 
 
 def make_table(*titles: str, headers: bool = True) -> Table:
@@ -161,7 +177,10 @@ def name_command(name: str) -> None:
 
 
 _SHOWN: Any = (
-    ("limit", lambda s: format_bits_per_second(s.bits_per_second)),
+    ("limit", lambda s: optional_rate(s.bits_per_second)),
+    ("guaranteed", lambda s: optional_rate(s.request_bits_per_second or None)),
+    ("total of its group", lambda s: optional_rate(s.total_bits_per_second)),
+    ("may use now", lambda s: optional_rate(s.current_bits_per_second)),
     ("burst", lambda s: format_bytes(s.burst_bits / 8)),
     ("enforcement", lambda s: s.enforcement),
     ("why", lambda s: s.why or "-"),

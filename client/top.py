@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from client.output import Format, console, format_rate, make_table, print_data
+from client.output import (
+    Format,
+    console,
+    format_rate,
+    make_table,
+    optional_rate,
+    print_data,
+)
 from contract.api import DirectionStatus, TargetList
 from contract.names import Direction
-from contract.quantity import format_bits_per_second
 
 if TYPE_CHECKING:
     from client.api import Enforcer
@@ -24,7 +30,8 @@ class Row:
 
     target: str
     direction: Direction
-    limit_bits_per_second: int
+    limit_bits_per_second: int | None
+    """None: no limit of its own."""
     rate_bits_per_second: float
     share_bits_per_second: int
     active_flows: int
@@ -32,6 +39,8 @@ class Row:
     dropped_packets: int
     limited_fraction: float
     """Part of the time between the samples that was spent at the limit."""
+    current_bits_per_second: int | None = None
+    """What it may use now, as its group or its node is short; None: nothing is."""
 
 
 def make_rows(before: TargetList, after: TargetList, seconds: float) -> tuple[Row, ...]:
@@ -66,19 +75,23 @@ def _row(
         dropped_packets_per_second=(now.dropped_packets - was.dropped_packets) / seconds,
         dropped_packets=now.dropped_packets,
         limited_fraction=min(1.0, (now.limited_seconds - was.limited_seconds) / seconds),
+        current_bits_per_second=now.current_bits_per_second,
     )
 
 
 def make_view(rows: tuple[Row, ...]) -> Table:
     """The table for people."""
-    table = make_table("TARGET", "", "LIMIT", "RATE", "SHARE", "FLOWS", "DROPS/S", "AT LIMIT")
+    table = make_table(
+        "TARGET", "", "LIMIT", "NOW AT MOST", "RATE", "SHARE", "FLOWS", "DROPS/S", "AT LIMIT"
+    )
     for column in table.columns[2:]:
         column.justify = "right"
     for row in rows:
         table.add_row(
             row.target,
             row.direction,
-            format_bits_per_second(row.limit_bits_per_second),
+            optional_rate(row.limit_bits_per_second),
+            optional_rate(row.current_bits_per_second),
             format_rate(row.rate_bits_per_second),
             format_rate(row.share_bits_per_second),
             str(row.active_flows),

@@ -26,13 +26,21 @@ class TargetRequest:
     egress_burst: str | None = None
     mode: Mode = Mode.ENFORCE
     exempt_cidrs: tuple[str, ...] = ()
+    group: str | None = None
+    """The name of a group, that is bounded together by the totals."""
+    ingress_total: str | None = None
+    egress_total: str | None = None
+    ingress_request: str | None = None
+    """What is guaranteed of the node's capacity, and of the group's total."""
+    egress_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DirectionStatus:
     """One direction: what is in force, how, and what it has done since it was attached."""
 
-    bits_per_second: int
+    bits_per_second: int | None
+    """None: no limit of its own, only what it shares."""
     burst_bits: int
     enforcement: str
     """``paced``, ``shaped`` or ``policed``; ``observed`` in observe mode."""
@@ -51,6 +59,12 @@ class DirectionStatus:
     """Time spent at the limit."""
     delay_ms: float = 0.0
     """That a packet meets which has to wait its turn; sparse flows do not wait."""
+    request_bits_per_second: int = 0
+    """Guaranteed when something is short; 0: nothing."""
+    total_bits_per_second: int | None = None
+    """Its group's on this node; None: not bounded."""
+    current_bits_per_second: int | None = None
+    """What it may use now, as its group or its node is short; None: nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,8 @@ class TargetStatus:
     egress: DirectionStatus | None
     earlier_sockets: str
     """How sockets that were open before the limit are paced."""
+    group: str = ""
+    """``namespace:NAME`` or ``group:NAME``; empty where no total is set."""
 
 
 @dataclass(frozen=True, slots=True)

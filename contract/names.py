@@ -10,6 +10,8 @@ ANNOTATION_INGRESS_BANDWIDTH: Final = f"{DOMAIN}/ingress-bandwidth"
 ANNOTATION_EGRESS_BANDWIDTH: Final = f"{DOMAIN}/egress-bandwidth"
 ANNOTATION_INGRESS_BURST: Final = f"{DOMAIN}/ingress-burst"
 ANNOTATION_EGRESS_BURST: Final = f"{DOMAIN}/egress-burst"
+ANNOTATION_INGRESS_REQUEST: Final = f"{DOMAIN}/ingress-request"
+ANNOTATION_EGRESS_REQUEST: Final = f"{DOMAIN}/egress-request"
 ANNOTATION_READINESS_GATE: Final = f"{DOMAIN}/readiness-gate"
 # Written by the webhook beside the labels, whose values cannot hold a slash: the networks of the
 # policy's exempt-cidrs, canonical, comma-separated. Like the labels it is rewritten when edited.
@@ -18,12 +20,22 @@ ANNOTATION_EXEMPT_CIDRS: Final = f"{DOMAIN}/exempt-cidrs"
 ANNOTATION_KUBERNETES_INGRESS_BANDWIDTH: Final = "kubernetes.io/ingress-bandwidth"
 ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH: Final = "kubernetes.io/egress-bandwidth"
 
+# On a Node, written by people: what its pods can share, bits per second.
+ANNOTATION_INGRESS_CAPACITY: Final = f"{DOMAIN}/ingress-capacity"
+ANNOTATION_EGRESS_CAPACITY: Final = f"{DOMAIN}/egress-capacity"
+
 # Labels, written by the webhook, read by the enforcer. Plain decimal integers.
 LABEL_LIMITED: Final = f"{DOMAIN}/limited"
 LABEL_INGRESS_BITS_PER_SECOND: Final = f"{DOMAIN}/ingress-bits-per-second"
 LABEL_EGRESS_BITS_PER_SECOND: Final = f"{DOMAIN}/egress-bits-per-second"
 LABEL_INGRESS_BURST_BITS: Final = f"{DOMAIN}/ingress-burst-bits"
 LABEL_EGRESS_BURST_BITS: Final = f"{DOMAIN}/egress-burst-bits"
+LABEL_INGRESS_REQUEST_BITS_PER_SECOND: Final = f"{DOMAIN}/ingress-request-bits-per-second"
+LABEL_EGRESS_REQUEST_BITS_PER_SECOND: Final = f"{DOMAIN}/egress-request-bits-per-second"
+# The namespace's total on each node; every pod of the namespace carries it, and where they differ
+# the smallest holds.
+LABEL_INGRESS_TOTAL_BITS_PER_SECOND: Final = f"{DOMAIN}/ingress-total-bits-per-second"
+LABEL_EGRESS_TOTAL_BITS_PER_SECOND: Final = f"{DOMAIN}/egress-total-bits-per-second"
 LABEL_SOURCE: Final = f"{DOMAIN}/source"
 LABEL_MODE: Final = f"{DOMAIN}/mode"
 
@@ -37,6 +49,10 @@ OUR_LABELS: Final = frozenset(
         LABEL_EGRESS_BITS_PER_SECOND,
         LABEL_INGRESS_BURST_BITS,
         LABEL_EGRESS_BURST_BITS,
+        LABEL_INGRESS_REQUEST_BITS_PER_SECOND,
+        LABEL_EGRESS_REQUEST_BITS_PER_SECOND,
+        LABEL_INGRESS_TOTAL_BITS_PER_SECOND,
+        LABEL_EGRESS_TOTAL_BITS_PER_SECOND,
         LABEL_SOURCE,
         LABEL_MODE,
     )
@@ -52,11 +68,15 @@ LABEL_POLICY: Final = f"{DOMAIN}/policy"
 LABEL_POLICY_VALUE: Final = "true"
 # On a policy of the cluster: deleting or emptying it is meant.
 ANNOTATION_ALLOW_REMOVAL: Final = f"{DOMAIN}/allow-removal"
-# Its keys. The first four follow a direction and a dot: ``ingress.max``.
+# Its keys. The first eight follow a direction and a dot: ``ingress.max``.
 POLICY_DEFAULT: Final = "default"
 POLICY_MIN: Final = "min"
 POLICY_MAX: Final = "max"
 POLICY_BURST_MAX: Final = "burst.max"
+POLICY_REQUEST_DEFAULT: Final = "request.default"
+POLICY_REQUEST_MIN: Final = "request.min"
+POLICY_REQUEST_MAX: Final = "request.max"
+POLICY_TOTAL_PER_NODE: Final = "total-per-node"
 POLICY_ON_VIOLATION: Final = "on-violation"
 POLICY_REQUIRE: Final = "require"
 POLICY_TAKE_OVER: Final = "take-over"
@@ -98,6 +118,14 @@ BURST_KEYS: Final = {
     Direction.INGRESS: ANNOTATION_INGRESS_BURST,
     Direction.EGRESS: ANNOTATION_EGRESS_BURST,
 }
+REQUEST_KEYS: Final = {
+    Direction.INGRESS: ANNOTATION_INGRESS_REQUEST,
+    Direction.EGRESS: ANNOTATION_EGRESS_REQUEST,
+}
+CAPACITY_KEYS: Final = {
+    Direction.INGRESS: ANNOTATION_INGRESS_CAPACITY,
+    Direction.EGRESS: ANNOTATION_EGRESS_CAPACITY,
+}
 RATE_LABELS: Final = {
     Direction.INGRESS: LABEL_INGRESS_BITS_PER_SECOND,
     Direction.EGRESS: LABEL_EGRESS_BITS_PER_SECOND,
@@ -105,6 +133,14 @@ RATE_LABELS: Final = {
 BURST_LABELS: Final = {
     Direction.INGRESS: LABEL_INGRESS_BURST_BITS,
     Direction.EGRESS: LABEL_EGRESS_BURST_BITS,
+}
+REQUEST_LABELS: Final = {
+    Direction.INGRESS: LABEL_INGRESS_REQUEST_BITS_PER_SECOND,
+    Direction.EGRESS: LABEL_EGRESS_REQUEST_BITS_PER_SECOND,
+}
+TOTAL_LABELS: Final = {
+    Direction.INGRESS: LABEL_INGRESS_TOTAL_BITS_PER_SECOND,
+    Direction.EGRESS: LABEL_EGRESS_TOTAL_BITS_PER_SECOND,
 }
 
 

@@ -1,7 +1,8 @@
 """Pure: a target and its counters, as the control socket tells them."""
 
 from contract.api import DirectionStatus, TargetStatus
-from contract.limits import Limit
+from contract.limits import Limits
+from contract.names import Direction
 from enforcer.state import Counters, Target, TargetCounters
 
 _NS_PER_SECOND = 1e9
@@ -16,18 +17,20 @@ def to_status(target: Target, counters: TargetCounters) -> TargetStatus:
         cgroup_id=target.cgroup_id,
         mode=target.limits.mode,
         exempt_cidrs=target.limits.exempt_cidrs,
-        ingress=_direction(target.limits.ingress, counters.ingress),
-        egress=_direction(target.limits.egress, counters.egress),
+        ingress=_direction(target.limits, Direction.INGRESS, counters.ingress),
+        egress=_direction(target.limits, Direction.EGRESS, counters.egress),
         earlier_sockets=counters.earlier_sockets,
+        group=target.limits.group,
     )
 
 
-def _direction(limit: Limit | None, counters: Counters) -> DirectionStatus | None:
-    if limit is None:
+def _direction(limits: Limits, direction: Direction, counters: Counters) -> DirectionStatus | None:
+    if not limits.concerns(direction):
         return None
+    limit, sharing = limits.of(direction), limits.sharing(direction)
     return DirectionStatus(
-        bits_per_second=limit.bits_per_second,
-        burst_bits=limit.burst_bits,
+        bits_per_second=None if limit is None else limit.bits_per_second,
+        burst_bits=0 if limit is None else limit.burst_bits,
         enforcement=counters.enforcement,
         why=counters.why,
         share_bytes_per_sec=counters.share_bytes_per_sec,
@@ -39,4 +42,6 @@ def _direction(limit: Limit | None, counters: Counters) -> DirectionStatus | Non
         marked_packets=counters.marked_packets,
         limited_seconds=counters.limited_ns / _NS_PER_SECOND,
         delay_ms=counters.delay_ns / _NS_PER_MILLISECOND,
+        request_bits_per_second=sharing.request_bits_per_second,
+        total_bits_per_second=sharing.total_bits_per_second,
     )

@@ -1,13 +1,21 @@
 """What a pod's labels ask for. The webhook writes them, so mistakes are rare, not absent."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from contract import names
-from contract.limits import Limit, Limits, make_limit
-from contract.names import BURST_LABELS, RATE_LABELS, Direction, Mode, Source
+from contract.limits import Limit, Limits, Sharing, make_limit, namespace_group
+from contract.names import (
+    BURST_LABELS,
+    RATE_LABELS,
+    REQUEST_LABELS,
+    TOTAL_LABELS,
+    Direction,
+    Mode,
+    Source,
+)
 from contract.networks import parse_cidrs
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second, parse_burst_bits
@@ -34,10 +42,10 @@ class Asked:
             return self.limits
         held = self.limits
         if Direction.INGRESS in self.unreadable:
-            held = replace(held, ingress=before.ingress)
+            held = replace(held, ingress=before.ingress, ingress_sharing=before.ingress_sharing)
         if Direction.EGRESS in self.unreadable:
-            held = replace(held, egress=before.egress)
-        return held
+            held = replace(held, egress=before.egress, egress_sharing=before.egress_sharing)
+        return held if held.group else replace(held, group=before.group)
 
 
 def read_asked(labels: Mapping[str, str], annotations: Mapping[str, str], namespace: str) -> Asked:
@@ -46,16 +54,27 @@ def read_asked(labels: Mapping[str, str], annotations: Mapping[str, str], namesp
         return Asked(None)
     problems: list[Problem] = []
     found: dict[Direction, Limit | None] = {}
+    shared: dict[Direction, Sharing] = {}
     unreadable: set[Direction] = set()
     for direction in Direction:
-        limit = _read_limit(direction, labels)
-        if isinstance(limit, Problem):
-            problems.append(limit)
+        limit, sharing = _read_limit(direction, labels), _read_sharing(direction, labels)
+        wrong = [one for one in (limit, sharing) if isinstance(one, Problem)]
+        if wrong:
+            problems += wrong
             unreadable.add(direction)
         found[direction] = None if isinstance(limit, Problem) else limit
+        shared[direction] = Sharing() if isinstance(sharing, Problem) else sharing
     mode, networks = _read_mode(labels, problems), _read_exempt(annotations, problems)
     return Asked(
-        Limits(found[Direction.INGRESS], found[Direction.EGRESS], mode, networks),
+        Limits(
+            found[Direction.INGRESS],
+            found[Direction.EGRESS],
+            mode,
+            networks,
+            shared[Direction.INGRESS],
+            shared[Direction.EGRESS],
+            _group(shared.values(), namespace),
+        ),
         tuple(problems),
         frozenset(unreadable),
         _origin(labels.get(names.LABEL_SOURCE), namespace),
@@ -75,6 +94,25 @@ def _read_limit(direction: Direction, labels: Mapping[str, str]) -> Limit | Prob
         return rate
     # A burst below one frame is what one second of a very low rate holds: make_limit caps there.
     return make_limit(rate, None if isinstance(burst, Problem) else burst)
+
+
+def _read_sharing(direction: Direction, labels: Mapping[str, str]) -> Sharing | Problem:
+    found: list[int | None] = []
+    for key in (REQUEST_LABELS[direction], TOTAL_LABELS[direction]):
+        text = labels.get(key)
+        if text is not None and not _DECIMAL.fullmatch(text):
+            return Problem(key, text, "is not a plain decimal number", _FIX)
+        bits = None if text is None else parse_bits_per_second(key, text)
+        if isinstance(bits, Problem):
+            return bits
+        found.append(bits)
+    request, total = found
+    return Sharing(request or 0, total)
+
+
+def _group(shared: Iterable[Sharing], namespace: str) -> str:
+    totals = any(sharing.total_bits_per_second is not None for sharing in shared)
+    return namespace_group(namespace) if totals else ""
 
 
 def _read_mode(labels: Mapping[str, str], problems: list[Problem]) -> Mode:

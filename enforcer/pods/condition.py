@@ -72,9 +72,9 @@ def released(pod: Pod) -> Condition | None:
 
 def _in_force(pod: Pod, outcome: InForce) -> Condition:
     held = ", ".join(
-        f"{direction} {_rate(limit)} ({_how(outcome.of(direction))})"
+        f"{_direction(outcome.limits, direction)} ({_how(outcome.of(direction))})"
         for direction in Direction
-        if (limit := outcome.limits.of(direction)) is not None
+        if outcome.limits.concerns(direction)
     )
     parts = [held + _origin(pod)] if held else []
     parts += [str(problem) for problem in pod.asked.problems]
@@ -94,12 +94,23 @@ def _condition(status: str, reason: Reason, *parts: str) -> Condition:
 
 
 def describe(limits: Limits) -> str:
-    """``ingress 10 Mbit/s, egress 5 Mbit/s``; empty when neither is limited."""
+    """``ingress 10 Mbit/s, egress 5 Mbit/s``; empty when neither is limited nor shared."""
     return ", ".join(
-        f"{direction} {_rate(limit)}"
-        for direction in Direction
-        if (limit := limits.of(direction)) is not None
+        _direction(limits, direction) for direction in Direction if limits.concerns(direction)
     )
+
+
+def _direction(limits: Limits, direction: Direction) -> str:
+    """``egress 100 Mbit/s, 20 Mbit/s of it guaranteed``, and of which total."""
+    limit, sharing = limits.of(direction), limits.sharing(direction)
+    parts = [] if limit is None else [_rate(limit)]
+    if sharing.request_bits_per_second:
+        of_it = "" if limit is None else " of it"
+        parts.append(f"{format_bits_per_second(sharing.request_bits_per_second)}{of_it} guaranteed")
+    if sharing.total_bits_per_second is not None:
+        total, group = format_bits_per_second(sharing.total_bits_per_second), limits.group
+        parts.append(f"of {total} for {group.replace(':', ' ')} on this node")
+    return f"{direction} {', '.join(parts)}"
 
 
 def describe_all(limits: Limits | None) -> str:

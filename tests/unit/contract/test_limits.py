@@ -3,7 +3,7 @@
 import pytest
 
 from contract.api import TargetRequest
-from contract.limits import Limit, Limits, default_burst_bits, make_limit
+from contract.limits import Limit, Limits, Sharing, default_burst_bits, make_limit
 from contract.names import Direction, Mode
 from contract.requests import parse_limits
 
@@ -84,3 +84,33 @@ def test_a_request_tells_every_mistake_at_once():
 def test_no_limits_are_limits_too():
     """A target can be attached only to be counted."""
     assert parse_limits(TargetRequest()) == Limits()
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (
+            TargetRequest(egress="100M", egress_request="20M"),
+            Limits(egress=make_limit(100_000_000), egress_sharing=Sharing(20_000_000)),
+        ),
+        (TargetRequest(ingress_request="20M"), Limits(ingress_sharing=Sharing(20_000_000))),
+        (
+            TargetRequest(group="batch", egress_total="100M"),
+            Limits(egress_sharing=Sharing(0, 100_000_000), group="group:batch"),
+        ),
+        (TargetRequest(egress="10M", egress_request="20M"), "egress-request"),
+        (TargetRequest(egress_request="20K"), "egress-request"),
+        (TargetRequest(egress_total="20M"), "egress-total"),
+        (TargetRequest(egress="10M", group="batch"), "group"),
+        (TargetRequest(egress_total="20M", group="-"), "group"),
+    ],
+)
+def test_what_is_shared_is_read(request_, expected):
+    """A request is at most the limit; a total is a group's, and a group has a total."""
+    found = parse_limits(request_)
+
+    if isinstance(expected, str):
+        assert [problem.key for problem in found] == [expected]
+    else:
+        assert found == expected
+        assert found.limits_anything

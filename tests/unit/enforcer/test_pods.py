@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from contract import names
-from contract.limits import Limits, make_limit
+from contract.limits import Limits, Sharing, make_limit
 from contract.names import Direction, Mode, Reason
 from enforcer.pods.cgroups import pod_uid
 from enforcer.pods.condition import Held, InForce, NotInForce, judge, released
@@ -152,6 +152,23 @@ def test_a_mirror_annotation_cannot_name_an_ordinary_pod():
             "ingress 10 Mbit/s (policed: no veth); from the cluster's policy",
         ),
         (
+            make_pod(),
+            InForce(
+                Limits(
+                    egress=make_limit(100_000_000),
+                    ingress_sharing=Sharing(3_000_000),
+                    egress_sharing=Sharing(20_000_000, 500_000_000),
+                    group="namespace:shop",
+                ),
+                Held("shaped"),
+                PACED,
+            ),
+            "True",
+            Reason.ENFORCED,
+            "ingress 3 Mbit/s guaranteed (shaped on veth), egress 100 Mbit/s, 20 Mbit/s of it "
+            "guaranteed, of 500 Mbit/s for namespace shop on this node (paced); from the pod",
+        ),
+        (
             make_pod(labels=labels(mode="observe")),
             InForce(Limits(None, make_limit(5_000_000), Mode.OBSERVE), PACED, Held("observed")),
             "False",
@@ -196,6 +213,26 @@ def test_a_direction_that_cannot_be_read_is_not_in_force():
 
     assert (found.status, found.reason) == ("False", Reason.PARTLY_ENFORCED)
     assert '"5M" is not a plain decimal number; write the bandwidth annotation' in found.message
+
+
+def test_what_is_shared_is_read_from_labels():
+    """A request; the total of the namespace, which is the group; a pod without a limit, too."""
+    shared = labels(
+        None, egress_request_bits_per_second="2000", egress_total_bits_per_second="9000000"
+    )
+
+    assert make_pod(labels=shared).asked.limits == Limits(
+        egress_sharing=Sharing(2_000, 9_000_000), group="namespace:shop"
+    )
+
+
+def test_a_total_that_cannot_be_read_stays_as_it_was():
+    """Bad input never lifts a limit."""
+    before = make_pod(labels=labels(egress_total_bits_per_second="9000000")).asked.limits
+    asked = make_pod(labels=labels(egress_total_bits_per_second="9M")).asked
+
+    assert asked.over(before) == before
+    assert asked.problems
 
 
 def test_a_readiness_gate_does_not_wait_for_what_will_not_come():
