@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from contract.api import DirectionStatus, TargetList, TargetStatus
+from contract.limits import Sharing
 from contract.quantity import format_bits_per_second
+from contract.wording import describe_bandwidth
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -116,17 +118,9 @@ def describe(side: DirectionStatus | None) -> str:
     """``10 Mbit/s (paced)``, or that there is no limit."""
     if side is None:
         return "not limited"
-    parts = [f"{describe_limit(side.bits_per_second)} ({side.enforcement})"]
-    if side.request_bits_per_second:
-        parts.append(f"{format_bits_per_second(side.request_bits_per_second)} guaranteed")
-    if side.total_bits_per_second is not None:
-        parts.append(f"of {format_bits_per_second(side.total_bits_per_second)} together")
-    return ", ".join(parts)
-
-
-def describe_limit(bits_per_second: int | None) -> str:
-    """``10 Mbit/s``; what only shares with others has no limit of its own."""
-    return "no own limit" if bits_per_second is None else format_bits_per_second(bits_per_second)
+    sharing = Sharing(side.request_bits_per_second, side.total_bits_per_second)
+    said = describe_bandwidth(side.bits_per_second, sharing, "of its group")
+    return f"{said} ({side.enforcement})"
 
 
 def optional_rate(bits_per_second: int | None) -> str:

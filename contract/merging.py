@@ -66,6 +66,8 @@ class EffectiveBounds:
     min: Sourced | None = None
     max: Sourced | None = None
     burst_max: int | None = None
+    total: Sourced | None = None
+    """Of all pods of the namespace together, on each node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,11 @@ def _precedence(layer: Layer) -> tuple[int, bool, str]:
 def merge(namespace: Layer | None, cluster: Sequence[Layer]) -> EffectivePolicy:
     """What holds in a namespace; ``cluster`` as :func:`select` gives it.
 
-    Of the cluster's policies the smallest max and burst.max, the largest min, and the first word on
-    everything else hold. A namespace's own may make max and burst.max smaller and min larger,
-    within the cluster's bounds, and be stricter. Its default comes before the cluster's, it decides
-    about take-over where the cluster is silent, and chooses among the cluster's networks.
+    Of the cluster's policies the smallest max, burst.max and total-per-node, the largest min
+    and the first word on everything else hold. A namespace's own may make the first three
+    smaller and min larger, within the cluster's bounds, and be stricter. Its default comes
+    before the cluster's, it decides about take-over where the cluster is silent, and chooses
+    among the cluster's networks.
     """
     merging = _Merging(namespace, cluster)
     return EffectivePolicy(
@@ -183,7 +186,7 @@ class _Merging:
         return self._settle(key, theirs, scale.unsaid)
 
     def mode(self) -> Mode:
-        """As the others; a max of the cluster is to be held, too."""
+        """As the others; a max or a total of the cluster is to be held, too."""
         bound = next((layer for layer in self._cluster if layer.policy.bounded), None)
         if bound is not None and _first(self._cluster, _MODE.word) is None:
             return self._settle(names.POLICY_MODE, _Said(Mode.ENFORCE, bound), Mode.ENFORCE)
@@ -223,10 +226,17 @@ class _Merging:
             default = ceiling
         if default and floor and _bits(default) < _bits(floor):
             default = floor
-        for bound, sourced in (("default", default), ("min", floor), ("max", ceiling)):
+        everyone = (*self._cluster, *self._own)
+        total = min(self._said(everyone, direction, "total"), key=_bits, default=None)
+        for bound, sourced in (
+            (names.POLICY_DEFAULT, default),
+            (names.POLICY_MIN, floor),
+            (names.POLICY_MAX, ceiling),
+            (names.POLICY_TOTAL_PER_NODE, total),
+        ):
             if sourced is not None:
                 self.places[f"{direction}.{bound}"] = sourced.place
-        return EffectiveBounds(default, floor, ceiling, self._burst_max(direction))
+        return EffectiveBounds(default, floor, ceiling, self._burst_max(direction), total)
 
     def _burst_max(self, direction: Direction) -> int | None:
         said = [

@@ -35,6 +35,8 @@ class Bounds:
     min: int | None = None
     max: int | None = None
     burst_max: int | None = None
+    total: int | None = None
+    """Of all pods of a namespace together, on each node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,9 @@ class Policy:
 
     @property
     def bounded(self) -> bool:
-        """Whether this policy sets a largest limit for some direction."""
-        return self.ingress.max is not None or self.egress.max is not None
+        """Whether this policy sets a largest limit, or a total, for some direction."""
+        both = (self.ingress, self.egress)
+        return any(said.max is not None or said.total is not None for said in both)
 
     @property
     def silent(self) -> bool:
@@ -76,6 +79,7 @@ _BOUND_PARSERS: Final[dict[str, Callable[[str, str], int | Problem]]] = {
     names.POLICY_MIN: parse_bits_per_second,
     names.POLICY_MAX: parse_bits_per_second,
     names.POLICY_BURST_MAX: parse_burst_bits,
+    names.POLICY_TOTAL_PER_NODE: parse_bits_per_second,
 }
 NAMESPACE_KEYS: Final = (
     *(f"{direction}.{bound}" for direction in Direction for bound in _BOUND_PARSERS),
@@ -147,6 +151,7 @@ def parse_policy(
             values[names.POLICY_MIN],
             values[names.POLICY_MAX],
             values[names.POLICY_BURST_MAX],
+            values[names.POLICY_TOTAL_PER_NODE],
         )
         problems.extend(_out_of_order(direction, bounds[direction], data))
     policy = Policy(

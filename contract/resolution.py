@@ -4,12 +4,12 @@ What cannot be read counts as not asked and what is out of bounds is brought wit
 result always obeys the policy. Whether the pod is refused instead is the webhook's business.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from contract import names
-from contract.limits import Limit, make_limit
+from contract.limits import Limit, Sharing, make_limit
 from contract.merging import EffectiveBounds, EffectivePolicy, Sourced
 from contract.names import Direction, GateRule, Mode, Source
 from contract.reading import Asked, Reading
@@ -51,29 +51,46 @@ class Resolution:
     exempt_cidrs: tuple[str, ...]
     gate: bool
     """Whether the pod waits for its limit before it is Ready."""
+    ingress_total: Sourced | None = None
+    """Of its namespace on each node; it concerns pods without a limit of their own, too."""
+    egress_total: Sourced | None = None
 
     def of(self, direction: Direction) -> Resolved | None:
         """One direction."""
         return self.ingress if direction is Direction.INGRESS else self.egress
 
+    def total(self, direction: Direction) -> Sourced | None:
+        """The namespace's total of one direction."""
+        return self.ingress_total if direction is Direction.INGRESS else self.egress_total
+
+    def sharing(self, direction: Direction) -> Sharing:
+        """What one direction shares with others."""
+        total = self.total(direction)
+        return Sharing(total_bits_per_second=None if total is None else total.bits_per_second)
+
     @property
     def source(self) -> Source | None:
         """The nearest to the pod of both directions' sources."""
-        if self.ingress is None or self.egress is None:
-            only = self.ingress or self.egress
-            return only.source if only else None
-        return min(self.ingress.source, self.egress.source, key=_NEARNESS.index)
+        said = (self.ingress, self.egress, self.ingress_total, self.egress_total)
+        found = [one.source for one in said if one is not None]
+        return min(found, key=_NEARNESS.index) if found else None
 
     @property
     def limited(self) -> bool:
-        """Whether any direction is limited."""
-        return self.ingress is not None or self.egress is not None
+        """Whether any direction is limited, by itself or with others."""
+        return self.source is not None
 
     def labels(self) -> dict[str, str]:
         """The labels that tell the enforcer."""
         if self.source is None:
             return {}
         labels = {names.LABEL_LIMITED: "true"}
+        if self.ingress_total is not None:
+            total = self.ingress_total.bits_per_second
+            labels[names.LABEL_INGRESS_TOTAL_BITS_PER_SECOND] = str(total)
+        if self.egress_total is not None:
+            total = self.egress_total.bits_per_second
+            labels[names.LABEL_EGRESS_TOTAL_BITS_PER_SECOND] = str(total)
         if self.ingress is not None:
             limit = self.ingress.limit
             labels[names.LABEL_INGRESS_BITS_PER_SECOND] = str(limit.bits_per_second)
@@ -100,9 +117,17 @@ def resolve(reading: Reading, policy: EffectivePolicy) -> Resolution:
     wanted = policy.readiness_gate is GateRule.ALWAYS or (
         policy.readiness_gate is GateRule.ON_REQUEST and reading.gate_text == "true"
     )
+    found = Resolution(
+        ingress,
+        egress,
+        policy.mode,
+        policy.exempt_cidrs,
+        gate=wanted,
+        ingress_total=policy.ingress.total,
+        egress_total=policy.egress.total,
+    )
     # Without a limit nobody writes the condition and the pod would wait for ever.
-    gate = wanted and (ingress is not None or egress is not None)
-    return Resolution(ingress, egress, policy.mode, policy.exempt_cidrs, gate)
+    return found if found.limited else replace(found, gate=False)
 
 
 def _resolve_direction(asked: Asked, bounds: EffectiveBounds) -> Resolved | None:

@@ -14,6 +14,7 @@ from contract.names import DIRECTIONS, RATE_KEYS, Direction, GateRule, OnViolati
 from contract.problems import KEY_CHARS, Problem, clip
 from contract.quantity import format_bits_per_second
 from contract.reading import Reading
+from contract.resolution import resolve
 from contract.unknown import MAX_UNKNOWN
 
 Check = Callable[[Reading, EffectivePolicy], Iterable[Problem]]
@@ -141,8 +142,20 @@ def vain_gates(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
         return
     if policy.readiness_gate is GateRule.NEVER:
         yield f"{names.ANNOTATION_READINESS_GATE} has no effect: the policy says never"
-    elif all(reading.of(d).rate is None and policy.of(d).default is None for d in DIRECTIONS):
+    elif not resolve(reading, policy).limited:
         yield f"{names.ANNOTATION_READINESS_GATE} has no effect on a pod without a limit"
+
+
+def limits_above_totals(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
+    """The limit stays, and cannot be reached."""
+    for direction in DIRECTIONS:
+        asked, total = reading.of(direction).rate, policy.of(direction).total
+        if asked and asked.bits and total and asked.bits > total.bits_per_second:
+            most = format_bits_per_second(total.bits_per_second)
+            yield (
+                f"{asked.key} is above what all pods of the namespace have on a node together, "
+                f"{most} by the {total.source}'s policy{total.note}"
+            )
 
 
 def unread_keys(reading: Reading, _: EffectivePolicy) -> Iterator[str]:
@@ -165,6 +178,7 @@ ADVICE: Final[tuple[Advice, ...]] = (
     shadowed,
     capped_bursts,
     vain_gates,
+    limits_above_totals,
     unread_keys,
     misplaced_labels,
 )

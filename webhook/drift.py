@@ -18,8 +18,11 @@ from contract.names import (
     BURST_KEYS,
     DIRECTIONS,
     OUR_LABELS,
+    POLICY_TOTAL_PER_NODE,
     RATE_KEYS,
+    RATE_LABELS,
     STANDARD_RATE_KEYS,
+    TOTAL_LABELS,
     Direction,
     Mode,
 )
@@ -42,10 +45,6 @@ _ANNOTATIONS: Final = frozenset(
 """All that decides about limits; others are told of at admission and do nothing."""
 _TEXT_CHARS: Final = 8192
 """More than the longest that means something (64 networks). The rest of a text is not kept."""
-_RATE_LABELS: Final = {
-    Direction.INGRESS: names.LABEL_INGRESS_BITS_PER_SECOND,
-    Direction.EGRESS: names.LABEL_EGRESS_BITS_PER_SECOND,
-}
 
 
 class SeenPod(Struct, frozen=True, gc=False):
@@ -162,19 +161,23 @@ def _urgency(labels: Mapping[str, str], resolution: Resolution) -> Urgency:
     found = Urgency.OTHER
     enforced = labels.get(names.LABEL_MODE) != Mode.OBSERVE or resolution.mode is Mode.OBSERVE
     for direction in DIRECTIONS:
-        wanted = resolution.of(direction)
-        if wanted is None:
-            continue
-        present = _present(labels, direction)
-        if present is None or not enforced:
-            return Urgency.UNLIMITED
-        if present > wanted.limit.bits_per_second:
-            found = Urgency.LOOSE
+        wanted, total = resolution.of(direction), resolution.total(direction)
+        for keys, most in (
+            (RATE_LABELS, None if wanted is None else wanted.limit.bits_per_second),
+            (TOTAL_LABELS, None if total is None else total.bits_per_second),
+        ):
+            if most is None:
+                continue
+            present = _present(labels, keys[direction])
+            if present is None or not enforced:
+                return Urgency.UNLIMITED
+            if present > most:
+                found = Urgency.LOOSE
     return found
 
 
-def _present(labels: Mapping[str, str], direction: Direction) -> int | None:
-    text = labels.get(_RATE_LABELS[direction], "")
+def _present(labels: Mapping[str, str], key: str) -> int | None:
+    text = labels.get(key, "")
     if labels.get(names.LABEL_LIMITED) != "true" or not text.isascii() or not text.isdigit():
         return None
     return int(text[:20])
@@ -186,6 +189,7 @@ _REASONS: Final = {
     Cause.DEFAULT: "BandwidthLimitAdded",
 }
 """The first of these that holds for either direction names the Event."""
+_TOTAL_REASON: Final = "BandwidthTotalChanged"
 
 
 def _notice(labels: Mapping[str, str], reading: Reading, resolution: Resolution) -> Notice | None:
@@ -194,13 +198,20 @@ def _notice(labels: Mapping[str, str], reading: Reading, resolution: Resolution)
         for direction in DIRECTIONS
         if (wanted := resolution.of(direction)) is not None
         and wanted.cause in _REASONS
-        and _present(labels, direction) != wanted.limit.bits_per_second
+        and _present(labels, RATE_LABELS[direction]) != wanted.limit.bits_per_second
     ]
-    if not changed:
-        return None
-    reason = next(r for cause, r in _REASONS.items() if any(w.cause is cause for _, w in changed))
     texts = [_text(direction, wanted, reading) for direction, wanted in changed]
-    return Notice(reason, "; ".join(texts))
+    totals = [
+        f"{direction}: shares {format_bits_per_second(total.bits_per_second)} with all pods of the "
+        f"namespace on its node, the {total.source} policy's{total.note} {POLICY_TOTAL_PER_NODE}"
+        for direction in DIRECTIONS
+        if (total := resolution.total(direction)) is not None
+        and _present(labels, TOTAL_LABELS[direction]) != total.bits_per_second
+    ]
+    causes = {wanted.cause for _, wanted in changed}
+    reasons = [reason for cause, reason in _REASONS.items() if cause in causes]
+    reasons += [_TOTAL_REASON] if totals else []
+    return Notice(reasons[0], "; ".join(texts + totals)) if reasons else None
 
 
 def _text(direction: Direction, wanted: Resolved, reading: Reading) -> str:

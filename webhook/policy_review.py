@@ -37,13 +37,26 @@ def policy_problems(config_map: ConfigMap, scope: Scope) -> tuple[Problem, ...]:
 def policy_warnings(
     config_map: ConfigMap, scope: Scope, cluster: Sequence[Layer]
 ) -> tuple[str, ...]:
-    """What of a policy has no effect: keys that nobody knows, and what the cluster does not let a
-    namespace say.
+    """What of a policy has no effect: keys that nobody knows, limits above a total, and what the
+    cluster does not let a namespace say.
 
     ``cluster`` are those that hold in its namespace, as ``contract.merging.select`` gives them.
     """
-    unread = unread_keys(config_map.data or {})
-    return unread if scope is not Scope.NAMESPACE else unread + _said_in_vain(config_map, cluster)
+    found = unread_keys(config_map.data or {}) + _small_totals(config_map, scope)
+    return found if scope is not Scope.NAMESPACE else found + _said_in_vain(config_map, cluster)
+
+
+def _small_totals(config_map: ConfigMap, scope: Scope) -> tuple[str, ...]:
+    """A single pod gets, without asking, what all together may not use."""
+    policy, _ = parse_policy(config_map.data or {}, scope)
+    return tuple(
+        f"{direction}.{names.POLICY_TOTAL_PER_NODE}, {format_bits_per_second(said.total)}, is "
+        f"below {direction}.{bound}, {format_bits_per_second(bits)}, of a single pod"
+        for direction in DIRECTIONS
+        if (said := policy.of(direction)).total is not None
+        for bound, bits in ((names.POLICY_MIN, said.min), (names.POLICY_DEFAULT, said.default))
+        if bits is not None and bits > said.total
+    )
 
 
 def _said_in_vain(config_map: ConfigMap, cluster: Sequence[Layer]) -> tuple[str, ...]:
@@ -80,6 +93,7 @@ def _bounds_lost(said: Bounds, holds: EffectiveBounds) -> Iterator[str]:
         (names.POLICY_DEFAULT, said.default, holds.default),
         (names.POLICY_MIN, said.min, holds.min),
         (names.POLICY_MAX, said.max, holds.max),
+        (names.POLICY_TOTAL_PER_NODE, said.total, holds.total),
     ):
         if ours is not None and theirs is not None and ours != theirs.bits_per_second:
             where = "above" if ours > theirs.bits_per_second else "below"

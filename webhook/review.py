@@ -47,6 +47,8 @@ class Verdict:
     labels: dict[str, str]
     annotations: dict[str, str]
     limits: dict[str, dict[str, Any]]
+    totals: dict[str, dict[str, Any]]
+    """Of its namespace on each node."""
     readiness_gate: bool
     patch: list[dict[str, Any]]
 
@@ -123,6 +125,7 @@ def _judge_policy(policy: NamedPolicy, store: PolicyStore) -> Verdict:
         labels={},
         annotations={},
         limits={},
+        totals={},
         readiness_gate=False,
         patch=[],
     )
@@ -149,6 +152,7 @@ def _judge_pod(named: NamedPod, policy: EffectivePolicy) -> Verdict:
         labels=admitted.labels() if admitted else {},
         annotations=admitted.annotations() if admitted else {},
         limits=_limits(decision),
+        totals=_totals(decision),
         readiness_gate=admitted.gate if admitted else False,
         patch=encode_patch(decision.patch),
     )
@@ -170,6 +174,7 @@ def _leave_out(named: NamedPod) -> Verdict:
         labels={},
         annotations={},
         limits={},
+        totals={},
         readiness_gate=False,
         patch=[],
     )
@@ -193,6 +198,19 @@ def _limits(decision: Decision) -> dict[str, dict[str, Any]]:
     }
 
 
+def _totals(decision: Decision) -> dict[str, dict[str, Any]]:
+    if decision.resolution is None or not decision.allowed:
+        return {}
+    return {
+        direction.value: {
+            "bits_per_second": total.bits_per_second,
+            "origin": f"{total.source} policy{total.note}",
+        }
+        for direction in Direction
+        if (total := decision.resolution.total(direction)) is not None
+    }
+
+
 def _as_text(verdicts: Iterable[Verdict]) -> Iterable[str]:
     for verdict in verdicts:
         answer = "admitted" if verdict.allowed else "denied"
@@ -203,7 +221,10 @@ def _as_text(verdicts: Iterable[Verdict]) -> Iterable[str]:
             rate = format_bits_per_second(limit["bits_per_second"])
             yield f"  {direction:8}{rate}, burst {limit['burst_bits']} bits, {limit['origin']}"
         judged = verdict.allowed and verdict.kind != "ConfigMap" and not verdict.left_out
-        if judged and not verdict.limits:
+        for direction, total in verdict.totals.items():
+            rate = format_bits_per_second(total["bits_per_second"])
+            yield f"  {direction:8}{rate} for the namespace on a node, {total['origin']}"
+        if judged and not verdict.limits and not verdict.totals:
             yield "  not limited"
         if verdict.readiness_gate:
             yield "  waits for its limit before it is Ready"

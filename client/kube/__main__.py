@@ -19,6 +19,7 @@ from client.kube.rates import Enforcers, Sample, make_rows
 from client.kube.watching import Changed
 from client.output import Format, console, name_command, print_data, print_problems
 from client.top import Row, make_view
+from contract.names import DIRECTIONS
 
 app = typer.Typer(
     name="kubectl-podpace",
@@ -218,7 +219,13 @@ def _next_rows(
         print_problems(after.problems)
         if after.problems and not after.values:
             raise UnreachableError("no enforcer could be asked for rates; see the lines above")
-    return after, make_rows(first, after, (f"{pod.namespace}/{pod.name}" for pod in pods))
+    wanted = (
+        (f"{pod.namespace}/{pod.name}", direction)
+        for pod in pods
+        for direction in DIRECTIONS
+        if pod.concerns(direction)
+    )
+    return after, make_rows(first, after, wanted)
 
 
 def _limited(cluster: Cluster, wanted: Wanted) -> tuple[PodLimits, ...]:

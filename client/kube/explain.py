@@ -25,6 +25,8 @@ class Explained:
     """Why that, in a sentence."""
     asked: str
     """``KEY: "TEXT"``, or that the pod asks for nothing."""
+    shares: str = ""
+    """Whose total it is bounded by, in a sentence; empty: by none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ def explain(pod: PodLimits, policies: Policies) -> Explanation:
             None if (limit := pod.of(direction)) is None else limit.bits_per_second,
             _because(pod, direction, resolution.of(direction), effective, policies),
             _asked(pod, direction),
+            _shares(pod, direction, effective.of(direction).total),
         )
         for direction in DIRECTIONS
     )
@@ -83,6 +86,17 @@ def _asked(pod: PodLimits, direction: Direction) -> str:
     keys = (RATE_KEYS[direction], STANDARD_RATE_KEYS[direction])
     written = [f'{k}: "{pod.annotations[k]}"' for k in keys if k in pod.annotations]
     return ", ".join(written) or "nothing"
+
+
+def _shares(pod: PodLimits, direction: Direction, total: Sourced | None) -> str:
+    bits = pod.sharing(direction).total_bits_per_second
+    if bits is None:
+        missing = "all pods here should share, and this one does not yet"
+        return "" if total is None else f"by {_whose(total, 'total')} {missing}"
+    text = f"{format_bits_per_second(bits)} for all pods of {pod.namespace} on its node together"
+    if total is None or total.bits_per_second != bits:
+        return f"{text}; the policies that you can read say otherwise by now"
+    return f"{text}: it is {_whose(total, 'total')}"
 
 
 def _because(
@@ -137,6 +151,7 @@ def _values(effective: EffectivePolicy) -> tuple[Value, ...]:
         bounds = effective.of(direction)
         default, least, most = map(_bits, (bounds.default, bounds.min, bounds.max))
         texts |= _bounds(direction, default, least, most, burst_max=bounds.burst_max)
+        texts |= _total(direction, _bits(bounds.total))
     return tuple(Value(key, texts[key], place) for key, place in sorted(effective.places.items()))
 
 
@@ -146,6 +161,7 @@ def _text(layer: Layer) -> PolicyText:
     for direction in DIRECTIONS:
         said = policy.of(direction)
         texts |= _bounds(direction, said.default, said.min, said.max, burst_max=said.burst_max)
+        texts |= _total(direction, said.total)
     says = ", ".join(f"{key} {text}" for key, text in sorted(texts.items()))
     about = layer.namespace if layer.source is Source.NAMESPACE else policy.selector.text or "all"
     return PolicyText(layer.place, policy.priority, about, says or "nothing")
@@ -186,3 +202,8 @@ def _bounds(
     if burst_max is not None:
         texts[f"{direction}.{names.POLICY_BURST_MAX}"] = f"{burst_max} bits"
     return texts
+
+
+def _total(direction: Direction, bits: int | None) -> dict[str, str]:
+    key = f"{direction}.{names.POLICY_TOTAL_PER_NODE}"
+    return {} if bits is None else {key: format_bits_per_second(bits)}

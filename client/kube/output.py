@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from client.kube.pods import PodLimits
 from client.kube.rates import Sample
 from client.output import console, format_bytes, make_table
-from contract.limits import BITS_PER_BYTE, Limit
+from contract.limits import BITS_PER_BYTE, Limit, Sharing
 from contract.names import Direction
 from contract.quantity import format_bits_per_second
 
@@ -30,8 +30,8 @@ def print_pods(pods: tuple[PodLimits, ...], *, all_namespaces: bool, headers: bo
         status, reason = _in_force(pod)
         cells = (
             pod.name,
-            _rate(pod.ingress),
-            _rate(pod.egress),
+            pod.describe(Direction.INGRESS),
+            pod.describe(Direction.EGRESS),
             str(pod.source) or "-",
             status,
             reason,
@@ -61,6 +61,7 @@ def print_pod(pod: PodLimits, sample: Sample | None) -> None:
         out.print(f"{title:<16}{text}", soft_wrap=True)
     table = make_table("", "INGRESS", "EGRESS")
     table.add_row("limit", *(_rate(pod.of(d)) for d in Direction))
+    table.add_row("total of its namespace", *(_total(pod.sharing(d)) for d in Direction))
     table.add_row("burst", *(_burst(pod.of(d)) for d in Direction))
     key = f"{pod.namespace}/{pod.name}"
     if sample is not None and any((key, d) in sample.values for d in Direction):
@@ -76,9 +77,11 @@ def print_explanation(explanation: "Explanation") -> None:
     out.print(f"{pod.namespace}/{pod.name}", soft_wrap=True)
     for explained in explanation.directions:
         bits = explained.bits_per_second
-        limit = "not limited" if bits is None else format_bits_per_second(bits)
+        limit = "no limit of its own" if bits is None else format_bits_per_second(bits)
         out.print(f"{explained.direction:<8}{limit}: {explained.because}", soft_wrap=True)
         out.print(f"        the pod asks for: {explained.asked}", soft_wrap=True)
+        if explained.shares:
+            out.print(f"        {explained.shares}", soft_wrap=True)
     status, reason = _in_force(pod)
     out.print(f"in force: {status} ({reason})", soft_wrap=True)
     if pod.condition is not None:
@@ -106,6 +109,11 @@ def _in_force(pod: PodLimits) -> tuple[str, str]:
 
 def _rate(limit: Limit | None) -> str:
     return "-" if limit is None else format_bits_per_second(limit.bits_per_second)
+
+
+def _total(sharing: Sharing) -> str:
+    total = sharing.total_bits_per_second
+    return "-" if total is None else f"{format_bits_per_second(total)} on this node"
 
 
 def _burst(limit: Limit | None) -> str:

@@ -5,9 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contract import names
-from contract.limits import Limit
-from contract.names import BURST_LABELS, RATE_LABELS, Direction, Mode, Source
+from contract.limits import NOT_SHARED, Limit, Sharing
+from contract.names import (
+    BURST_LABELS,
+    DIRECTIONS,
+    RATE_LABELS,
+    REQUEST_LABELS,
+    TOTAL_LABELS,
+    Direction,
+    Mode,
+    Source,
+)
 from contract.reading import INPUT_KEYS
+from contract.wording import describe_bandwidth
 
 LIMITED_SELECTOR: Final = f"{names.LABEL_LIMITED}=true"
 
@@ -44,15 +54,31 @@ class PodLimits:
     condition: Condition | None
     annotations: dict[str, str]
     """Those that ask for limits."""
+    ingress_sharing: Sharing = NOT_SHARED
+    egress_sharing: Sharing = NOT_SHARED
 
     def of(self, direction: Direction) -> Limit | None:
         """One direction."""
         return self.ingress if direction is Direction.INGRESS else self.egress
 
+    def sharing(self, direction: Direction) -> Sharing:
+        """What one direction shares with others."""
+        return self.ingress_sharing if direction is Direction.INGRESS else self.egress_sharing
+
+    def concerns(self, direction: Direction) -> bool:
+        """Whether one direction is limited, or shares with others."""
+        return self.of(direction) is not None or self.sharing(direction).shares_anything
+
+    def describe(self, direction: Direction) -> str:
+        """One direction, for people; a dash: nothing holds it."""
+        limit = self.of(direction)
+        bits = None if limit is None else limit.bits_per_second
+        return describe_bandwidth(bits, self.sharing(direction), "together") or "-"
+
     @property
     def limited(self) -> bool:
-        """In any direction."""
-        return self.ingress is not None or self.egress is not None
+        """In any direction, by itself or with others."""
+        return any(map(self.concerns, DIRECTIONS))
 
 
 def decode_pod(body: bytes) -> PodLimits:
@@ -86,6 +112,8 @@ def read_pod(pod: Mapping[str, Any]) -> PodLimits:
         ),
         condition=_condition(conditions.get(names.CONDITION_BANDWIDTH_ENFORCED)),
         annotations={key: annotations[key] for key in INPUT_KEYS if key in annotations},
+        ingress_sharing=_sharing(labels, Direction.INGRESS),
+        egress_sharing=_sharing(labels, Direction.EGRESS),
     )
 
 
@@ -99,6 +127,15 @@ def _limit(labels: Mapping[str, str], direction: Direction) -> Limit | None:
     if labels.get(names.LABEL_LIMITED) != "true" or not _is_number(rate):
         return None
     return Limit(int(rate), int(burst) if _is_number(burst) else 0)
+
+
+def _sharing(labels: Mapping[str, str], direction: Direction) -> Sharing:
+    request, total = (labels.get(keys[direction], "") for keys in (REQUEST_LABELS, TOTAL_LABELS))
+    if labels.get(names.LABEL_LIMITED) != "true":
+        return NOT_SHARED
+    return Sharing(
+        int(request) if _is_number(request) else 0, int(total) if _is_number(total) else None
+    )
 
 
 def _is_number(text: str) -> bool:

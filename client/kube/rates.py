@@ -114,16 +114,20 @@ def read_metrics(text: str) -> dict[Key, dict[str, float]]:
     return found
 
 
-def make_rows(before: Sample, after: Sample, wanted: Iterable[str]) -> tuple[Row, ...]:
-    """What happened between two samples, for pods (``NAMESPACE/NAME``) that both have."""
-    names = set(wanted)
+def make_rows(before: Sample, after: Sample, wanted: Iterable[Key]) -> tuple[Row, ...]:
+    """What happened between two samples, for those that both have."""
+    keys = set(wanted)
     seconds = after.at_seconds - before.at_seconds
     return tuple(
         _row(pod, direction, before.values[pod, direction], after.values[pod, direction], seconds)
         for pod, direction in sorted(after.values)
-        if pod in names and (pod, direction) in before.values
-        if after.values[pod, direction].get("podpace_limit_bytes_per_second")
+        if (pod, direction) in keys and (pod, direction) in before.values
     )
+
+
+def _bits(of: Mapping[str, float], name: str) -> int | None:
+    value = of.get(name)
+    return None if value is None else int(value) * BITS_PER_BYTE
 
 
 def _row(
@@ -142,11 +146,12 @@ def _row(
     return Row(
         target=pod,
         direction=direction,
-        limit_bits_per_second=int(now["podpace_limit_bytes_per_second"]) * BITS_PER_BYTE,
+        limit_bits_per_second=_bits(now, "podpace_limit_bytes_per_second"),
         rate_bits_per_second=per_second("podpace_passed_bytes_total") * BITS_PER_BYTE,
         share_bits_per_second=int(now.get("podpace_share_bytes_per_second", 0)) * BITS_PER_BYTE,
         active_flows=int(now.get("podpace_active_flows", 0)),
         dropped_packets_per_second=per_second("podpace_dropped_packets_total"),
         dropped_packets=int(now.get("podpace_dropped_packets_total", 0)),
         limited_fraction=min(1.0, per_second("podpace_limited_seconds_total")),
+        current_bits_per_second=_bits(now, "podpace_current_bytes_per_second"),
     )

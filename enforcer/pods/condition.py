@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from contract.limits import Limit, Limits
+from contract.limits import Limits
 from contract.names import Direction, Mode, Reason
-from contract.quantity import format_bits_per_second
+from contract.wording import describe_bandwidth
 from enforcer.pods.pod import Condition, Pod
 
 MAX_MESSAGE = 1024
@@ -102,15 +102,9 @@ def describe(limits: Limits) -> str:
 
 def _direction(limits: Limits, direction: Direction) -> str:
     """``egress 100 Mbit/s, 20 Mbit/s of it guaranteed``, and of which total."""
-    limit, sharing = limits.of(direction), limits.sharing(direction)
-    parts = [] if limit is None else [_rate(limit)]
-    if sharing.request_bits_per_second:
-        of_it = "" if limit is None else " of it"
-        parts.append(f"{format_bits_per_second(sharing.request_bits_per_second)}{of_it} guaranteed")
-    if sharing.total_bits_per_second is not None:
-        total, group = format_bits_per_second(sharing.total_bits_per_second), limits.group
-        parts.append(f"of {total} for {group.replace(':', ' ')} on this node")
-    return f"{direction} {', '.join(parts)}"
+    limit, of_whom = limits.of(direction), f"for {limits.group.replace(':', ' ')} on this node"
+    bits = None if limit is None else limit.bits_per_second
+    return f"{direction} {describe_bandwidth(bits, limits.sharing(direction), of_whom)}"
 
 
 def describe_all(limits: Limits | None) -> str:
@@ -123,10 +117,6 @@ def describe_all(limits: Limits | None) -> str:
     if limits.exempt_cidrs:
         text += f", without {', '.join(limits.exempt_cidrs)}"
     return text
-
-
-def _rate(limit: Limit) -> str:
-    return format_bits_per_second(limit.bits_per_second)
 
 
 def _how(held: Held) -> str:

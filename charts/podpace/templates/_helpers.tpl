@@ -86,7 +86,7 @@ namespace-selector: {{ . | quote }}
 priority: {{ int64 . | quote }}
 {{- end }}
 {{- range $direction := list "ingress" "egress" }}
-{{- range $value, $key := dict "default" "default" "min" "min" "max" "max" "burstMax" "burst.max" }}
+{{- range $value, $key := dict "default" "default" "min" "min" "max" "max" "burstMax" "burst.max" "totalPerNode" "total-per-node" }}
 {{- with get (get $p $direction | default dict) $value }}
 {{ $direction }}.{{ $key }}: {{ . | quote }}
 {{- end }}
@@ -230,7 +230,9 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- define "podpace.cel.labelKeys" -}}
 ['podpace.io/limited', 'podpace.io/source', 'podpace.io/mode',
           'podpace.io/ingress-bits-per-second', 'podpace.io/egress-bits-per-second',
-          'podpace.io/ingress-burst-bits', 'podpace.io/egress-burst-bits']
+          'podpace.io/ingress-burst-bits', 'podpace.io/egress-burst-bits',
+          'podpace.io/ingress-request-bits-per-second', 'podpace.io/egress-request-bits-per-second',
+          'podpace.io/ingress-total-bits-per-second', 'podpace.io/egress-total-bits-per-second']
 {{- end }}
 
 {{/* CEL: the annotations that ask for limits. */}}

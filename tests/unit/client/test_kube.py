@@ -14,6 +14,7 @@ from contract.limits import Limit
 from contract.names import Direction, Source
 
 M = 10**6
+WEB = ("default/web", Direction.EGRESS)
 OUR_EGRESS = "podpace.io/egress-bandwidth"
 METRICS = """# TYPE podpace_limit_bytes_per_second gauge
 podpace_limit_bytes_per_second{{target="pod:default/web",direction="egress"}} 1250000.0
@@ -167,6 +168,44 @@ def test_the_origin_of_a_limit_is_named(pod, namespace, cluster, because):
     assert explained.because == because
 
 
+TOTAL = {"limited": "true", "egress-total-bits-per-second": "9000000"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "cluster", "says"),
+    [
+        (
+            TOTAL,
+            {"egress.total-per-node": "9M"},
+            "9 Mbit/s for all pods of default on its node together: it is the cluster's total "
+            "(podpace-policy in rel)",
+        ),
+        (
+            TOTAL,
+            None,
+            "9 Mbit/s for all pods of default on its node together; the policies that you can read "
+            "say otherwise by now",
+        ),
+        (
+            {},
+            {"egress.total-per-node": "9M"},
+            "by the cluster's total (podpace-policy in rel) all pods here should share, and this "
+            "one does not yet",
+        ),
+        ({}, None, ""),
+    ],
+)
+def test_whose_total_bounds_a_pod_is_explained(labels, cluster, says):
+    """And that it has no limit of its own."""
+    pod = read_pod(_json(labels=labels))
+
+    explained = explain(pod, _read(None, cluster)).directions[1]
+
+    assert (explained.bits_per_second, explained.shares) == (None, says)
+    assert pod.limited == bool(labels)
+    assert pod.describe(Direction.EGRESS) == ("of 9 Mbit/s together" if labels else "-")
+
+
 def test_labels_that_do_not_follow_are_said_to_be_old():
     """A policy that came after the pod."""
     policies = _read({"egress.default": "10M"}, None)
@@ -300,7 +339,7 @@ def test_rates_are_differences_between_two_scrapes():
     """Series of other targets, and directions without a limit, are left out."""
     before, after = _sample(10.0, 1e6), _sample(12.0, 3e6, dropped=4.0, limited=1.0)
 
-    (row,) = make_rows(before, after, ["default/web", "default/other"])
+    (row,) = make_rows(before, after, [WEB, ("default/other", Direction.EGRESS)])
 
     assert (row.target, row.direction) == ("default/web", Direction.EGRESS)
     assert (row.limit_bits_per_second, row.rate_bits_per_second) == (10 * M, 8e6)
@@ -309,12 +348,12 @@ def test_rates_are_differences_between_two_scrapes():
 
 def test_pods_that_were_not_asked_for_are_left_out():
     """A node's enforcer knows pods of other namespaces too."""
-    assert make_rows(_sample(1.0, 0), _sample(2.0, 1), ["other/web"]) == ()
+    assert make_rows(_sample(1.0, 0), _sample(2.0, 1), [("other/web", Direction.EGRESS)]) == ()
 
 
 def test_counters_that_began_anew_give_no_negative_rate():
     """Its cgroup was made again between the scrapes."""
-    (row,) = make_rows(_sample(1.0, 5e6, limited=9.0), _sample(2.0, 10.0), ["default/web"])
+    (row,) = make_rows(_sample(1.0, 5e6, limited=9.0), _sample(2.0, 10.0), [WEB])
 
     assert (row.rate_bits_per_second, row.limited_fraction) == (0, 0)
 

@@ -247,3 +247,38 @@ def test_a_namespace_of_which_nothing_is_known_is_bounded_by_all_and_refused_not
     assert effective.require is Require.NONE
     assert effective.mode is Mode.ENFORCE
     assert merge_for_any(None, [ALL]) == merge(None, [ALL])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "held"),
+    [
+        (None, ["100M"], "100M cluster"),
+        (None, ["100M", "50M"], "50M cluster"),
+        ("30M", ["100M", "50M"], "30M namespace"),
+        ("70M", ["50M"], "50M cluster"),
+        ("50M", ["50M"], "50M cluster"),
+        ("70M", [], "70M namespace"),
+        (None, [], None),
+    ],
+)
+def test_a_total_is_the_smallest_that_anybody_says(
+    ours: str | None, theirs: list[str], held: str | None
+) -> None:
+    """A tenant may only tighten the platform's."""
+    layers = [cluster(f"c{n}", egress__total_per_node=text) for n, text in enumerate(theirs)]
+
+    found = merge(None if ours is None else own(egress__total_per_node=ours), layers)
+
+    total = found.egress.total
+    said = total and f"{total.bits_per_second // M}M {total.source}"
+    assert (said, found.ingress.total) == (held, None)
+    assert ("egress.total-per-node" in found.places) == (held is not None)
+
+
+def test_a_total_of_the_cluster_is_held_and_not_got_round() -> None:
+    """By a tenant's word that it is only observed, or that everything is exempt."""
+    found = merge(
+        own(mode="observe", exempt_cidrs="0.0.0.0/0"), [cluster(egress__total_per_node="9M")]
+    )
+
+    assert (found.mode, found.exempt_cidrs) == (Mode.ENFORCE, ())

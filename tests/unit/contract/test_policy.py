@@ -20,10 +20,12 @@ ALL_KEYS = {
     "ingress.min": "1M",
     "ingress.max": "100M",
     "ingress.burst.max": "1M",
+    "ingress.total-per-node": "500M",
     "egress.default": "5M",
     "egress.min": "1M",
     "egress.max": "50M",
     "egress.burst.max": "2M",
+    "egress.total-per-node": "200M",
     "on-violation": "clamp",
     "require": "both",
     "take-over": "true",
@@ -48,8 +50,8 @@ def test_every_key_is_read() -> None:
     assert problems == ()
     assert set(ALL_KEYS) == set(NAMESPACE_KEYS)
     assert policy == Policy(
-        ingress=Bounds(10_000_000, 1_000_000, 100_000_000, 1_000_000),
-        egress=Bounds(5_000_000, 1_000_000, 50_000_000, 2_000_000),
+        ingress=Bounds(10_000_000, 1_000_000, 100_000_000, 1_000_000, 500_000_000),
+        egress=Bounds(5_000_000, 1_000_000, 50_000_000, 2_000_000, 200_000_000),
         on_violation=OnViolation.CLAMP,
         require=Require.BOTH,
         take_over=True,

@@ -118,25 +118,56 @@ def test_who_is_unlimited_comes_first_then_who_has_too_much(
     assert correction.urgency is urgency
 
 
+TOTAL = names.LABEL_EGRESS_TOTAL_BITS_PER_SECOND
+
+
+@pytest.mark.parametrize(
+    ("labels", "urgency"),
+    [
+        ({}, Urgency.UNLIMITED),
+        (LIMITED, Urgency.UNLIMITED),
+        (LIMITED | {TOTAL: "8000000"}, Urgency.LOOSE),
+        (LIMITED | {TOTAL: "1000"}, Urgency.OTHER),
+    ],
+)
+def test_a_missing_total_is_no_limit_and_a_larger_one_is_loose(
+    labels: dict[str, str], urgency: Urgency
+) -> None:
+    """As with a pod's own."""
+    correction = judge(pod(labels), policy(**{"egress_total-per-node": "4M"}))
+
+    assert correction is not None
+    assert correction.urgency is urgency
+    followed = apply_patch(pod(labels), correction.patch)
+    assert followed["metadata"]["labels"][TOTAL] == "4000000"
+
+
 @pytest.mark.parametrize(
     ("rule", "annotations", "labels", "reason", "says"),
     [
         (
+            {"egress_total-per-node": "4M"},
+            {},
+            {},
+            "TotalChanged",
+            "egress: shares 4 Mbit/s with all pods of the namespace on its node",
+        ),
+        (
             {"egress_max": "1M"},
             {EGRESS: "10M"},
             {},
-            "Clamped",
+            "LimitClamped",
             "1 Mbit/s, the cluster policy's max; 10 M",
         ),
         (
             {"egress_min": "5M"},
             {EGRESS: "1M"},
             {},
-            "Raised",
+            "LimitRaised",
             "5 Mbit/s, the cluster policy's min; 1 M",
         ),
-        ({"egress_default": "2M"}, {}, {}, "Added", "2 Mbit/s, the cluster policy's default"),
-        ({"egress_max": "1M"}, {}, {}, "Added", "1 Mbit/s, the cluster policy's default"),
+        ({"egress_default": "2M"}, {}, {}, "LimitAdded", "2 Mbit/s, the cluster policy's default"),
+        ({"egress_max": "1M"}, {}, {}, "LimitAdded", "1 Mbit/s, the cluster policy's default"),
         ({}, {EGRESS: "10M"}, {}, None, ""),
         ({"egress_max": "1M"}, {EGRESS: "10M"}, LIMITED | {RATE: "1000000"}, None, ""),
     ],
@@ -156,7 +187,7 @@ def test_an_owner_is_told_where_the_policy_decides_otherwise(
         assert correction.notice is None
     else:
         assert correction.notice is not None
-        assert correction.notice.reason == f"BandwidthLimit{reason}"
+        assert correction.notice.reason == f"Bandwidth{reason}"
         assert f"egress: limited to {says}" in correction.notice.text
 
 

@@ -202,3 +202,59 @@ def test_a_mirror_pod_is_none_of_our_business() -> None:
     mirror = pod({"annotations": {"kubernetes.io/config.mirror": "x", EGRESS: "wrong"}})
 
     assert decide(mirror, policy(require="both")) == Decision((), (), (), None)
+
+
+TOTAL = policy(**{"egress_total-per-node": "100M", "ingress_default": "5M"})
+
+
+def test_a_pod_without_a_limit_is_labelled_where_its_namespace_has_a_total() -> None:
+    """So that the enforcer holds it; it may wait for that, too."""
+    total = policy(**{"egress_total-per-node": "100M"})
+    gate = {"podpace.io/readiness-gate": "true"}
+
+    changed = change({"metadata": {"annotations": gate}, "spec": {}}, total)
+
+    assert changed["metadata"]["labels"] == {
+        "podpace.io/limited": "true",
+        "podpace.io/egress-total-bits-per-second": "100000000",
+        "podpace.io/source": "namespace",
+        "podpace.io/mode": "enforce",
+    }
+    assert len(changed["spec"]["readinessGates"]) == 1
+    assert not decide(pod({"annotations": gate}), total).warnings
+
+
+def test_every_pod_of_the_namespace_carries_its_total() -> None:
+    """Beside its own limits."""
+    changed = change({"metadata": {"annotations": {EGRESS: "10M"}}}, TOTAL)
+
+    labels = changed["metadata"]["labels"]
+    assert labels["podpace.io/egress-bits-per-second"] == "10000000"
+    assert labels["podpace.io/egress-total-bits-per-second"] == "100000000"
+    assert labels["podpace.io/ingress-bits-per-second"] == "5000000"
+    assert "podpace.io/ingress-total-bits-per-second" not in labels
+    assert labels["podpace.io/source"] == "pod"
+
+
+def test_a_limit_above_the_total_stays_and_is_told() -> None:
+    """It cannot be reached, and harms nobody."""
+    decision = decide(pod({"annotations": {EGRESS: "200M"}}), TOTAL)
+
+    assert decision.allowed
+    assert decision.resolution is not None
+    assert decision.resolution.egress is not None
+    assert decision.resolution.egress.limit.bits_per_second == 200_000_000
+    assert decision.warnings == (
+        "podpace.io/egress-bandwidth is above what all pods of the namespace have on a node "
+        "together, 100 Mbit/s by the namespace's policy",
+    )
+    assert not decide(pod({"annotations": {EGRESS: "100M"}}), TOTAL).warnings
+
+
+def test_a_total_that_is_gone_takes_its_labels_along() -> None:
+    """Nothing is held any more that nobody wants."""
+    before = change({"metadata": {}}, policy(**{"egress_total-per-node": "100M"}))
+
+    after = change(before, policy())
+
+    assert not after["metadata"]["labels"]
