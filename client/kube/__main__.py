@@ -188,6 +188,40 @@ def top(
         _top_live(cluster, wanted, release_namespace, interval)
 
 
+@app.command()
+def nodes(
+    node: Annotated[list[str] | None, typer.Argument(help="Nodes; without, all.")] = None,
+    *,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two samples.")] = 2.0,
+    output_format: Output = Format.TABLE,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    release_namespace: ReleaseNamespace = DEFAULT_RELEASE_NAMESPACE,
+) -> None:
+    """Show what is shared on nodes: totals, what is guaranteed and used, what is short, by whom."""
+    from client.kube.nodes import make_groups, read_page
+
+    cluster = connect(kubeconfig, context)
+    enforcers = Enforcers(cluster, release_namespace, frozenset(node) if node else None)
+    before, _ = enforcers.pages(read_page)
+    started = time.monotonic()
+    time.sleep(interval)
+    after, problems = enforcers.pages(read_page)
+    groups = make_groups(before, after, time.monotonic() - started)
+    print_problems(problems)
+    if not after:
+        raise UnreachableError(
+            f"no enforcer could be asked in namespace {release_namespace}; where it is elsewhere, "
+            "give --release-namespace"
+        )
+    if output_format is not Format.TABLE:
+        print_data(groups, output_format)
+    elif groups:
+        output.print_groups(groups, time.time())
+    else:
+        print("nothing is shared here; docs/user/sharing.md says what can be")
+
+
 def _top_live(cluster: Cluster, wanted: Wanted, release_namespace: str, interval: float) -> None:
     from rich.live import Live
 
@@ -219,13 +253,13 @@ def _next_rows(
         print_problems(after.problems)
         if after.problems and not after.values:
             raise UnreachableError("no enforcer could be asked for rates; see the lines above")
-    wanted = (
+    keys = (
         (f"{pod.namespace}/{pod.name}", direction)
         for pod in pods
         for direction in DIRECTIONS
         if pod.concerns(direction)
     )
-    return after, make_rows(first, after, wanted)
+    return after, make_rows(first, after, keys)
 
 
 def _limited(cluster: Cluster, wanted: Wanted) -> tuple[PodLimits, ...]:

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 from client.kube.pods import PodLimits
 from client.kube.rates import Sample
-from client.output import console, format_bytes, make_table
+from client.output import console, format_bytes, format_rate, make_table
 from contract.limits import BITS_PER_BYTE, Limit, Sharing
 from contract.names import Direction
 from contract.quantity import format_bits_per_second
 
 if TYPE_CHECKING:
     from client.kube.explain import Explanation
+    from client.kube.nodes import Group
 
 _COUNTERS = (
     ("passed", "podpace_passed_bytes_total", format_bytes),
@@ -69,6 +70,30 @@ def print_pod(pod: PodLimits, sample: Sample | None) -> None:
             values = (sample.values.get((key, d), {}).get(name) for d in Direction)
             table.add_row(title, *("-" if v is None else form(v) for v in values))
     out.print(table)
+
+
+def print_groups(groups: tuple["Group", ...], now: float) -> None:
+    """One row for each direction of a node, and of a namespace with a total on it."""
+    table = make_table(
+        "NODE", "OF", "", "TOTAL", "FROM", "GUARANTEED", "USED", "SHORT FOR", "MOST BY"
+    )
+    for group in groups:
+        total, since = group.total_bits_per_second, group.short_since
+        used = format_rate(group.used_bits_per_second)
+        if group.unshared_bits_per_second:
+            used += f" + {format_rate(group.unshared_bits_per_second)} not shared"
+        table.add_row(
+            group.node,
+            group.group.replace(":", " "),
+            group.direction,
+            "-" if total is None else format_rate(total),
+            group.source or "-",
+            format_rate(group.requested_bits_per_second),
+            used,
+            "-" if since is None else f"{max(0.0, now - since):.0f} s",
+            ", ".join(f"{u.pod} {format_rate(u.bits_per_second)}" for u in group.most) or "-",
+        )
+    console().print(table)
 
 
 def print_explanation(explanation: "Explanation") -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from client.errors import ClientError
 from client.top import Row
@@ -18,6 +18,7 @@ SELECTOR: Final = "app.kubernetes.io/part-of=podpace,app.kubernetes.io/component
 """Of its pods, whatever the installation is called."""
 _METRICS_PORT: Final = 9464
 _AT_ONCE: Final = 16
+T = TypeVar("T")
 
 
 class Reads(Protocol):
@@ -46,6 +47,11 @@ class Sample:
     """Nodes that cannot be read, and why."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    reason: str
+
+
 @dataclass(frozen=True)
 class Enforcers:
     """The enforcers of some nodes (None: all)."""
@@ -56,7 +62,18 @@ class Enforcers:
     clock: Callable[[], float] = field(default=time.monotonic)
 
     def sample(self) -> Sample:
-        """Every one is asked once, several at a time. Raises ``ClientError`` when none is there."""
+        """Every one is asked once, several at a time. Raises ``ClientError``: pods are not told."""
+        pages, problems = self.pages(read_metrics)
+        values: dict[Key, dict[str, float]] = {}
+        for page in pages.values():
+            values |= page
+        return Sample(self.clock(), values, problems)
+
+    def pages(self, read: Callable[[str], T]) -> tuple[dict[str, T], tuple[str, ...]]:
+        """What ``read`` makes of each one's metrics, by node; and who cannot be read, and why.
+
+        ``read`` raises ``ValueError`` for what is no page of metrics. Raises ``ClientError``.
+        """
         query = {"labelSelector": SELECTOR}
         if self.nodes is not None and len(self.nodes) == 1:
             query["fieldSelector"] = f"spec.nodeName={next(iter(self.nodes))}"
@@ -71,23 +88,28 @@ class Enforcers:
             "elsewhere, give --release-namespace"
             for node in sorted((self.nodes or frozenset()) - by_node.keys() - {""})
         ]
-        values: dict[Key, dict[str, float]] = {}
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for node, found in zip(by_node, pool.map(self._read, by_node.values()), strict=True):
-                if isinstance(found, str):
-                    problems.append(f"the rates of node {node} cannot be read: {found}")
-                else:
-                    values |= found
-        return Sample(self.clock(), values, tuple(problems))
 
-    def _read(self, pod: Json) -> dict[Key, dict[str, float]] | str:
+        def page(pod: Json) -> T | _Unreadable:
+            try:
+                return read(self._text(pod))
+            except (ClientError, ValueError) as error:
+                return _Unreadable(str(error))
+
+        pages: dict[str, T] = {}
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for node, found in zip(by_node, pool.map(page, by_node.values()), strict=True):
+                if isinstance(found, _Unreadable):
+                    problems.append(f"the rates of node {node} cannot be read: {found.reason}")
+                else:
+                    pages[node] = found
+        return pages, tuple(problems)
+
+    def _text(self, pod: Json) -> str:
         metadata = pod["metadata"]
         name = f"{metadata['name']}:{metrics_port(pod)}"
-        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{name}/proxy/metrics/pods"
-        try:
-            return read_metrics(self.cluster.text(path))
-        except (ClientError, ValueError) as error:
-            return str(error)
+        return self.cluster.text(
+            f"/api/v1/namespaces/{metadata['namespace']}/pods/{name}/proxy/metrics/pods"
+        )
 
 
 def metrics_port(pod: Json) -> int:

@@ -72,8 +72,20 @@ MATRIX: Final[dict[str, dict[str, Any]]] = {
     },
     "every policy key": {
         "policy": {
-            "ingress": {"default": "10M", "min": "1M", "max": "1G", "burstMax": "16Mi"},
-            "egress": {"default": "5M", "min": "1M", "max": "1G", "burstMax": "16Mi"},
+            "ingress": {
+                "default": "10M",
+                "min": "1M",
+                "max": "1G",
+                "burstMax": "16Mi",
+                "totalPerNode": "2G",
+            },
+            "egress": {
+                "default": "5M",
+                "min": "1M",
+                "max": "1G",
+                "burstMax": "16Mi",
+                "totalPerNode": "2G",
+            },
             "onViolation": "clamp",
             "require": "both",
             "takeOver": False,

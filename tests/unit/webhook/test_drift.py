@@ -150,24 +150,36 @@ def test_a_missing_total_is_no_limit_and_a_larger_one_is_loose(
             {},
             {},
             "TotalChanged",
-            "egress: shares 4 Mbit/s with all pods of the namespace on its node",
+            "shares 4 Mbit/s with all pods of the namespace on its node",
         ),
         (
             {"egress_max": "1M"},
             {EGRESS: "10M"},
             {},
             "LimitClamped",
-            "1 Mbit/s, the cluster policy's max; 10 M",
+            "limited to 1 Mbit/s, the cluster policy's max; 10 M",
         ),
         (
             {"egress_min": "5M"},
             {EGRESS: "1M"},
             {},
             "LimitRaised",
-            "5 Mbit/s, the cluster policy's min; 1 M",
+            "limited to 5 Mbit/s, the cluster policy's min; 1 M",
         ),
-        ({"egress_default": "2M"}, {}, {}, "LimitAdded", "2 Mbit/s, the cluster policy's default"),
-        ({"egress_max": "1M"}, {}, {}, "LimitAdded", "1 Mbit/s, the cluster policy's default"),
+        (
+            {"egress_default": "2M"},
+            {},
+            {},
+            "LimitAdded",
+            "limited to 2 Mbit/s, the cluster policy's default",
+        ),
+        (
+            {"egress_max": "1M"},
+            {},
+            {},
+            "LimitAdded",
+            "limited to 1 Mbit/s, the cluster policy's default",
+        ),
         ({}, {EGRESS: "10M"}, {}, None, ""),
         ({"egress_max": "1M"}, {EGRESS: "10M"}, LIMITED | {RATE: "1000000"}, None, ""),
     ],
@@ -188,7 +200,7 @@ def test_an_owner_is_told_where_the_policy_decides_otherwise(
     else:
         assert correction.notice is not None
         assert correction.notice.reason == f"Bandwidth{reason}"
-        assert f"egress: limited to {says}" in correction.notice.text
+        assert f"egress: {says}" in correction.notice.text
 
 
 def test_of_a_pod_only_what_decides_is_kept() -> None:

@@ -1,0 +1,116 @@
+"""client.kube.nodes: what is shared on nodes, from two readings of the enforcers' metrics."""
+
+import pytest
+
+from client.kube.nodes import Group, Page, User, make_groups, read_page
+from client.kube.output import print_groups
+from contract.names import Direction
+
+EGRESS = Direction.EGRESS
+PAGE = """# TYPE podpace_group_total_bytes_per_second gauge
+podpace_group_total_bytes_per_second{{group="node",direction="egress"}} 125000000.0
+podpace_group_total_bytes_per_second{{group="namespace:shop",direction="egress"}} 12500000.0
+# TYPE podpace_group_requested_bytes_per_second gauge
+podpace_group_requested_bytes_per_second{{group="node",direction="egress"}} 62500000.0
+podpace_group_requested_bytes_per_second{{group="namespace:shop",direction="egress"}} 0.0
+# TYPE podpace_group_used_bytes_per_second gauge
+podpace_group_used_bytes_per_second{{group="node",direction="egress"}} 100000000.0
+podpace_group_used_bytes_per_second{{group="namespace:shop",direction="egress"}} 12000000.0
+# TYPE podpace_group_members gauge
+podpace_group_members{{group="node",direction="egress"}} 9.0
+podpace_group_members{{group="namespace:shop",direction="egress"}} 2.0
+# TYPE podpace_group_short_since_timestamp_seconds gauge
+podpace_group_short_since_timestamp_seconds{{group="node",direction="egress"}} 0.0
+podpace_group_short_since_timestamp_seconds{{group="namespace:shop",direction="egress"}} 1000.0
+# TYPE podpace_node_unshared_bytes_per_second gauge
+podpace_node_unshared_bytes_per_second{{direction="egress"}} 250000.0
+# TYPE podpace_capacity_info gauge
+podpace_capacity_info{{direction="egress",source="device",detail="eth0"}} 1.0
+podpace_capacity_info{{direction="ingress",source="option",detail=""}} 0.0
+# TYPE podpace_passed_bytes counter
+podpace_passed_bytes_total{{target="pod:shop/web",direction="egress"}} {web}
+podpace_passed_bytes_total{{target="pod:shop/db",direction="egress"}} {db}
+podpace_passed_bytes_total{{target="pod:shop/db",direction="ingress"}} 900000000.0
+podpace_passed_bytes_total{{target="pod:other/web",direction="egress"}} {other}
+podpace_passed_bytes_total{{target="cgroup:/x",direction="egress"}} 1.0
+"""
+
+
+def page(web: float = 0.0, db: float = 0.0, other: float = 0.0) -> Page:
+    """One enforcer's, with what its pods have sent."""
+    return read_page(PAGE.format(web=web, db=db, other=other))
+
+
+def test_a_node_and_its_namespaces_are_told_with_those_who_use_most() -> None:
+    """The node first; a namespace's are its own pods."""
+    before, after = {"n1": page()}, {"n1": page(web=1e6, db=2e6, other=4e6)}
+
+    node, shop = make_groups(before, after, 2.0)
+
+    assert node == Group(
+        node="n1",
+        group="node",
+        direction=EGRESS,
+        total_bits_per_second=1e9,
+        source="device: eth0",
+        members=9,
+        requested_bits_per_second=5e8,
+        used_bits_per_second=8e8,
+        unshared_bits_per_second=2e6,
+        short_since=None,
+        most=(User("other/web", 16e6), User("shop/db", 8e6), User("shop/web", 4e6)),
+    )
+    assert (shop.group, shop.source, shop.unshared_bits_per_second) == (
+        "namespace:shop",
+        "policy",
+        0,
+    )
+    assert (shop.total_bits_per_second, shop.short_since) == (1e8, 1000.0)
+    assert shop.most == (User("shop/db", 8e6), User("shop/web", 4e6))
+
+
+def test_a_capacity_that_is_not_known_is_no_number() -> None:
+    """It is said where it would come from."""
+    text = (
+        'podpace_group_members{group="node",direction="ingress"} 1\n'
+        'podpace_capacity_info{direction="ingress",source="unknown",detail="eth0 tells no speed"} 1'
+    )
+
+    (node,) = make_groups({}, {"n1": read_page(text)}, 1.0)
+
+    assert (node.total_bits_per_second, node.source) == (None, "unknown: eth0 tells no speed")
+
+
+def test_a_pod_that_was_not_there_before_or_began_anew_has_used_nothing() -> None:
+    """Its whole life is not two seconds of it."""
+    groups = make_groups({"n1": page(web=5e6)}, {"n1": page(web=1.0), "n2": page(web=9e9)}, 2.0)
+
+    assert {user.pod for group in groups for user in group.most} == set()
+
+
+def test_what_is_counted_at_the_uplink_is_what_uses_the_node() -> None:
+    """Traffic that stays on the node does not."""
+    uplink = 'podpace_uplink_bytes_total{{target="pod:shop/web",direction="egress"}} {}\n'
+    before = read_page(PAGE.format(web=0, db=0, other=0) + uplink.format(0))
+    after = read_page(PAGE.format(web=9e9, db=0, other=0) + uplink.format(1e6))
+
+    node, _ = make_groups({"n1": before}, {"n1": after}, 1.0)
+
+    assert node.most == (User("shop/web", 8e6),)
+
+
+def test_a_page_that_is_none_is_refused() -> None:
+    """Somebody else listens on the port."""
+    with pytest.raises(ValueError, match="html"):
+        read_page("<html>no</html>")
+
+
+def test_the_table_has_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """For how long something has been short, and who has most of it."""
+    print_groups(make_groups({"n1": page()}, {"n1": page(db=2e6)}, 2.0), 1012.4)
+
+    _, node, shop = capsys.readouterr().out.splitlines()
+    assert "800.00 Mbit/s + 2.00 Mbit/s not shared" in node
+    assert "namespace shop" in shop
+    assert "12 s" in shop
+    assert shop.endswith("shop/db 8.00 Mbit/s")
