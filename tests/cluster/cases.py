@@ -22,6 +22,7 @@ def limits(
     egress: int | None = None,
     ingress_burst: int = 1048576,
     egress_burst: int = 1048576,
+    egress_total: int | None = None,
 ) -> dict[str, str]:
     """The labels of a limited pod, without their prefix."""
     labels = {"limited": "true", "source": source, "mode": mode}
@@ -32,6 +33,8 @@ def limits(
         }
     if egress is not None:
         labels |= {"egress-bits-per-second": str(egress), "egress-burst-bits": str(egress_burst)}
+    if egress_total is not None:
+        labels["egress-total-bits-per-second"] = str(egress_total)
     return labels
 
 
@@ -242,6 +245,15 @@ MISTAKES = [
     Case("a very long value is cut in the message", {"ingress-bandwidth": "x" * 2000}, denied=("xx…", "is not a quantity")),
 ]  # fmt: skip
 
+TOTALS = [
+    Case("a pod without a limit shares the total", {}, limits("cluster", egress_total=9 * M), cluster={"egress.total-per-node": "9M"}),
+    Case("a limit stands beside the total", {"egress-bandwidth": "5M"}, limits(egress=5 * M, egress_total=9 * M), cluster={"egress.total-per-node": "9M"}),
+    Case("a namespace's smaller total holds", {}, limits("namespace", egress_total=3 * M), namespace={"egress.total-per-node": "3M"}, cluster={"egress.total-per-node": "9M"}),
+    Case("a namespace's larger total does not hold", {}, limits("cluster", egress_total=9 * M), namespace={"egress.total-per-node": "90M"}, cluster={"egress.total-per-node": "9M"}),
+    Case("a limit above the total is warned of", {"egress-bandwidth": "10M"}, limits(egress=10 * M, egress_total=9 * M), warned=("is above what all pods of the namespace have on a node together, 9 Mbit/s by the cluster's policy",), cluster={"egress.total-per-node": "9M"}),
+    Case("a pod that shares may wait for that", {"readiness-gate": "true"}, limits("cluster", egress_total=9 * M), cluster={"egress.total-per-node": "9M"}, gates=GATE),
+]  # fmt: skip
+
 CASES = [
     *FORMS,
     *PRECEDENCE,
@@ -252,6 +264,7 @@ CASES = [
     *MODES,
     *TAKE_OVER,
     *MISTAKES,
+    *TOTALS,
 ]
 
 BAD_POLICIES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
