@@ -38,6 +38,7 @@ class Pod:
     uid: str
     node: str
     address: str
+    namespace: str = NAMESPACE
 
     @property
     def cgroup(self) -> str:
@@ -89,27 +90,28 @@ def pod(name: str, node: str, annotations: dict[str, str], *command: str) -> Jso
     }
 
 
-def listed(cluster: Cluster, app: str) -> list[Json]:
+def listed(cluster: Cluster, app: str, namespace: str = NAMESPACE) -> list[Json]:
     """Pods of an application, those that are being deleted left out."""
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app%3D{app}"
+    path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=app%3D{app}"
     items: list[Json] = cluster.admin.get(path)["items"]
     return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
 
-def wait_ready(cluster: Cluster, app: str, count: int = 1) -> list[Pod]:
+def wait_ready(cluster: Cluster, app: str, count: int = 1, namespace: str = NAMESPACE) -> list[Pod]:
     """The application's pods, once all are Ready; sorted by node."""
 
     def all_ready(items: list[Json]) -> bool:
         ready = [item for item in items if condition(item, "Ready").get("status") == "True"]
         return len(ready) == len(items) == count
 
-    items = cluster.until(f"{app} is ready", lambda: listed(cluster, app), all_ready)
+    items = cluster.until(f"{app} is ready", lambda: listed(cluster, app, namespace), all_ready)
     pods = [
         Pod(
             item["metadata"]["name"],
             item["metadata"]["uid"],
             item["spec"]["nodeName"],
             item["status"]["podIP"],
+            namespace,
         )
         for item in items
     ]
@@ -124,9 +126,9 @@ def condition(item: Json, kind: str = CONDITION_BANDWIDTH_ENFORCED) -> Json:
     return {}
 
 
-def wait_condition(cluster: Cluster, name: str, *parts: str) -> Json:
+def wait_condition(cluster: Cluster, name: str, *parts: str, namespace: str = NAMESPACE) -> Json:
     """Our condition of a pod, once its reason and message contain all ``parts``."""
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}"
+    path = f"/api/v1/namespaces/{namespace}/pods/{name}"
 
     def says(found: Json) -> bool:
         text = f"{found.get('reason')} {found.get('message')}"
@@ -195,7 +197,16 @@ def iperf(
     """Run iperf3 inside the limited pod against the server in ``peer``."""
     incoming = direction is Direction.INGRESS
     output = cluster.kubectl(
-        *("exec", limited.name, "--", "iperf3", "--json", "--client", peer.address),
+        *(
+            "exec",
+            limited.name,
+            f"--namespace={limited.namespace}",
+            "--",
+            "iperf3",
+            "--json",
+            "--client",
+            peer.address,
+        ),
         *(f"--time={seconds}", f"--omit={WARM_UP_SECONDS}"),
         "--reverse" if incoming else "--get-server-output",
         seconds=seconds + 60,
