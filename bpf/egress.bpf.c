@@ -32,7 +32,7 @@ int podpace_egress(struct __sk_buff *skb)
     struct direction_limit *limit;
     struct packet packet;
     struct flow *flow;
-    u64 now_ns;
+    u64 now_ns, limited_ns;
     int verdict = PASS, carries, late;
 
     if (UNLIKELY(skb->ifindex == LOOPBACK_IFINDEX)) {
@@ -42,7 +42,7 @@ int podpace_egress(struct __sk_buff *skb)
     limits = limits_here();
     if (!limits)
         return PASS;
-    limit = &limits->egress;
+    limit = egress_of(limits);
     if (!limit->rate_bytes_per_sec && !windows_hold(limits))
         return PASS;
     state = state_here();
@@ -73,6 +73,7 @@ int podpace_egress(struct __sk_buff *skb)
     }
 
     bpf_spin_lock(&state->lock);
+    limited_ns = out->limited_ns;
     bucket_gather(out);
     bucket_refill(out, limit, now_ns);
     if (carries) {
@@ -91,6 +92,7 @@ int podpace_egress(struct __sk_buff *skb)
     bucket_grant(out, limit, window_of(out));
     bpf_spin_unlock(&state->lock);
 
+    tell_sharing(limits, out, limited_ns, now_ns);
     if (flow && packet.is_tcp && !flow->heard && limits->mode == MODE_ENFORCE)
         note_earlier_sender(skb, state, flow, limits, out->share_bytes_per_sec);
     return verdict;

@@ -15,7 +15,7 @@ int podpace_ingress(struct __sk_buff *skb)
     struct direction_state *in;
     struct direction_limit *limit;
     struct packet packet;
-    u64 now_ns, debt_bytes;
+    u64 now_ns, limited_ns, debt_bytes;
     int verdict = PASS, markable, late, congested;
 
     if (UNLIKELY(skb->ifindex == LOOPBACK_IFINDEX)) {
@@ -25,7 +25,7 @@ int podpace_ingress(struct __sk_buff *skb)
     limits = limits_here();
     if (!limits || !limits->ingress.rate_bytes_per_sec)
         return PASS;
-    limit = &limits->ingress;
+    limit = ingress_of(limits);
     state = state_here();
     if (!state)
         return PASS;
@@ -45,6 +45,7 @@ int podpace_ingress(struct __sk_buff *skb)
     now_ns = bpf_ktime_get_ns();
 
     bpf_spin_lock(&state->lock);
+    limited_ns = in->limited_ns;
     bucket_gather(in);
     bucket_refill(in, limit, now_ns);
     debt_bytes = limit->debt_bytes;
@@ -64,6 +65,7 @@ int podpace_ingress(struct __sk_buff *skb)
     bucket_grant(in, limit, window_of(in));
     bpf_spin_unlock(&state->lock);
 
+    tell_sharing(limits, in, limited_ns, now_ns);
     if (congested && markable && verdict == PASS && bpf_skb_ecn_set_ce(skb) == 1)
         __sync_fetch_and_add(&in->marked_packets, 1);
     return verdict;

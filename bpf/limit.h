@@ -18,8 +18,9 @@
 #define MODE_OBSERVE 1
 
 /* limits.flags */
-#define FLAG_INGRESS_SHAPED 4 /* a queue holds what comes in; ingress bounds what passes it by */
-#define FLAG_HANDOVER       8 /* sockets are still as older programs set them: leave them alone */
+#define FLAG_INGRESS_SHAPED 4  /* a queue holds what comes in; ingress bounds what passes it by */
+#define FLAG_HANDOVER       8  /* sockets are still as older programs set them: leave them alone */
+#define FLAG_SHARES         16 /* of a total, or of the node's link: it may be given more */
 
 /* flow.heard, flow.acks_heard after each call of sock_ops. The kernel calls it at each round trip
  * in which a socket sent, and for each ACK; unless another program has taken our flags off. */
@@ -47,8 +48,11 @@ struct limits {
     u64 exempt_list; /* of exempt_networks; 0: none */
     u32 mode;
     u32 flags;
+    u64 current_until_ns; /* these hold until then, by CLOCK_MONOTONIC; 0: for good ... */
     struct direction_limit ingress;
     struct direction_limit egress;
+    struct direction_limit ingress_later; /* ... and then these (sharing.h) */
+    struct direction_limit egress_later;
 };
 
 /* One direction's bucket, share controller and counters; written by the programs only. */

@@ -44,6 +44,10 @@ BPF_F_TABLE("hash", u64, u32, earlier_sockets, 16384, BPF_F_NO_PREALLOC);
  * by ingress and read by sock_ops, which the kernel calls next on the same CPU. */
 BPF_PERCPU_ARRAY(loopback_arrival, struct arrival, 1);
 
+/* [0]: when somebody that shares, and that the daemon gives nothing yet, last used all it has. The
+ * programs write; the daemon looks ten times a second. */
+BPF_ARRAY(sharing_wanted, u64, 1);
+
 /* [0]: the cgroup id whose sockets the iterator lets go; 0 to pace. [1]: how many of them are left,
  * counted by the other iterator. User space writes. */
 BPF_ARRAY(iterator_release, u64, 2);

@@ -114,14 +114,14 @@ static inline __attribute__((always_inline)) struct flow *receiver_of(struct __s
  * and its window is set from outside: the daemon is told of one that does not fit its share. Asked
  * of its ACKs. */
 static inline __attribute__((always_inline)) void
-note_earlier_receiver(struct __sk_buff *skb, const struct limits *limits, struct pod_state *state)
+note_earlier_receiver(struct __sk_buff *skb, struct limits *limits, struct pod_state *state)
 {
     struct direction_state *in = &state->ingress;
     struct receipt receipt;
     struct flow *flow;
     u64 share, wanted, known;
 
-    if (limits->flags & FLAG_HANDOVER || bucket_grants(in, &limits->ingress) ||
+    if (limits->flags & FLAG_HANDOVER || bucket_grants(in, ingress_of(limits)) ||
         (in->epoch_bytes >= QUIET_EPOCH_BYTES && bpf_get_prandom_u32() % SAMPLED_ACKS))
         return;
     flow = receiver_of(skb, &receipt);
@@ -136,7 +136,7 @@ note_earlier_receiver(struct __sk_buff *skb, const struct limits *limits, struct
                        ? &flow->received_window
                        : &flow->outer_received_window);
     in->stray_window = window_of(in);
-    share = held_share(in, &limits->ingress);
+    share = held_share(in, ingress_of(limits));
     if (!is_tightest(&flow->bounded_by, &flow->window_passed_over, limits->cgroup_id,
                      flow->window_share_bytes_per_sec, share))
         return;

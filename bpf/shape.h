@@ -22,13 +22,14 @@ struct link {
     u32 flags;
     u64 sent_burst_ns;
 
-    u64 rate_bytes_per_sec; /* of what it receives; 0: not shaped */
+    u64 rate_bytes_per_sec; /* of what it receives, now; 0: not shaped */
     u64 burst_ns;           /* credit after idleness, as time at the rate */
     /* Time for bytes: bytes * multiplier >> shift. */
     u64 cost_multiplier;
     u64 cost_shift;
-    u32 full_frame_bytes; /* what the interface's MTU lets be, headers included */
-    u32 sparse_class;     /* of HTB, which stands behind the program: skb->priority names it */
+    u64 limit_bytes_per_sec; /* of what it receives at most; for user space to read back */
+    u32 full_frame_bytes;    /* what the interface's MTU lets be, headers included */
+    u32 sparse_class;        /* of HTB, which stands behind the program: skb->priority names it */
     u32 bulk_class;
     u32 direct_class; /* what is exempt */
 };

@@ -64,7 +64,7 @@ static inline __attribute__((always_inline)) void note_rtt(struct pod_state *sta
 
 /* What the socket sends: at its start and at each round trip. */
 static inline __attribute__((always_inline)) void
-follow_share(struct bpf_sock_ops *ops, struct flow *flow, const struct limits *limits,
+follow_share(struct bpf_sock_ops *ops, struct flow *flow, struct limits *limits,
              struct pod_state *state, int established)
 {
     int ours = !flow->paced_by || flow->paced_by == limits->cgroup_id, changed = 0;
@@ -72,7 +72,7 @@ follow_share(struct bpf_sock_ops *ops, struct flow *flow, const struct limits *l
     u32 window = MIN_WINDOW_SEGMENTS;
 
     if (!share)
-        share = limits->egress.rate_bytes_per_sec;
+        share = egress_of(limits)->rate_bytes_per_sec;
     note_rtt(state, ops);
     /* Once in a window an application may have chosen another pace since. */
     if (!established && count_flow(&state->egress, ours ? &flow->window : &flow->outer_window) &&

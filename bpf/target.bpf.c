@@ -6,6 +6,7 @@
 #include "limit.h"
 #include "maps.h"
 #include "packet.h"
+#include "sharing.h"
 
 #define PASS 1
 /* Ten sockets and their programs take some microseconds. */
@@ -79,6 +80,22 @@ static inline __attribute__((always_inline)) int is_copy(struct __sk_buff *skb,
     if (!is_known)
         state->multicast_refused = 0;
     return is_known;
+}
+
+/* Has the daemon look for more, if this direction has used all it has. */
+static inline __attribute__((always_inline)) void tell_sharing(const struct limits *limits,
+                                                               const struct direction_state *state,
+                                                               u64 limited_before, u64 now_ns)
+{
+    u64 *wanted_at_ns;
+    int zero = 0;
+
+    if (!may_be_given_more(limits) ||
+        (state->limited_ns == limited_before && state->tokens_bytes >= 0))
+        return;
+    wanted_at_ns = sharing_wanted.lookup(&zero);
+    if (wanted_at_ns && *wanted_at_ns + TELL_AGAIN_NS < now_ns)
+        *wanted_at_ns = now_ns;
 }
 
 /* The flow's record, if this packet carries data: ACKs make no flow active. */

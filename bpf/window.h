@@ -9,6 +9,7 @@
 #include "held.h"
 #include "limit.h"
 #include "pacing.h"
+#include "sharing.h"
 #include "socket.h"
 
 #define TCP_OPTION_WINDOW_CLAMP 10 /* from BPF: Linux 5.11 */
@@ -34,9 +35,9 @@ static inline __attribute__((always_inline)) int windows_hold(const struct limit
 /* A new connection's first window, in segments, as if it opened with seven others; 0: the kernel's
  * own. What it is told once cannot be taken back. */
 static inline __attribute__((always_inline)) u32
-first_window_segments(const struct limits *limits, const struct pod_state *state)
+first_window_segments(struct limits *limits, const struct pod_state *state)
 {
-    u64 share = held_share(&state->ingress, &limits->ingress) / FIRST_WINDOW_FLOWS;
+    u64 share = held_share(&state->ingress, ingress_of(limits)) / FIRST_WINDOW_FLOWS;
     u64 segments = held_window_bytes(share, 0, FIRST_SEGMENT_BYTES) / FIRST_SEGMENT_BYTES;
 
     return segments < FIRST_WINDOW_SEGMENTS ? segments : 0;
@@ -117,11 +118,11 @@ first_window(struct bpf_sock_ops *ops, struct flow *flow, u32 segments, u32 wind
 /* At a connection's start, and before each ACK of it leaves: counts the flow, and bounds the window
  * that it is to tell. */
 static inline __attribute__((always_inline)) void
-follow_window(struct bpf_sock_ops *ops, struct flow *flow, const struct limits *limits,
+follow_window(struct bpf_sock_ops *ops, struct flow *flow, struct limits *limits,
               struct pod_state *state, int established)
 {
     u32 segment_bytes = ops->mss_cache ? ops->mss_cache : STANDARD_SEGMENT_BYTES;
-    u64 share = held_share(&state->ingress, &limits->ingress), window;
+    u64 share = held_share(&state->ingress, ingress_of(limits)), window;
     u32 has_bytes = flow->window_bytes, arrived_bytes = ops->bytes_received - flow->window_received;
     int ours = !flow->bounded_by || flow->bounded_by == limits->cgroup_id;
 

@@ -44,6 +44,7 @@ from enforcer.reconcile.reconciler import Reconciler
 from enforcer.reconcile.store import TargetStore
 from enforcer.reconcile.work_queue import WorkQueue
 from enforcer.reconcile.worker import Worker
+from enforcer.sharing.loop import Sharing
 from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
 from enforcer.unsupported import UnsupportedDatapath, UnsupportedNetwork
 from kube.errors import NoClusterError
@@ -110,6 +111,7 @@ def _run(
     store = TargetStore(options.state_dir)
     store.lock()
     complaints, queue = Complaints(log, count_error), WorkQueue()
+    sharing = Sharing(datapath, network, store, log, complaints)
     reconciler = Reconciler(
         datapath,
         network,
@@ -118,6 +120,7 @@ def _run(
         log=log,
         complaints=complaints,
         follows_pods=node is not None,
+        sharing=sharing,
     )
     adopted = reconciler.adopt()
     pods = None if node is None else node.follow(reconciler, queue, adopted, cgroups.root)
@@ -140,11 +143,14 @@ def _run(
     supported = not isinstance(datapath, UnsupportedDatapath)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    start_loop("watch links", worker.watch_links, ending, log, count_error)
     installation = _installation(options, log) if node is not None else None
-    if installation is not None:
-        start_loop("watch the installation", installation.step, ending, log, count_error)
-    start_loop("watch processes", reconciler.processes.step, ending, log, count_error)
+    for name, step in (
+        ("watch links", worker.watch_links),
+        ("share", sharing.step),
+        ("watch processes", reconciler.processes.step),
+        *((("watch the installation", installation.step),) if installation is not None else ()),
+    ):
+        start_loop(name, step, ending, log, count_error)
     working = [
         start_loop(name, partial(run, ending), ending, log, count_error)
         for name, run in (("reconcile", worker.run), ("urgent", worker.run_urgent))

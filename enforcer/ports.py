@@ -8,6 +8,7 @@ from enforcer.pods.pod import Condition, Pod
 from enforcer.state import (
     Attachment,
     Link,
+    Rates,
     ShaperCounters,
     Shaping,
     Surroundings,
@@ -63,6 +64,24 @@ class Datapath(Protocol):
         """What the kernel counted since the target was attached."""
         ...
 
+    def give(self, target: Target, rates: Rates) -> None:
+        """Put other rates in force where a target shares with others; kept for :meth:`write`.
+
+        For one thread, which need not be that of :meth:`write`.
+        """
+        ...
+
+    def used(self, cgroup_id: int) -> tuple[int, int] | None:
+        """Bytes that have passed, ingress and egress; None where nothing is counted."""
+        ...
+
+    def wanted_ns(self) -> int:
+        """When a target that shares, and is given no current rate, last used all it has.
+
+        By CLOCK_MONOTONIC; 0: never.
+        """
+        ...
+
     def tend(self, targets: Iterable[Target]) -> None:
         """Periodic work (about ten times a second): paces sockets older than their limit."""
         ...
@@ -102,6 +121,14 @@ class Network(Protocol):
         """
         ...
 
+    def give(self, cgroup_id: int, rate_bytes_per_sec: int | None) -> None:
+        """Hold so much less than its limit, now and later; None: its limit.
+
+        The queue keeps to this also when nobody renews it: the programs on the cgroup hold less
+        then, where less is due.
+        """
+        ...
+
     def unshape(self, cgroup_id: int) -> None:
         """Take everything of ours off this target's interfaces: they are as they were found."""
         ...
@@ -126,6 +153,18 @@ class Network(Protocol):
 
         None when it cannot be told which. The only method for a thread of its own.
         """
+        ...
+
+
+class Shares(Protocol):
+    """What targets share; ``sharing.loop.Sharing`` is the real one."""
+
+    def adopt(self, targets: Iterable[Target]) -> None:
+        """These were limited before a restart: give each its part before it is looked at."""
+        ...
+
+    def admit(self, target: Target) -> None:
+        """Its limits are about to be put in force: give it what it may begin with."""
         ...
 
 

@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-from contract.limits import Limits
+from contract.limits import Limit, Limits, make_limit
+from contract.names import Direction
 
 
 def exempt_list_id(cidrs: Iterable[str]) -> int:
@@ -12,6 +14,40 @@ def exempt_list_id(cidrs: Iterable[str]) -> int:
     networks = ",".join(sorted(cidrs))
     digest = hashlib.sha256(networks.encode()).digest()[:8]
     return int.from_bytes(digest, "little") or 1 if networks else 0
+
+
+def bound(limits: Limits, direction: Direction) -> Limit | None:
+    """The most that one direction may ever have: its own limit, and its group's total."""
+    own, total = limits.of(direction), limits.sharing(direction).total_bits_per_second
+    if total is None or (own is not None and own.bits_per_second <= total):
+        return own
+    return make_limit(total)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one direction may use of what it shares, in bytes per second."""
+
+    current: int
+    later: int
+    """Once nobody has said so for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Both directions of a target; None: it does not share, its limit holds."""
+
+    ingress: Given | None = None
+    egress: Given | None = None
+    until_ns: int = 0
+    """When the current ones end, by CLOCK_MONOTONIC; 0: they do not."""
+
+    def of(self, direction: Direction) -> Given | None:
+        """One direction's."""
+        return self.ingress if direction is Direction.INGRESS else self.egress
+
+
+NO_RATES: Final = Rates()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +176,8 @@ class Counters:
     why: str
     delay_ns: int = 0
     """That a packet meets which has to wait its turn."""
+    current_bytes_per_sec: int | None = None
+    """What it may use now, while something that it shares is short."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from enforcer.errors import UnsupportedError
 from enforcer.state import (
     Attachment,
     Link,
+    Rates,
     ShaperCounters,
     Shaping,
     Surroundings,
@@ -55,6 +56,18 @@ class UnsupportedDatapath:
         del target
         self._refuse()
 
+    def give(self, target: Target, rates: Rates) -> None:
+        """Nothing to do."""
+
+    def used(self, cgroup_id: int) -> tuple[int, int] | None:
+        """Nothing was counted."""
+        del cgroup_id
+        return None
+
+    def wanted_ns(self) -> int:
+        """Never."""
+        return 0
+
     def tend(self, targets: Iterable[Target]) -> None:
         """Nothing to do."""
 
@@ -89,6 +102,9 @@ class UnsupportedNetwork:
         """Raises UnsupportedError."""
         del cgroup_id, shaping, links
         raise UnsupportedError(self._reason)
+
+    def give(self, cgroup_id: int, rate_bytes_per_sec: int | None) -> None:
+        """Nothing to do."""
 
     def unshape(self, cgroup_id: int) -> None:
         """Nothing to do."""

@@ -11,6 +11,7 @@ from enforcer.state import (
     Attachment,
     Counters,
     Link,
+    Rates,
     ShaperCounters,
     Shaping,
     Surroundings,
@@ -38,6 +39,11 @@ class FakeDatapath:
         self.calls: list[str] = []
         self.tended = threading.Event()
         self.pinned = True
+        self.given: dict[int, Rates] = {}
+        self.gifts: list[tuple[int, Rates]] = []
+        """What was given, in order, by cgroup id."""
+        self.used_bytes: dict[int, tuple[int, int]] = {}
+        self.wanted_at_ns = 0
 
     def features(self) -> Mapping[str, str]:
         """Everything is supported but one."""
@@ -90,6 +96,21 @@ class FakeDatapath:
             egress=Counters(21, 22, 23, 24, 25, 26, 27, 2_800_000_000, "paced", ""),
             earlier_sockets="iterator",
         )
+
+    def give(self, target: Target, rates: Rates) -> None:
+        """Kept."""
+        if "give" in self.fail:
+            raise DatapathError(self.fail["give"])
+        self.given[target.cgroup_id] = rates
+        self.gifts.append((target.cgroup_id, rates))
+
+    def used(self, cgroup_id: int) -> tuple[int, int] | None:
+        """As the test says."""
+        return self.used_bytes.get(cgroup_id)
+
+    def wanted_ns(self) -> int:
+        """As the test says."""
+        return self.wanted_at_ns
 
     def tend(self, targets: Iterable[Target]) -> None:
         """Nothing to do."""
@@ -159,6 +180,7 @@ class FakeNetwork:
         self.held: dict[int, tuple[Shaping, tuple[str, ...]]] = {}
         self.passed_bytes: dict[int, int] = {}
         self.fail: dict[str, str] = {}
+        self.given: dict[int, int | None] = {}
         self.hosts: dict[str, bool | None] = {}
         """Whether each uses the host's network, as was said at the last look."""
 
@@ -187,6 +209,10 @@ class FakeNetwork:
         """All of them."""
         self._call("shape")
         self.held[cgroup_id] = shaping, tuple(link.name for link in links)
+
+    def give(self, cgroup_id: int, rate_bytes_per_sec: int | None) -> None:
+        """Kept."""
+        self.given[cgroup_id] = rate_bytes_per_sec
 
     def unshape(self, cgroup_id: int) -> None:
         """Whatever is there."""

@@ -121,7 +121,8 @@ def _remove_cgroup(path: Path) -> None:
 
 
 @contextmanager
-def _namespace(name: str) -> Iterator[str]:
+def namespace(name: str) -> Iterator[str]:
+    """A network namespace for as long as the block runs."""
     try:
         sh("ip", "netns", "add", name)
         yield name
@@ -142,7 +143,7 @@ def _wire(node: str, pod: str, peer: str) -> None:
             f"link add name {port} mtu {_MTU} type veth peer name eth0 mtu {_MTU} netns {end}",
             f"link set {port} master hub up",
         ]
-    _batch(node, commands)
+    run_batch(node, commands)
     for end, own, own_mac, other, other_mac in (
         (pod, POD_ADDRESS, _POD_MAC, PEER_ADDRESS, _PEER_MAC),
         (peer, PEER_ADDRESS, _PEER_MAC, POD_ADDRESS, _POD_MAC),
@@ -153,7 +154,7 @@ def _wire(node: str, pod: str, peer: str) -> None:
                 f"addr add {own[family]}/{prefix} dev eth0 {options}",
                 f"neigh replace {other[family]} lladdr {other_mac} dev eth0 nud permanent",
             ]
-        _batch(end, commands)
+        run_batch(end, commands)
         settings = {
             "ipv4/tcp_no_metrics_save": "1",
             # A thousand short connections a second must not run out of ports.
@@ -231,8 +232,9 @@ def negotiating_ecn(rig: Rig, wanted: bool) -> Iterator[None]:
                 end.run("sh", "-ec", f"echo {value} >{_TCP_ECN}")
 
 
-def _batch(namespace: str, commands: list[str]) -> None:
-    sh("ip", "-n", namespace, "-batch", "-", stdin="\n".join(commands))
+def run_batch(place: str, commands: list[str]) -> None:
+    """Commands of ip, in the namespace of that name."""
+    sh("ip", "-n", place, "-batch", "-", stdin="\n".join(commands))
 
 
 @contextmanager
@@ -247,7 +249,7 @@ def rig() -> Iterator[Rig]:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{name}-")))
         bpffs = stack.enter_context(private_bpffs(work))
         node, pod, peer = (
-            stack.enter_context(_namespace(f"{name}-{part}")) for part in ("node", "pod", "peer")
+            stack.enter_context(namespace(f"{name}-{part}")) for part in ("node", "pod", "peer")
         )
         # After the namespaces, so that it is emptied before they go.
         top = stack.enter_context(own_cgroup(cgroup2_mount() / name))

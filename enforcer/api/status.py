@@ -1,7 +1,7 @@
 """Pure: a target and its counters, as the control socket tells them."""
 
 from contract.api import DirectionStatus, TargetStatus
-from contract.limits import Limits
+from contract.limits import BITS_PER_BYTE, Limits
 from contract.names import Direction
 from enforcer.state import Counters, Target, TargetCounters
 
@@ -44,4 +44,7 @@ def _direction(limits: Limits, direction: Direction, counters: Counters) -> Dire
         delay_ms=counters.delay_ns / _NS_PER_MILLISECOND,
         request_bits_per_second=sharing.request_bits_per_second,
         total_bits_per_second=sharing.total_bits_per_second,
+        current_bits_per_second=None
+        if counters.current_bytes_per_sec is None
+        else counters.current_bytes_per_sec * BITS_PER_BYTE,
     )

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from contract.limits import Limit, Limits
+from contract.limits import BITS_PER_BYTE, Limit, Limits, make_limit
 from contract.names import Direction, Mode
-from enforcer.state import exempt_list_id
+from enforcer.state import NO_RATES, Given, Rates, bound, exempt_list_id
 
-ABI_VERSION: Final = 9
+ABI_VERSION: Final = 10
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
@@ -25,6 +25,7 @@ MAPS: Final = (
     "earlier_sockets",
     "iterator_release",
     "loopback_arrival",
+    "sharing_wanted",
 )
 
 NSEC_PER_SEC: Final = 10**9
@@ -34,6 +35,8 @@ FLAG_INGRESS_SHAPED: Final = 4
 """For user space to read back: the record's ingress bounds only what passes the shaper by."""
 FLAG_HANDOVER: Final = 8
 """Sockets are still as older programs set them: the new ones leave them alone, and only bound."""
+FLAG_SHARES: Final = 16
+"""It may be given more than it has: the programs tell when it uses all of that."""
 _MODES: Final = {Mode.ENFORCE: 0, Mode.OBSERVE: 1}
 
 _MIN_EPOCH_NS: Final = 10_000_000
@@ -64,9 +67,13 @@ MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
 _CREDIT_MULTIPLIER_BITS: Final = 33
 _DIRECTION_WORDS: Final = 9
 _FRAME_WORD: Final = 1
+_BITS_WORD: Final = 7
+_SHARED_BURST_DIVISOR: Final = 20
+_SHARED_BURST_FRAMES: Final = 2
+"""Who shares has 50 ms of its current rate as credit: those of all members come together."""
 
 _CGROUP_ID: Final = struct.Struct("=Q")
-_LIMITS: Final = struct.Struct("=QQII9Q9Q")
+_LIMITS: Final = struct.Struct("=QQIIQ9Q9Q9Q9Q")
 _DIRECTION: Final = struct.Struct("=q22Q8x")
 _STATE: Final = struct.Struct(f"=II4Q8x{_DIRECTION.size}s{_DIRECTION.size}s")
 _COUNT: Final = struct.Struct("=Q")
@@ -138,34 +145,68 @@ def encode_limits(
     ingress_shaped: bool = False,
     handover: bool = False,
     mtu_bytes: int = STANDARD_MTU,
+    rates: Rates = NO_RATES,
 ) -> bytes:
     """One CPU's struct limits."""
     flags = FLAG_INGRESS_SHAPED if ingress_shaped else 0
     flags |= FLAG_HANDOVER if handover else 0
+    flags |= FLAG_SHARES if any(rates.of(direction) for direction in Direction) else 0
     words: list[int] = []
-    for direction in Direction:
-        limit = limits.of(direction)
-        if limit is None:
-            words += [0, frame_bytes(mtu_bytes), *[0] * (_DIRECTION_WORDS - 2)]
-        else:
-            rate, burst = limit.rate_bytes_per_sec, limit.burst_bytes
-            debt = debt_bytes(direction, limit, mtu_bytes)
+    for is_later in (False, True):
+        for direction in Direction:
+            limit, given = bound(limits, direction), rates.of(direction)
+            held = _held(limit, given, is_later=is_later)
+            if held is None:
+                words += [0, frame_bytes(mtu_bytes), *[0] * (_DIRECTION_WORDS - 2)]
+                continue
+            rate, burst = held.rate_bytes_per_sec, held.burst_bytes
+            debt = debt_bytes(direction, held, mtu_bytes)
             if flags & FLAG_INGRESS_SHAPED and direction is Direction.INGRESS:
-                rate, burst, debt = _backstop(limit)
+                rate, burst, debt = _backstop(held)
             rate = min(rate, MAX_RATE_BYTES_PER_SEC)
             words += [rate, frame_bytes(mtu_bytes), burst, debt, *credit_factor(rate)]
-            words += [epoch_ns(rate, mtu_bytes), limit.bits_per_second, limit.burst_bits]
+            words += [epoch_ns(rate, mtu_bytes)]
+            words += [limit.bits_per_second, limit.burst_bits] if limit is not None else [0, 0]
     list_id = exempt_list_id(limits.exempt_cidrs)
-    return _LIMITS.pack(cgroup_id, list_id, _MODES[limits.mode], flags, *words)
+    mode = _MODES[limits.mode]
+    return _LIMITS.pack(cgroup_id, list_id, mode, flags, rates.until_ns, *words)
+
+
+def _held(limit: Limit | None, given: Given | None, *, is_later: bool) -> Limit | None:
+    """What the programs are to hold: the limit, or less of what is shared."""
+    if given is None:
+        return limit
+    rate = max(1, given.later if is_later else given.current)
+    if limit is not None and rate >= limit.rate_bytes_per_sec:
+        return limit
+    bits = rate * BITS_PER_BYTE
+    burst_bits = max(
+        bits // _SHARED_BURST_DIVISOR,
+        _SHARED_BURST_FRAMES * frame_bytes(STANDARD_MTU) * BITS_PER_BYTE,
+    )
+    return make_limit(bits, burst_bits if limit is None else min(burst_bits, limit.burst_bits))
+
+
+def with_rates(record: bytes, limits: Limits, rates: Rates) -> bytes:
+    """The same record, of a target with these limits, at other rates."""
+    return encode_limits(
+        int(_LIMITS.unpack(record)[0]),
+        limits,
+        ingress_shaped=bool(decode_flags(record) & FLAG_INGRESS_SHAPED),
+        handover=bool(decode_flags(record) & FLAG_HANDOVER),
+        mtu_bytes=decode_mtu(record),
+        rates=rates,
+    )
 
 
 def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
     """The inverse of :func:`encode_limits`; None where nothing is limited, or was ever written."""
-    cgroup_id, _list, mode, _flags, *words = _LIMITS.unpack(value)
+    cgroup_id, _list, mode, _flags, _until_ns, *words = _LIMITS.unpack(value)
     if not cgroup_id:
         return None
     ingress, egress = (
-        Limit(words[i + 7], words[i + 8]) if words[i] else None for i in (0, _DIRECTION_WORDS)
+        Limit(words[i], words[i + 1]) if words[i] else None
+        for i in (_BITS_WORD, _BITS_WORD + _DIRECTION_WORDS)
     )
     if ingress is None and egress is None:
         return None
@@ -179,7 +220,7 @@ def decode_flags(value: bytes) -> int:
 
 def decode_mtu(value: bytes) -> int:
     """The largest packet that a record takes for whole."""
-    return int(_LIMITS.unpack(value)[4 + _FRAME_WORD]) - _ETHERNET_BYTES
+    return int(_LIMITS.unpack(value)[5 + _FRAME_WORD]) - _ETHERNET_BYTES
 
 
 def decode_exempt_list(value: bytes) -> int:
@@ -189,7 +230,7 @@ def decode_exempt_list(value: bytes) -> int:
 
 def encode_no_limits(cgroup_id: int) -> bytes:
     """Of a target that is let go: its sockets are given back at their next packet."""
-    return _LIMITS.pack(cgroup_id, 0, 0, 0, *[0] * (2 * _DIRECTION_WORDS))
+    return _LIMITS.pack(cgroup_id, 0, 0, 0, 0, *[0] * (4 * _DIRECTION_WORDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,3 +303,17 @@ def take_over_state(value: bytes, numbers: Mapping[str, slice]) -> PodState:
 
     words: list[Any] = [number(name) for name in PodState.__slots__[:-2]]
     return PodState(*words, *map(direction, Direction))
+
+
+_PASSED_WORDS: Final = tuple(map(DirectionState.__slots__.index, ("taken_bytes", "passed_bytes")))
+_USED: Final = tuple(
+    struct.Struct(f"={_STATE.size - (2 - number) * _DIRECTION.size + 8 * word}xQ")
+    for number in range(2)
+    for word in _PASSED_WORDS
+)
+
+
+def decode_used(value: bytes) -> tuple[int, int]:
+    """Bytes that have passed, ingress and egress: of :func:`decode_state` what is asked often."""
+    words = [one.unpack_from(value)[0] for one in _USED]
+    return words[0] + words[1], words[2] + words[3]

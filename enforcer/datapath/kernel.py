@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from enforcer.datapath.earlier import WAY, EarlierSockets
 from enforcer.datapath.exempt import ExemptLists
 from enforcer.datapath.libbpf import AttachType
 from enforcer.errors import DatapathError, UnsupportedError
-from enforcer.state import Attachment, Target, TargetCounters, Way
+from enforcer.state import NO_RATES, Attachment, Rates, Target, TargetCounters, Way
 
 _MAX_NAMES: Final = 4096
 _HOOKS: Final = {
@@ -56,6 +57,10 @@ class KernelDatapath:
             raise UnsupportedError(f"cannot open the pins below {pin_root}: {error}") from error
         self._earlier = EarlierSockets(self._current)
         self._names: dict[int, str] = {}
+        self._records = threading.Lock()
+        self._rates: dict[int, Rates] = {}
+        self._let_go: set[int] = set()
+        """Of those that nobody may write a record for any more."""
 
     @property
     def source_hash(self) -> str:
@@ -158,11 +163,14 @@ class KernelDatapath:
             with _directory(cgroup_path) as cgroup_fd:
                 cgroup_id = os.fstat(cgroup_fd).st_ino
                 ours = self._ours(cgroup_fd)
-                for generation in (self._current, *self._older):
-                    if generation.same_abi:
-                        with contextlib.suppress(OSError):  # no record there
-                            record = abi.encode_no_limits(cgroup_id)
-                            records.put_limits(generation, cgroup_id, record)
+                with self._records:
+                    self._let_go.add(cgroup_id)
+                    self._rates.pop(cgroup_id, None)
+                    for generation in (self._current, *self._older):
+                        if generation.same_abi:
+                            with contextlib.suppress(OSError):  # no record there
+                                record = abi.encode_no_limits(cgroup_id)
+                                records.put_limits(generation, cgroup_id, record)
                 self._exempt.use(cgroup_id, ())
                 # Older ones first: they know what applications had asked for before.
                 for generation in (*self._older, self._current):
@@ -177,6 +185,9 @@ class KernelDatapath:
 
     def forget(self, cgroup_id: int) -> None:
         """See ``ports.Datapath``."""
+        with self._records:
+            self._rates.pop(cgroup_id, None)
+            self._let_go.discard(cgroup_id)
         try:
             self._exempt.use(cgroup_id, ())
         except OSError as error:
@@ -190,11 +201,39 @@ class KernelDatapath:
             raise DatapathError(f"cannot read {target.cgroup_path}: {error}") from error
         if state is None:
             raise DatapathError(f"{target.cgroup_path} has no record; attach it again")
+        rates = self._rates.get(target.cgroup_id, NO_RATES)
         return TargetCounters(
-            records.counters(Direction.INGRESS, state.ingress, target.limits),
-            records.counters(Direction.EGRESS, state.egress, target.limits),
+            records.counters(Direction.INGRESS, state.ingress, target.limits, rates),
+            records.counters(Direction.EGRESS, state.egress, target.limits, rates),
             WAY,
         )
+
+    def give(self, target: Target, rates: Rates) -> None:
+        """See ``ports.Datapath``."""
+        number = target.cgroup_id
+        try:
+            with self._records:
+                self._rates[number] = rates
+                record = records.read_limits(self._current, number)
+                if record is not None and number not in self._let_go:
+                    again = abi.with_rates(record, target.limits, rates)
+                    records.put_limits(self._current, number, again)
+        except OSError as error:
+            raise DatapathError(f"cannot give {target.cgroup_path} its part: {error}") from error
+
+    def used(self, cgroup_id: int) -> tuple[int, int] | None:
+        """See ``ports.Datapath``."""
+        try:
+            return records.read_used(self._current, cgroup_id)
+        except OSError as error:
+            raise DatapathError(f"cannot read cgroup {cgroup_id}: {error}") from error
+
+    def wanted_ns(self) -> int:
+        """See ``ports.Datapath``."""
+        try:
+            return records.read_wanted_ns(self._current)
+        except OSError as error:
+            raise DatapathError(f"cannot read what is wanted: {error}") from error
 
     def tend(self, targets: Iterable[Target]) -> None:
         """See ``ports.Datapath``."""
@@ -286,14 +325,17 @@ class KernelDatapath:
         return any(ids and ids != [self._current.program_ids[n]] for n, ids in ours.items())
 
     def _write_record(self, target: Target, way: Way, *, handover: bool = False) -> None:
-        record = abi.encode_limits(
-            target.cgroup_id,
-            target.limits,
-            ingress_shaped=way.is_shaped,
-            handover=handover,
-            mtu_bytes=way.mtu_bytes,
-        )
-        records.put_limits(self._current, target.cgroup_id, record)
+        with self._records:
+            self._let_go.discard(target.cgroup_id)
+            record = abi.encode_limits(
+                target.cgroup_id,
+                target.limits,
+                ingress_shaped=way.is_shaped,
+                handover=handover,
+                mtu_bytes=way.mtu_bytes,
+                rates=self._rates.get(target.cgroup_id, NO_RATES),
+            )
+            records.put_limits(self._current, target.cgroup_id, record)
 
 
 @contextmanager

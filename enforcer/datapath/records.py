@@ -9,7 +9,7 @@ from contract.names import Direction, Mode
 from enforcer.datapath import abi, libbpf
 from enforcer.datapath.layout import layout_of
 from enforcer.datapath.pins import Generation
-from enforcer.state import Counters, Way
+from enforcer.state import Counters, Rates, Way, bound
 
 _IDLE_NS: Final = 2 * abi.NSEC_PER_SEC
 _WHY_POLICED: Final = "nothing shapes or paces incoming traffic on this target"
@@ -37,7 +37,8 @@ def frees_sockets(before: bytes | None, limits: Limits, way: Way) -> bool:
     if before is None or held is None or held.mode is Mode.OBSERVE:
         return False
     bounded = held.ingress and abi.decode_flags(before) & abi.FLAG_INGRESS_SHAPED
-    paced, bounds = limits.egress, limits.ingress and way.is_shaped
+    paced = bound(limits, Direction.EGRESS)
+    bounds = bound(limits, Direction.INGRESS) and way.is_shaped
     if limits.mode is Mode.OBSERVE:
         paced, bounds = None, None
     return bool((held.egress and not paced) or (bounded and not bounds))
@@ -78,11 +79,29 @@ def _older_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:
     return None if value is None else abi.take_over_state(value, layout.numbers)
 
 
-def counters(direction: Direction, state: abi.DirectionState, limits: Limits) -> Counters:
+def read_used(generation: Generation, cgroup_id: int) -> tuple[int, int] | None:
+    """Bytes that have passed, ingress and egress; None where there is no record."""
+    value = libbpf.map_lookup(
+        generation.fds["target_state"], abi.map_key(cgroup_id), abi.STATE_BYTES, locked=True
+    )
+    return None if value is None else abi.decode_used(value)
+
+
+def read_wanted_ns(generation: Generation) -> int:
+    """When somebody that shares last used all it has; 0: never."""
+    value = libbpf.map_lookup(generation.fds["sharing_wanted"], bytes(4), 8)
+    return 0 if value is None else abi.decode_count(value)
+
+
+def counters(
+    direction: Direction, state: abi.DirectionState, limits: Limits, rates: Rates
+) -> Counters:
     """One direction for people: an idle target's last share and flows are not news."""
     idle = time.monotonic_ns() - state.refilled_at_ns > _IDLE_NS
-    limit = limits.of(direction)
+    limit, given = bound(limits, direction), rates.of(direction)
     rate = limit.rate_bytes_per_sec if limit else 0
+    if given is not None:
+        rate = min(rate or given.current, given.current)
     if limits.mode is Mode.OBSERVE:
         enforcement, why = "observed", "observe mode: nothing is paced or dropped"
     elif direction is Direction.EGRESS:
@@ -100,4 +119,5 @@ def counters(direction: Direction, state: abi.DirectionState, limits: Limits) ->
         limited_ns=state.limited_ns,
         enforcement=enforcement,
         why=why,
+        current_bytes_per_sec=given.current if given is not None and rates.until_ns else None,
     )

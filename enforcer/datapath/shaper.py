@@ -102,7 +102,7 @@ class ShaperPrograms:
         return self._link(shaper_abi.link_key(ifindex)) if self._fds else None
 
     def own_bytes(self, ifindex: int) -> int:
-        """What the target's own sockets have sent there, since its record was written."""
+        """What the target's own sockets have sent there, since it is held there."""
         key = shaper_abi.link_key(ifindex)
         value = libbpf.map_lookup(self._fds["links"], key, shaper_abi.LINK_BYTES)
         return 0 if value is None else shaper_abi.decode_own_bytes(value)
@@ -112,8 +112,11 @@ class ShaperPrograms:
         key = shaper_abi.shaper_key(record.cgroup_id)
         if libbpf.map_lookup(self._fds["shapers"], key, shaper_abi.SHAPER_BYTES) is None:
             libbpf.map_update(self._fds["shapers"], key, self._counted_before(key))
-        value = shaper_abi.encode_link(record)
-        libbpf.map_update(self._fds["links"], shaper_abi.link_key(ifindex), value)
+        value, link = shaper_abi.encode_link(record), shaper_abi.link_key(ifindex)
+        before = libbpf.map_lookup(self._fds["links"], link, shaper_abi.LINK_BYTES)
+        if before is not None and shaper_abi.decode_link(before).cgroup_id == record.cgroup_id:
+            value = shaper_abi.with_counts(value, before)
+        libbpf.map_update(self._fds["links"], link, value)
 
     def remove_link(self, ifindex: int) -> None:
         """The program passes everything there."""

@@ -16,8 +16,10 @@ _NSEC_PER_SEC: Final = 10**9
 _COST_BITS: Final = 40
 """A multiplier below 2^40 and a packet below 2^23 bytes: the product stays below 2^63."""
 _MAX_RATE_BYTES_PER_SEC: Final = 125 * 10**9
-_LINK: Final = struct.Struct("=5QII5Q4I")
+_LINK: Final = struct.Struct("=5QII6Q4I")
 _OWN_BYTES: Final = slice(24, 32)
+_COUNTED: Final = slice(24, 44)
+"""What the program writes: own bytes, those charged, and the cgroup's level."""
 _SHAPER: Final = struct.Struct("=II23Q")
 LINK_BYTES: Final = _LINK.size
 SHAPER_BYTES: Final = _SHAPER.size
@@ -35,6 +37,7 @@ class LinkRecord:
     sent_rate_bytes_per_sec: int
     sent_burst_ns: int
     exempt_list: int
+    limit_bytes_per_sec: int
     full_frame_bytes: int
     flags: int
     sparse_class: int
@@ -110,6 +113,7 @@ def encode_link(record: LinkRecord) -> bytes:
         record.rate_bytes_per_sec,
         record.burst_ns,
         *cost_factor(record.rate_bytes_per_sec),
+        record.limit_bytes_per_sec,
         record.full_frame_bytes,
         record.sparse_class,
         record.bulk_class,
@@ -120,7 +124,7 @@ def encode_link(record: LinkRecord) -> bytes:
 def decode_link(value: bytes) -> LinkRecord:
     """The inverse of :func:`encode_link`, whatever has been sent."""
     cgroup_id, exempt, sent_rate, _, _, _, flags, *rest = _LINK.unpack(value)
-    sent_burst_ns, rate, burst_ns, _, _, full_frame_bytes, *classes = rest
+    sent_burst_ns, rate, burst_ns, _, _, limit, full_frame_bytes, *classes = rest
     return LinkRecord(
         cgroup_id,
         rate,
@@ -128,14 +132,20 @@ def decode_link(value: bytes) -> LinkRecord:
         sent_rate,
         sent_burst_ns,
         exempt,
+        limit,
         full_frame_bytes,
         flags,
         *classes,
     )
 
 
+def with_counts(value: bytes, before: bytes) -> bytes:
+    """The same value, with what the program has counted in an earlier one."""
+    return value[: _COUNTED.start] + before[_COUNTED] + value[_COUNTED.stop :]
+
+
 def decode_own_bytes(value: bytes) -> int:
-    """What the target's own sockets sent by a link, since its record was written."""
+    """What the target's own sockets sent by a link, since they are held there."""
     return int.from_bytes(value[_OWN_BYTES], "little")
 
 

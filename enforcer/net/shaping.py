@@ -81,6 +81,18 @@ class LinkShaper:
                 if ifindex not in wanted:
                     self._remove(ifindex)
 
+    def give(self, cgroup_id: int, rate_bytes_per_sec: int | None) -> None:
+        """See ``ports.Network``."""
+        if self._veths.given.get(cgroup_id) == rate_bytes_per_sec:
+            return
+        with self._lock, _failures("change the rate of", f"cgroup {cgroup_id}"):
+            if rate_bytes_per_sec is None:
+                self._veths.given.pop(cgroup_id, None)
+                return
+            self._veths.given[cgroup_id] = rate_bytes_per_sec
+            for ifindex in self._veths.owned(cgroup_id):
+                self._veths.give(ifindex, rate_bytes_per_sec)
+
     def unshape(self, cgroup_id: int) -> None:
         """See ``ports.Network``."""
         owned = self._veths.owned(cgroup_id)

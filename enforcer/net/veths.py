@@ -30,6 +30,8 @@ class Veths:
         self._programs = programs
         self._table = table
         self._netlink = Netlink()
+        self.given: dict[int, int] = {}
+        """By cgroup id: what of its rate it may use now, in bytes per second."""
         self.records: dict[int, LinkRecord] = {}
         """By ifindex; an older version's, too, until :meth:`put`."""
         self._owned: defaultdict[int, set[int]] = defaultdict(set)
@@ -76,7 +78,7 @@ class Veths:
             and self._is_there(ifindex, found, IN, wanted=bool(record.sent_rate_bytes_per_sec))
         ):
             shaping = Shaping(
-                record.rate_bytes_per_sec,
+                record.limit_bytes_per_sec,
                 record.burst_ns,
                 record.exempt_list,
                 record.sent_rate_bytes_per_sec,
@@ -101,32 +103,22 @@ class Veths:
         has_neighbours = not found.place and self._programs.has_tcx_neighbours(ifindex)
         if found.is_own or not (found.place or has_neighbours):
             kept |= LINK_OWN_CLSACT
+        rate = shaping.rate_bytes_per_sec
         record = LinkRecord(
             cgroup_id,
-            shaping.rate_bytes_per_sec,
+            min(rate, self.given.get(cgroup_id, rate)),
             shaping.burst_ns,
             shaping.sent_rate_bytes_per_sec,
             shaping.sent_burst_ns,
             shaping.exempt_list,
+            rate,
             queues.largest_frame_bytes(interface.mtu_bytes),
             kept,
             queues.SPARSE,
             queues.BULK,
             queues.DIRECT,
         )
-        is_too_long = before is not None and self._queues_too_long(before, record)
-        self._keep(ifindex, record)
-        self._programs.put_link(ifindex, record)
-        if record.rate_bytes_per_sec:
-            if is_too_long:
-                queues.empty_bulk(self._netlink, ifindex)
-            queues.put_htb(
-                self._netlink,
-                ifindex,
-                record.rate_bytes_per_sec,
-                record.burst_ns,
-                record.full_frame_bytes,
-            )
+        self._put_queue(ifindex, before, record)
         own, has_way_out = bool(kept & LINK_OWN_CLSACT), found.place != filters.INGRESS_ONLY
         if record.sent_rate_bytes_per_sec:
             self._put_program(ifindex, IN, by_tcx=has_neighbours, own=own)
@@ -140,6 +132,28 @@ class Veths:
                 self._remove_program(ifindex, name)
         if not record.rate_bytes_per_sec:
             queues.remove_root(self._netlink, ifindex)
+
+    def give(self, ifindex: int, rate_bytes_per_sec: int) -> None:
+        """Another rate of what is held there already."""
+        before = self.records[ifindex]
+        rate = min(rate_bytes_per_sec, before.limit_bytes_per_sec)
+        if rate and rate != before.rate_bytes_per_sec:
+            self._put_queue(ifindex, before, replace(before, rate_bytes_per_sec=rate))
+
+    def _put_queue(self, ifindex: int, before: LinkRecord | None, record: LinkRecord) -> None:
+        is_too_long = before is not None and self._queues_too_long(before, record)
+        self._keep(ifindex, record)
+        self._programs.put_link(ifindex, record)
+        if record.rate_bytes_per_sec:
+            if is_too_long:
+                queues.empty_bulk(self._netlink, ifindex)
+            queues.put_htb(
+                self._netlink,
+                ifindex,
+                record.rate_bytes_per_sec,
+                record.burst_ns,
+                record.full_frame_bytes,
+            )
 
     def _queues_too_long(self, before: LinkRecord, after: LinkRecord) -> bool:
         shaper = self._programs.shaper(after.cgroup_id)

@@ -13,10 +13,11 @@ Failure contract:
 from typing import Any
 
 from contract.limits import Limit, Limits
+from contract.names import Direction
 from enforcer.ports import Datapath, Log, Network
 from enforcer.reconcile.plan import Action, Detach, Forget, Shape, Unshape, Write
 from enforcer.reconcile.store import TargetStore
-from enforcer.state import Target
+from enforcer.state import Target, bound
 
 
 def execute(
@@ -68,7 +69,7 @@ def describe(limits: Limits) -> dict[str, Any]:
         return None if limit is None else limit.bits_per_second
 
     return {
-        "ingress_bits_per_second": bits(limits.ingress),
-        "egress_bits_per_second": bits(limits.egress),
+        "ingress_bits_per_second": bits(bound(limits, Direction.INGRESS)),
+        "egress_bits_per_second": bits(bound(limits, Direction.EGRESS)),
         "mode": str(limits.mode),
     }

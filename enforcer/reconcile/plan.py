@@ -4,8 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from contract.limits import Limit, Limits
+from contract.names import Direction
 from enforcer.reconcile.ways import shaping_of, way_of
-from enforcer.state import Attachment, Link, Observation, Shaping, Surroundings, Target, Way
+from enforcer.state import (
+    Attachment,
+    Link,
+    Observation,
+    Shaping,
+    Surroundings,
+    Target,
+    Way,
+    bound,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,7 @@ def _hold(target: Target, observation: Observation) -> Iterator[Action]:
 def _is_other(attachment: Attachment, target: Target, way: Way) -> bool:
     """Whether the record of a target that nothing shapes is another one than it should be."""
     if attachment.limits is None:  # nothing is limited
-        return target.limits.limits_anything
+        return any(bound(target.limits, direction) for direction in Direction)
     return attachment.mtu_bytes != way.mtu_bytes or not is_same(attachment.limits, target.limits)
 
 
@@ -132,8 +142,7 @@ def _differ(around: Surroundings, shaping: Shaping) -> bool:
 def is_same(a: Limits, b: Limits) -> bool:
     """Compared in bytes, the kernel's unit: it cannot give back a rate of 1001 bits."""
     return (
-        _in_bytes(a.ingress) == _in_bytes(b.ingress)
-        and _in_bytes(a.egress) == _in_bytes(b.egress)
+        all(_in_bytes(bound(a, way)) == _in_bytes(bound(b, way)) for way in Direction)
         and a.mode == b.mode
         and set(a.exempt_cidrs) == set(b.exempt_cidrs)
     )

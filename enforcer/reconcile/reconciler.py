@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from contract.names import Direction
 from enforcer.errors import DatapathError
 from enforcer.pods.cgroups import pod_uid
-from enforcer.ports import Datapath, Log, Network
+from enforcer.ports import Datapath, Log, Network, Shares
 from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.execute import describe, execute
 from enforcer.reconcile.observe import Observer
@@ -16,7 +17,7 @@ from enforcer.reconcile.process_watch import ProcessWatch
 from enforcer.reconcile.store import TargetStore
 from enforcer.reconcile.ways import way_of, with_way
 from enforcer.reconcile.work_queue import RESYNC, Urgency, WorkQueue
-from enforcer.state import Target, TargetCounters, Way
+from enforcer.state import Target, TargetCounters, Way, bound
 from enforcer.targets import is_alive, is_pod
 
 _STARTED: Final = "started"
@@ -56,6 +57,7 @@ class Reconciler:
         log: Log,
         complaints: Complaints,
         follows_pods: bool,
+        sharing: Shares | None = None,
     ) -> None:
         self._datapath = datapath
         self._network = network
@@ -64,6 +66,7 @@ class Reconciler:
         self._complaints = complaints
         self._queue = queue
         self._follows_pods = follows_pods
+        self._sharing = sharing
         self._ways: dict[str, Way] = {}
         self._observer = Observer(datapath, network)
         self._execute = partial(execute, datapath=datapath, network=network, store=store, log=log)
@@ -92,6 +95,8 @@ class Reconciler:
             self._complaints.count("load")
             self._log.warning("refused", cause="restart", file=str(path), reason=reason)
         targets = self._store.all()
+        if self._sharing is not None:
+            self._sharing.adopt(targets)
         for target in targets:
             if self._is_in_force(target):
                 self._queue.add(self.key(target), "restart", Urgency.LATER)
@@ -133,6 +138,8 @@ class Reconciler:
         try:
             if before != target:
                 self._save(target, must_keep=must_keep)
+                if self._sharing is not None:
+                    self._sharing.admit(target)
             self._converge(target, cause)
         except Exception:
             if before is None:
@@ -250,8 +257,9 @@ class Reconciler:
         if not shape_failed:
             self._complaints.worked("shape", target)
         self._ways[path] = way
-        self._settle(target, settled=way.is_shaped or target.limits.ingress is None)
-        if target.limits.ingress is None and not observation.surroundings.links:
+        receives = bound(target.limits, Direction.INGRESS) is not None
+        self._settle(target, settled=way.is_shaped or not receives)
+        if not receives and not observation.surroundings.links:
             self.processes.waits(path)  # what it sends past its sockets is bounded then
         if not actions:
             self._observer.leave(path, mark)

@@ -31,6 +31,8 @@ class TargetStore:
         self._folder = folder
         self._targets: dict[str, Target] = {}
         self._unwritten: dict[Path, Target | None] = {}
+        self.version = 0
+        """Another one whenever a target has come, changed or gone."""
         self._lock_fd = -1
 
     def lock(self) -> None:
@@ -69,7 +71,7 @@ class TargetStore:
             except (OSError, msgspec.MsgspecError) as error:
                 bad[path] = str(error)
             else:
-                self._targets[target.cgroup_path] = target
+                self._remember(target)
         return bad
 
     def save(self, target: Target) -> None:
@@ -87,6 +89,7 @@ class TargetStore:
         known = self._targets.get(target.cgroup_path)
         if known is not None and known.cgroup_id == target.cgroup_id:
             del self._targets[target.cgroup_path]
+            self.version += 1
         self._drop(self._path(target))
 
     def flush(self) -> None:
@@ -110,6 +113,7 @@ class TargetStore:
     def _remember(self, target: Target) -> None:
         before = self._targets.get(target.cgroup_path)
         self._targets[target.cgroup_path] = target
+        self.version += 1
         if before is not None and before.cgroup_id != target.cgroup_id:
             self._drop(self._path(before))
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from contract.limits import Limit, Limits, default_burst_bits
-from contract.names import Mode
+from contract.names import Direction, Mode
 from enforcer.state import (
     Observation,
     ShaperCounters,
@@ -13,6 +13,7 @@ from enforcer.state import (
     Target,
     TargetCounters,
     Way,
+    bound,
     exempt_list_id,
 )
 
@@ -48,7 +49,7 @@ def way_of(target: Target, observation: Observation) -> Way:
 
 def ingress_way(target: Target, observation: Observation) -> Way:
     """Shaped where every way in can be; else policed by the programs on the cgroup."""
-    around, limit = observation.surroundings, target.limits.ingress
+    around, limit = observation.surroundings, bound(target.limits, Direction.INGRESS)
     if limit is None or target.limits.mode is Mode.OBSERVE:
         return Way(False)
     is_fast = limit.bits_per_second >= UNQUEUED_BITS_PER_SEC
@@ -144,8 +145,10 @@ def _is_clearly_less(fewer_bytes: int, more_bytes: int) -> bool:
 
 def shaping_of(limits: Limits, way: Way, around: Surroundings) -> Shaping | None:
     """What the interfaces have to hold; None for nothing."""
-    ingress = limits.ingress if way.is_shaped else None
-    egress = limits.egress if _can_bound_sent(limits, around) else None
+    ingress = bound(limits, Direction.INGRESS) if way.is_shaped else None
+    egress = bound(limits, Direction.EGRESS)
+    if egress is not None and not _can_bound_sent(egress, limits.mode, around):
+        egress = None
     if ingress is None and egress is None:
         return None
     exempt_list = exempt_list_id(limits.exempt_cidrs)
@@ -158,11 +161,10 @@ def shaping_of(limits: Limits, way: Way, around: Surroundings) -> Shaping | None
     return Shaping(rate, burst_ns, exempt_list, sent_rate, sent_burst_ns)
 
 
-def _can_bound_sent(limits: Limits, around: Surroundings) -> bool:
+def _can_bound_sent(egress: Limit, mode: Mode, around: Surroundings) -> bool:
     return (
-        limits.egress is not None
-        and limits.egress.bits_per_second < UNQUEUED_BITS_PER_SEC
-        and limits.mode is Mode.ENFORCE
+        egress.bits_per_second < UNQUEUED_BITS_PER_SEC
+        and mode is Mode.ENFORCE
         and bool(around.links)
         and not around.obstacle
         and not any(link.sent_obstacle for link in around.links)

@@ -251,7 +251,7 @@ def constant(name: str) -> int:
     """A number that the programs keep to themselves."""
     for path in sorted(SOURCE_DIR.glob("*.[ch]")):
         if found := re.search(
-            rf"^#define {name} +(\d+)U?L*(?: /\*.*)?$", path.read_text(), re.MULTILINE
+            rf"^#define {name} +(\d+)U?L*(?: +/\*.*)?$", path.read_text(), re.MULTILINE
         ):
             return int(found[1])
     raise LookupError(name)

@@ -13,7 +13,7 @@ from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
 from enforcer.datapath import abi, exempt
 from enforcer.datapath.layout import layout_of
-from enforcer.state import exempt_list_id
+from enforcer.state import Given, Rates, exempt_list_id
 from tests.kernel import flows
 from tests.kernel.programs import Programs, constant, load
 
@@ -71,27 +71,70 @@ def test_the_programs_read_every_limit_where_it_is_written(
         "mode": constant("MODE_OBSERVE" if mode is Mode.OBSERVE else "MODE_ENFORCE"),
         "exempt_list": exempt_list_id(exempt),
         "flags": 0,
+        "current_until_ns": 0,
     }
     for direction in Direction:
         limit = limits.of(direction)
         assert limit is not None
-        expected |= {
-            f"{direction.value}.bits_per_second": limit.bits_per_second,
-            f"{direction.value}.burst_bits": limit.burst_bits,
-            f"{direction.value}.rate_bytes_per_sec": limit.rate_bytes_per_sec,
-            f"{direction.value}.burst_bytes": limit.burst_bytes,
-            f"{direction.value}.debt_bytes": abi.debt_bytes(direction, limit, mtu_bytes),
-            f"{direction.value}.epoch_ns": abi.epoch_ns(limit.rate_bytes_per_sec, mtu_bytes),
-            f"{direction.value}.frame_bytes": mtu_bytes + 14,
-        }
-        factor = abi.credit_factor(limit.rate_bytes_per_sec)
-        names = (f"{direction.value}.credit_multiplier", f"{direction.value}.credit_shift")
-        expected |= dict(zip(names, factor, strict=True))
+        for place in (direction.value, f"{direction.value}_later"):
+            expected |= held(place, direction, limit, limit, mtu_bytes)
     record = abi.encode_limits(CGROUP_ID, limits, mtu_bytes=mtu_bytes)
     assert read(record, layout) == expected
     assert abi.decode_limits(record, exempt) == limits
     assert abi.decode_exempt_list(record) == exempt_list_id(exempt)
     assert abi.decode_mtu(record) == mtu_bytes
+
+
+def held(
+    place: str, direction: Direction, now: Limit, said: Limit, mtu_bytes: int = 1500
+) -> dict[str, int]:
+    """What the programs read of one direction: what holds now, and what its user had said."""
+    found = {
+        "bits_per_second": said.bits_per_second,
+        "burst_bits": said.burst_bits,
+        "rate_bytes_per_sec": now.rate_bytes_per_sec,
+        "burst_bytes": now.burst_bytes,
+        "debt_bytes": abi.debt_bytes(direction, now, mtu_bytes),
+        "epoch_ns": abi.epoch_ns(now.rate_bytes_per_sec, mtu_bytes),
+        "frame_bytes": mtu_bytes + 14,
+    }
+    factor = abi.credit_factor(now.rate_bytes_per_sec)
+    found |= dict(zip(("credit_multiplier", "credit_shift"), factor, strict=True))
+    return {f"{place}.{name}": number for name, number in found.items()}
+
+
+def test_what_is_given_of_what_is_shared_stands_beside_the_limit(programs: Programs) -> None:
+    """The current rate, until when, what holds afterwards; and the limit is read back as before."""
+    layout = fields(programs.module[b"test_limits"].Leaf)
+    rates = Rates(None, Given(2_000_000, 1_000_000), 77)
+    record = abi.with_rates(abi.encode_limits(CGROUP_ID, LIMITS), LIMITS, rates)
+    said, ingress = LIMITS.egress, LIMITS.ingress
+    assert said is not None
+    assert ingress is not None
+    found = read(record, layout)
+    expected = {
+        "cgroup_id": CGROUP_ID,
+        "exempt_list": 0,
+        "mode": 0,
+        "flags": constant("FLAG_SHARES"),
+        "current_until_ns": 77,
+    }
+    expected |= held("egress", Direction.EGRESS, Limit(16_000_000, 800_000), said)
+    expected |= held("egress_later", Direction.EGRESS, Limit(8_000_000, 400_000), said)
+    expected |= held("ingress", Direction.INGRESS, ingress, ingress)
+    expected |= held("ingress_later", Direction.INGRESS, ingress, ingress)
+    assert found == expected
+    assert abi.decode_limits(record, ()) == LIMITS
+
+
+def test_what_is_asked_often_is_read_without_the_rest(programs: Programs) -> None:
+    """decode_used gives what decode_state does."""
+    leaf = programs.module[b"test_state"].Leaf
+    record, _ = numbered(fields(leaf), ctypes.sizeof(leaf))
+    state = abi.decode_state(record)
+    assert abi.decode_used(record) == tuple(
+        side.passed_bytes + side.taken_bytes for side in (state.ingress, state.egress)
+    )
 
 
 def test_user_space_reads_every_field_of_the_state(programs: Programs) -> None:

@@ -12,7 +12,7 @@ from tests.kernel.programs import load
 from tests.kernel.test_layout import fields, numbered, read
 
 RECORD = shaper_abi.LinkRecord(
-    0x1122_3344_5566_7788, 1_250_000, 20_000_000, 11, 13, 15, 17, 3, 5, 7, 9
+    0x1122_3344_5566_7788, 1_250_000, 20_000_000, 11, 13, 15, 19, 17, 3, 5, 7, 9
 )
 
 

@@ -152,9 +152,7 @@ def _go_past_the_webhook(installation: Installation, path: str) -> None:
         ),
         lambda response: response.is_success,
     )
-    put_policy(
-        installation.admin, _NAMESPACE, {"mode": "wrong", "egress.total-per-node": "100M"}
-    )
+    put_policy(installation.admin, _NAMESPACE, {"mode": "wrong", "egress.total-per-node": "100M"})
     installation.set_endpoint(replica, ready=True)
     installation.wait_called()
 

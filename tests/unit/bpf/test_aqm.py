@@ -82,7 +82,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 def link_of(rate: int = RATE, burst_ns: int = 20 * MSEC) -> Link:
     """As user space writes it."""
-    record = shaper_abi.LinkRecord(1, rate, burst_ns, 0, 0, 0, 1514, 0, 2, 3, 1)
+    record = shaper_abi.LinkRecord(1, rate, burst_ns, 0, 0, 0, rate, 1514, 0, 2, 3, 1)
     return Link.from_buffer_copy(shaper_abi.encode_link(record))
 
 
@@ -348,7 +348,7 @@ def sent(target: Target, seconds: float, own: float = 0, other: float = 0) -> tu
 @pytest.fixture
 def bounded(library: ctypes.CDLL) -> Target:
     """What is sent past the sockets of a target of 10 Mbit/s."""
-    record = shaper_abi.LinkRecord(1, 0, 0, RATE * 105 // 100, 20 * MSEC, 0, 1522, 0, 2, 3, 1)
+    record = shaper_abi.LinkRecord(1, 0, 0, RATE * 105 // 100, 20 * MSEC, 0, 0, 1522, 0, 2, 3, 1)
     return Target(library, Link.from_buffer_copy(shaper_abi.encode_link(record)), Shaper())
 
 

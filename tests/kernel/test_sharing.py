@@ -1,0 +1,150 @@
+"""Several targets that share a total, with real traffic: frames are counted, not what was meant."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+
+import pytest
+
+from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, rig, running, terminating
+from bench.rig.counters import Frames
+from bench.rig.crowd import CrowdPod, crowd, received
+from contract.names import Direction
+from tests.kernel.shaping import VethNode
+
+pytestmark = pytest.mark.native
+
+TOTAL = 50_000_000
+PODS = 3
+SECONDS = 5
+STALE_SECONDS = 10
+WAIT_SECONDS = 60
+
+
+class Crowd:
+    """Pods on one node, with one total for all of them in one direction."""
+
+    def __init__(self, node: VethNode, pods: list[CrowdPod]) -> None:
+        self.node = node
+        self.pods = pods
+
+    def attach(self, direction: Direction) -> None:
+        """Every pod; incoming traffic is held where it comes in."""
+        for pod in self.pods:
+            total = f"--{direction}-total"
+            self.node.client("attach", pod.cgroup, "--group", "all", total, str(TOTAL))
+        if direction is Direction.INGRESS:
+            for pod in self.pods:
+                self.node.wait_until("shaped", pod.cgroup)
+
+    def frames(self, direction: Direction) -> Frames:
+        """Of all pods together, where they leave the node or come to the pods."""
+        if direction is Direction.EGRESS:
+            return FrameCounter(self.node.rig, direction).read()
+        return received(self.pods)
+
+    def rates(self, direction: Direction, seconds: float) -> list[float]:
+        """Of all together, second by second, as parts of the total."""
+        counted = [self.frames(direction)]
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(1)
+            counted.append(self.frames(direction))
+        return [(after - before).bits_per_sec / TOTAL for before, after in pairwise(counted)]
+
+
+@pytest.fixture
+def group() -> Iterator[Crowd]:
+    """A node without a daemon, and pods with a process each."""
+    with terminating(), rig() as r, crowd(r, PODS) as pods, ExitStack() as stack:
+        node = VethNode(r)
+        for pod in pods:
+            stack.enter_context(running(pod.pod.command("sleep", "infinity")))
+        try:
+            yield Crowd(node, pods)
+        finally:
+            node.clean_up()
+            assert node.files == []
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_all_together_keep_to_the_total_and_use_it_whoever_sends(
+    group: Crowd, direction: Direction
+) -> None:
+    """One alone, then all: no second is clearly above the total, and none of it is left."""
+    with group.node.daemon():
+        group.attach(direction)
+        with ExitStack() as loads:
+            long = TcpLoad(direction, 2.5 * SECONDS + 10, 2)
+            loads.enter_context(bulk(group.pods[0], long))
+            time.sleep(2)
+            alone = group.rates(direction, SECONDS / 2)
+            for number, pod in enumerate(group.pods[1:], 1):
+                load = TcpLoad(direction, SECONDS + 10, number, port=5201 + number)
+                loads.enter_context(bulk(pod, load))
+            time.sleep(2)
+            together = group.rates(direction, SECONDS)
+
+    assert max(alone + together) <= 1.1
+    assert sum(alone) / len(alone) >= 0.9
+    assert sum(together) / len(together) >= 0.9
+
+
+def test_datagrams_at_several_times_the_total_are_cut_to_it(group: Crowd) -> None:
+    """Each pod offers the whole of it."""
+    egress = Direction.EGRESS
+    with group.node.daemon():
+        group.attach(egress)
+        with ExitStack() as loads:
+            for number, pod in enumerate(group.pods):
+                load = UdpLoad(egress, TOTAL, SECONDS + 5, port=5201 + number)
+                loads.enter_context(bulk(pod, load))
+            time.sleep(2)
+            rates = group.rates(egress, SECONDS)
+
+    assert max(rates) <= 1.1
+    assert sum(rates) / len(rates) >= 0.9
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_after_kill_9_the_last_rates_hold_for_a_while_and_then_equal_parts(
+    group: Crowd, direction: Direction
+) -> None:
+    """One that had everything: nobody looks any more whether another one wants his part."""
+    with group.node.daemon() as daemon, ExitStack() as loads:
+        group.attach(direction)
+        loads.enter_context(bulk(group.pods[0], TcpLoad(direction, 40, 2)))
+        end = time.monotonic() + WAIT_SECONDS
+        while group.rates(direction, 1)[0] < 0.85:
+            assert time.monotonic() < end, "it is not given what the others leave"
+        daemon.send_signal(signal.SIGKILL)
+        daemon.wait()
+        soon = group.rates(direction, 3)
+        time.sleep(STALE_SECONDS)
+        late = group.rates(direction, 5)
+
+    assert max(soon) <= 1.1
+    assert max(soon) >= 0.8
+    # Of incoming frames those are counted, too, that are dropped behind the queue.
+    assert sum(late[1:]) / len(late[1:]) <= 1.25 / PODS
+
+
+def test_a_restart_under_load_keeps_the_total(group: Crowd) -> None:
+    """Killed, and another daemon goes on: no second is above the total."""
+    egress = Direction.EGRESS
+    with ExitStack() as loads:
+        with group.node.daemon() as daemon:
+            group.attach(egress)
+            for number, pod in enumerate(group.pods):
+                load = TcpLoad(egress, 25, 2, port=5201 + number)
+                loads.enter_context(bulk(pod, load))
+            time.sleep(3)
+            daemon.send_signal(signal.SIGKILL)
+            daemon.wait()
+        with group.node.daemon():
+            rates = group.rates(egress, SECONDS)
+
+    assert max(rates) <= 1.1
+    assert rates[-1] >= 0.85
