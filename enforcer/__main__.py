@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from contract.api import Health
 from enforcer.api import metrics
 from enforcer.api.control import make_control
+from enforcer.api.group_metrics import GroupCollector
 from enforcer.api.http import Answer, HttpServer
 from enforcer.api.metrics import ErrorCounter
 from enforcer.api.requests import Requests
@@ -45,6 +46,7 @@ from enforcer.reconcile.store import TargetStore
 from enforcer.reconcile.work_queue import WorkQueue
 from enforcer.reconcile.worker import Worker
 from enforcer.sharing.loop import Sharing
+from enforcer.state import Target
 from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
 from enforcer.unsupported import UnsupportedDatapath, UnsupportedNetwork
 from kube.errors import NoClusterError
@@ -135,6 +137,9 @@ def _run(
     )
     requests = Requests(worker, reconciler, cgroups, log, complaints, follows_pods=node is not None)
     of_pods = _register(registry, reconciler, health, node, with_pods=options.pod_metrics)
+    groups = GroupCollector(sharing.pools, lambda: reconciler.counters(_is_grouped))
+    registry.register(groups)
+    of_pods.register(groups)
     ending = threading.Event()
 
     def ready() -> bool:
@@ -251,6 +256,10 @@ def _register(
     of_pods = CollectorRegistry()
     of_pods.register(metrics.TargetCollector(lambda: reconciler.counters(is_pod)))
     return of_pods
+
+
+def _is_grouped(target: Target) -> bool:
+    return bool(target.limits.group)
 
 
 def _build_or_say(

@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from contract.api import Health
+from contract.limits import BITS_PER_BYTE, Limits
 from contract.names import Direction
 from enforcer.api.http import Answer, Request, Response
 from enforcer.state import Counters, Target, TargetCounters
@@ -26,6 +27,24 @@ _COUNTERS: tuple[tuple[str, str, Callable[[Counters], float]], ...] = (
     ("podpace_dropped_packets", "Packets dropped.", lambda c: c.dropped_packets),
     ("podpace_marked_packets", "Packets marked with ECN CE.", lambda c: c.marked_packets),
     ("podpace_limited_seconds", "Time spent at the limit.", lambda c: c.limited_ns / 1e9),
+)
+Bound = Callable[[Limits, Direction, Counters], int | None]
+_BOUNDS: tuple[tuple[str, str, Bound], ...] = (
+    (
+        "podpace_limit_bytes_per_second",
+        "The limit, in Ethernet frame bytes.",
+        lambda limits, d, _: None if (own := limits.of(d)) is None else own.rate_bytes_per_sec,
+    ),
+    (
+        "podpace_request_bytes_per_second",
+        "What is guaranteed when something is short.",
+        lambda limits, d, _: limits.sharing(d).request_bits_per_second // BITS_PER_BYTE or None,
+    ),
+    (
+        "podpace_current_bytes_per_second",
+        "What it may use now, as its group or its node is short.",
+        lambda _, __, counters: counters.current_bytes_per_sec,
+    ),
 )
 _GAUGES: tuple[tuple[str, str, Callable[[Counters], float]], ...] = (
     (
@@ -185,16 +204,14 @@ class TargetCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """One family after another."""
         targets = list(self._read())
-        limit = Metric(
-            "podpace_limit_bytes_per_second", "The limit, in Ethernet frame bytes.", "gauge"
-        )
-        for target, _ in targets:
-            for direction in Direction:
-                of_direction = target.limits.of(direction)
-                if of_direction is not None:
-                    labels = _labels(target, direction)
-                    limit.add_sample(limit.name, labels, of_direction.rate_bytes_per_sec)
-        yield limit
+        for name, documentation, bound in _BOUNDS:
+            family = Metric(name, documentation, "gauge")
+            for target, counters in targets:
+                for direction in Direction:
+                    rate = bound(target.limits, direction, _of(counters, direction))
+                    if rate is not None:
+                        family.add_sample(name, _labels(target, direction), rate)
+            yield family
         for kind, suffix, table in (("counter", "_total", _COUNTERS), ("gauge", "", _GAUGES)):
             for name, documentation, value in table:
                 family = Metric(name, documentation, kind)
