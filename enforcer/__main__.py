@@ -136,10 +136,8 @@ def _run(
         pods=pods,
     )
     requests = Requests(worker, reconciler, cgroups, log, complaints, follows_pods=node is not None)
-    of_pods = _register(registry, reconciler, health, node, with_pods=options.pod_metrics)
     groups = GroupCollector(sharing.pools, lambda: reconciler.counters(_is_grouped))
-    registry.register(groups)
-    of_pods.register(groups)
+    of_pods = _register(registry, reconciler, health, node, groups, with_pods=options.pod_metrics)
     ending = threading.Event()
 
     def ready() -> bool:
@@ -240,10 +238,11 @@ def _register(
     reconciler: Reconciler,
     health: Health,
     node: Node | None,
+    groups: GroupCollector,
     *,
     with_pods: bool,
 ) -> CollectorRegistry:
-    """Fill ``registry``; returns another one, with the pods' series only."""
+    """Fill ``registry``; returns another one, with the pods' and groups' series only."""
     count_pods = node.counts if node is not None else dict[str, int]
 
     def known() -> frozenset[int]:
@@ -253,7 +252,9 @@ def _register(
     registry.register(
         metrics.TargetCollector(lambda: reconciler.counters(lambda t: with_pods or not is_pod(t)))
     )
+    registry.register(groups)
     of_pods = CollectorRegistry()
+    of_pods.register(groups)
     of_pods.register(metrics.TargetCollector(lambda: reconciler.counters(is_pod)))
     return of_pods
 

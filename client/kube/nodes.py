@@ -16,7 +16,7 @@ NODE: Final = "node"
 _MOST: Final = 3
 _TOTAL: Final = "podpace_group_total_bytes_per_second"
 _REQUESTED: Final = "podpace_group_requested_bytes_per_second"
-_USED: Final = "podpace_group_used_bytes_per_second"
+_USED: Final = "podpace_group_used_bytes_total"
 _MEMBERS: Final = "podpace_group_members"
 _SHORT_SINCE: Final = "podpace_group_short_since_timestamp_seconds"
 _UNSHARED: Final = "podpace_node_unshared_bytes_per_second"
@@ -101,7 +101,7 @@ def make_groups(
 ) -> tuple[Group, ...]:
     """The nodes' directions, each before its namespaces'; ``seconds`` are between the readings."""
     return tuple(
-        _group(node, group, direction, page, _used(before.get(node, Page()), page, seconds))
+        _group(node, group, direction, before.get(node, Page()), page, seconds=seconds)
         for node, page in sorted(after.items())
         for group, direction in sorted(page.groups, key=_order)
     )
@@ -113,9 +113,11 @@ def _order(key: tuple[str, Direction]) -> tuple[bool, str, int]:
 
 
 def _group(
-    node: str, group: str, direction: Direction, page: Page, used: Mapping[Key, float]
+    node: str, group: str, direction: Direction, before: Page, page: Page, *, seconds: float
 ) -> Group:
     values = page.groups[group, direction]
+    was = before.groups.get((group, direction), values)
+    used = _used(before, page, seconds)
     of_node = group == NODE
     source, detail = page.capacity.get(direction, ("", "")) if of_node else ("policy", "")
     total = values.get(_TOTAL)
@@ -127,7 +129,7 @@ def _group(
         source=f"{source}: {detail}" if detail else source,
         members=int(values.get(_MEMBERS, 0)),
         requested_bits_per_second=values.get(_REQUESTED, 0.0) * BITS_PER_BYTE,
-        used_bits_per_second=values.get(_USED, 0.0) * BITS_PER_BYTE,
+        used_bits_per_second=_rate(was, values, _USED, seconds),
         unshared_bits_per_second=page.unshared.get(direction, 0.0) * BITS_PER_BYTE
         if of_node
         else 0.0,
@@ -152,7 +154,10 @@ def _used(before: Page, after: Page, seconds: float) -> dict[Key, float]:
         was = before.pods.get(key, now)
         name = next((name for name in _BYTES if name in now), None)
         if name is not None:
-            # Fewer than before: it was attached anew in between, and counts from zero.
-            grown = now[name] - was.get(name, 0.0) if now[name] >= was.get(name, 0.0) else 0.0
-            found[key] = grown * BITS_PER_BYTE / seconds
+            found[key] = _rate(was, now, name, seconds)
     return found
+
+
+def _rate(was: Mapping[str, float], now: Mapping[str, float], name: str, seconds: float) -> float:
+    """Bits per second. Fewer than before: it was attached anew in between, and counts from zero."""
+    return max(0.0, now.get(name, 0.0) - was.get(name, 0.0)) * BITS_PER_BYTE / seconds

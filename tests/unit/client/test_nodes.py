@@ -13,9 +13,9 @@ podpace_group_total_bytes_per_second{{group="namespace:shop",direction="egress"}
 # TYPE podpace_group_requested_bytes_per_second gauge
 podpace_group_requested_bytes_per_second{{group="node",direction="egress"}} 62500000.0
 podpace_group_requested_bytes_per_second{{group="namespace:shop",direction="egress"}} 0.0
-# TYPE podpace_group_used_bytes_per_second gauge
-podpace_group_used_bytes_per_second{{group="node",direction="egress"}} 100000000.0
-podpace_group_used_bytes_per_second{{group="namespace:shop",direction="egress"}} 12000000.0
+# TYPE podpace_group_used_bytes counter
+podpace_group_used_bytes_total{{group="node",direction="egress"}} {used}
+podpace_group_used_bytes_total{{group="namespace:shop",direction="egress"}} 12000000.0
 # TYPE podpace_group_members gauge
 podpace_group_members{{group="node",direction="egress"}} 9.0
 podpace_group_members{{group="namespace:shop",direction="egress"}} 2.0
@@ -36,14 +36,14 @@ podpace_passed_bytes_total{{target="cgroup:/x",direction="egress"}} 1.0
 """
 
 
-def page(web: float = 0.0, db: float = 0.0, other: float = 0.0) -> Page:
+def page(web: float = 0.0, db: float = 0.0, other: float = 0.0, used: float = 1e9) -> Page:
     """One enforcer's, with what its pods have sent."""
-    return read_page(PAGE.format(web=web, db=db, other=other))
+    return read_page(PAGE.format(web=web, db=db, other=other, used=used))
 
 
 def test_a_node_and_its_namespaces_are_told_with_those_who_use_most() -> None:
     """The node first; a namespace's are its own pods."""
-    before, after = {"n1": page()}, {"n1": page(web=1e6, db=2e6, other=4e6)}
+    before, after = {"n1": page()}, {"n1": page(web=1e6, db=2e6, other=4e6, used=1.2e9)}
 
     node, shop = make_groups(before, after, 2.0)
 
@@ -91,8 +91,8 @@ def test_a_pod_that_was_not_there_before_or_began_anew_has_used_nothing() -> Non
 def test_what_is_counted_at_the_uplink_is_what_uses_the_node() -> None:
     """Traffic that stays on the node does not."""
     uplink = 'podpace_uplink_bytes_total{{target="pod:shop/web",direction="egress"}} {}\n'
-    before = read_page(PAGE.format(web=0, db=0, other=0) + uplink.format(0))
-    after = read_page(PAGE.format(web=9e9, db=0, other=0) + uplink.format(1e6))
+    before = read_page(PAGE.format(web=0, db=0, other=0, used=0) + uplink.format(0))
+    after = read_page(PAGE.format(web=9e9, db=0, other=0, used=0) + uplink.format(1e6))
 
     node, _ = make_groups({"n1": before}, {"n1": after}, 1.0)
 
@@ -107,7 +107,7 @@ def test_a_page_that_is_none_is_refused() -> None:
 
 def test_the_table_has_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     """For how long something has been short, and who has most of it."""
-    print_groups(make_groups({"n1": page()}, {"n1": page(db=2e6)}, 2.0), 1012.4)
+    print_groups(make_groups({"n1": page()}, {"n1": page(db=2e6, used=1.2e9)}, 2.0), 1012.4)
 
     _, node, shop = capsys.readouterr().out.splitlines()
     assert "800.00 Mbit/s + 2.00 Mbit/s not shared" in node
