@@ -213,6 +213,16 @@ def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
     return Limits(ingress, egress, list(_MODES)[mode], exempt_cidrs)
 
 
+def decode_said(value: bytes) -> tuple[int, ...]:
+    """All of a record but the rates: what is there until somebody asks for something else."""
+    cgroup_id, list_id, mode, flags, _until_ns, *words = _LIMITS.unpack(value)
+    said = (
+        (words[i + _FRAME_WORD], *words[i + _BITS_WORD : i + _DIRECTION_WORDS])
+        for i in (0, _DIRECTION_WORDS)
+    )
+    return cgroup_id, list_id, mode, flags, *(word for some in said for word in some)
+
+
 def decode_flags(value: bytes) -> int:
     """The flags of a record."""
     return int(_LIMITS.unpack(value)[3])

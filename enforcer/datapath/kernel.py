@@ -104,7 +104,8 @@ class KernelDatapath:
         try:
             cgroup_id = os.fstat(cgroup_fd).st_ino
             programs = [libbpf.attached(cgroup_fd, hook) for hook in _HOOKS.values()]
-            return (*programs, cgroup_id, records.read_limits(self._current, cgroup_id))
+            record = records.read_limits(self._current, cgroup_id)
+            return (*programs, cgroup_id, None if record is None else abi.decode_said(record))
         except OSError:
             return None
         finally:
