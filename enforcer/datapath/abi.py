@@ -216,11 +216,9 @@ def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
 def decode_said(value: bytes) -> tuple[int, ...]:
     """All of a record but the rates: what is there until somebody asks for something else."""
     cgroup_id, list_id, mode, flags, _until_ns, *words = _LIMITS.unpack(value)
-    said = (
-        (words[i + _FRAME_WORD], *words[i + _BITS_WORD : i + _DIRECTION_WORDS])
-        for i in (0, _DIRECTION_WORDS)
-    )
-    return cgroup_id, list_id, mode, flags, *(word for some in said for word in some)
+    said = (_FRAME_WORD, _BITS_WORD, _BITS_WORD + 1)
+    places = (i + word for i in (0, _DIRECTION_WORDS) for word in said)
+    return cgroup_id, list_id, mode, flags, *(words[place] for place in places)
 
 
 def decode_flags(value: bytes) -> int:
