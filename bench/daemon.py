@@ -232,11 +232,14 @@ def main() -> None:
         daemon.wait(lambda: len(daemon.said("attached")) >= pods)
         if not options.bare:
             daemon.wait(lambda: len(daemon.said("shaped")) >= pods)
+        daemon.wait(lambda: len(daemon.said("reported")) >= pods)
         time.sleep(15)
         cost(daemon, options.seconds, f"idle with {what}")
         half = _NEW // 2
         say("cgroup to limit", appear(daemon, range(pods, pods + half)))
         flood(daemon, range(pods + half, pods + _NEW))
+        daemon.wait(lambda: len(daemon.said("reported")) >= pods + _NEW)
+        time.sleep(15)
         cost(daemon, options.seconds, f"idle with {what} and {_NEW} more")
         daemon.stop()
         daemon = Daemon(found)

@@ -21,7 +21,7 @@ from enforcer.pods.news import CgroupAppeared, CgroupPopulated, CgroupVanished
 from enforcer.ports import Log
 from enforcer.reconcile.process_watch import EVENTS_FILE, is_populated
 
-RESCAN_SECONDS: Final = 30.0
+RESCAN_SECONDS: Final = 60.0
 _RESCAN_UNWATCHED_SECONDS: Final = 1.0
 """Where the kernel refuses watches (fs.inotify.max_user_watches), the tree is read this often."""
 _POLL_MILLISECONDS: Final = 2000
