@@ -3,6 +3,7 @@
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -10,7 +11,7 @@ import yaml
 
 from tests.chart.helm import objects
 from tests.cluster.client import Client, Json
-from tests.cluster.logged import LoggedProcess
+from tests.cluster.logged import ROOT, LoggedProcess
 from tests.cluster.plane import ControlPlane, free_port
 
 RELEASE_NAMESPACE: Final = "podpace-system"
@@ -54,7 +55,10 @@ def render(template: str, values: Json | None = None) -> list[Json]:
 class Replica(LoggedProcess):
     """One webhook process; its log is read as it is written."""
 
-    def __init__(self, plane: ControlPlane, address: str, *options: str) -> None:
+    def __init__(
+        self, plane: ControlPlane, address: str, *options: str, folder: Path = ROOT
+    ) -> None:
+        """``folder``: of its sources."""
         self.address = address
         self.port, self.health_port = free_port(), free_port()
         command = [
@@ -66,7 +70,7 @@ class Replica(LoggedProcess):
             f"--kubeconfig={plane.kubeconfig(WEBHOOK_USER)}",
             *options,
         ]
-        super().__init__(command, plane.folder / f"webhook-{self.port}.err")
+        super().__init__(command, plane.folder / f"webhook-{self.port}.err", folder)
 
     def wait_ready(self) -> None:
         """Returns when /readyz says ok."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from tests.cluster.client import Json
 from tests.cluster.install import pod
 from tests.cluster.plane import ControlPlane
 
@@ -27,13 +28,17 @@ class Outcome:
 
 
 @contextmanager
-def steady_load(plane: ControlPlane, per_second: int, *, dry_run: bool = True) -> Iterator[Outcome]:
-    """Runs in a thread of its own until the block ends."""
+def steady_load(
+    plane: ControlPlane, per_second: int, *, dry_run: bool = True, body: Json | None = None
+) -> Iterator[Outcome]:
+    """Runs in a thread of its own until the block ends. ``body``: another pod than one that asks
+    for 10M."""
     outcome = Outcome()
     stop = threading.Event()
     path = f"{_PATH}?dryRun=All" if dry_run else _PATH
+    body = body or pod({"podpace.io/egress-bandwidth": "10M"})
     thread = threading.Thread(
-        target=lambda: asyncio.run(_run(plane, path, per_second, outcome, stop))
+        target=lambda: asyncio.run(_run(plane, (path, body), per_second, outcome, stop))
     )
     thread.start()
     try:
@@ -45,15 +50,15 @@ def steady_load(plane: ControlPlane, per_second: int, *, dry_run: bool = True) -
 
 async def _run(
     plane: ControlPlane,
-    path: str,
+    made: tuple[str, Json],
     per_second: int,
     outcome: Outcome,
     stop: threading.Event,
 ) -> None:
+    path, body = made
     context = ssl.create_default_context(cafile=str(plane.ca_file))
     limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
     headers = {"Authorization": f"Bearer {plane.token('dev')}"}
-    body = pod({"podpace.io/egress-bandwidth": "10M"})
     async with (
         httpx.AsyncClient(
             base_url=plane.url,

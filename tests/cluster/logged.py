@@ -20,7 +20,7 @@ LOG_SECONDS: Final = 30
 class LoggedProcess:
     """One process, started at once; ``stderr`` is the file that its standard error goes to."""
 
-    def __init__(self, command: Sequence[str | Path], stderr: Path) -> None:
+    def __init__(self, command: Sequence[str | Path], stderr: Path, folder: Path = ROOT) -> None:
         self.log: list[Json] = []
         self._news = threading.Condition()
         self._stderr = stderr
@@ -30,7 +30,7 @@ class LoggedProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=os.environ | {"PYTHONWARNINGS": "default"},
-                cwd=ROOT,
+                cwd=folder,
             )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
