@@ -79,6 +79,12 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         elif self._timer is None:
             self._start_timer()
 
+    def on_body(self, body: bytes) -> None:
+        """Kept as it is where nothing else waits; a bytearray would copy it in and out."""
+        if not self.cycle.body:
+            self.cycle.body = b""
+        super().on_body(body)
+
     def on_response_complete(self) -> None:
         """It waits for another request: as long as is usual for connections that are kept."""
         self._connection.waiting = True

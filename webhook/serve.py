@@ -34,7 +34,7 @@ _HEALTH_CONNECTIONS: Final = 64
 _SWITCH_SECONDS: Final = 0.001
 """After which a thread that computes lets others compute: a fifth of Python's default, since a
 review takes less than a millisecond."""
-_FREE_BYTES: Final = 4 * 1024 * 1024
+_FREE_BYTES: Final = 2 * 1024 * 1024
 """Of memory that stays with the process: some pieces of a large body, 256 KiB each."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
