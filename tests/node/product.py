@@ -12,19 +12,10 @@ from tests.node.cluster import Cluster
 from tests.node.images import TAG
 from tests.node.network import PLACES
 
-SHARED_SELECTOR: Final = "podpace-test=shared"
-"""Namespaces whose pods share a total on each node: those of ``test_groups``."""
-SHARED_BITS_PER_SEC: Final = 6_000_000
 VALUES: Final[dict[str, Any]] = {
     "image": {"pullPolicy": "Never"},
     "webhook": {"image": {"tag": TAG}, "drainSeconds": 2, "replicas": 1},
     "enforcer": {"image": {"tag": TAG}},
-    "policies": {
-        "shared": {
-            "namespaceSelector": SHARED_SELECTOR,
-            "egress": {"totalPerNode": f"{SHARED_BITS_PER_SEC}"},
-        }
-    },
 }
 METRICS_PORT: Final = 9464
 PINS: Final = "/sys/fs/bpf/podpace"
