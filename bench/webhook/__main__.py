@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="a checkout of another version, to compare")
     parser.add_argument("--no-apiserver", action="store_true", help="leave out the last table")
     options = parser.parse_args()
-    rows = []
+    load, rows = os.getloadavg()[0], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         servers.build_peer(folder)
@@ -52,22 +52,26 @@ def main() -> None:
                         rows.append((subject.name, size, rate, found))
             crowded = hostile.measure(folder, ours, options.seconds)
     behind = None if options.no_apiserver else apiserver.measure(100, 3 * options.seconds)
-    text = report(rows, behind, crowded)
+    text = report(load, rows, behind, crowded)
     RESULTS.write_text(text)
     print(text)
 
 
 def report(
-    rows: list[Row], behind: dict[str, Any] | None, crowded: list[tuple[str, dict[str, Any]]]
+    load: float,
+    rows: list[Row],
+    behind: dict[str, Any] | None,
+    crowded: list[tuple[str, dict[str, Any]]],
 ) -> str:
-    """Markdown."""
+    """Markdown; ``load`` is what others asked of the machine before."""
     lines = [
         "# The webhook beside a minimal Go webhook",
         "",
         f"`python -m bench.webhook`, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, "
         f"{os.cpu_count()} cores shared by server and load generator, "
         f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, "
-        f"{_go_version()}. "
+        f"{_go_version()}, commit {_commit()}. The machine had a load average of {load:.1f} from "
+        "other work before it began. "
         "TLS 1.3, 16 kept-alive connections, one process each; both write one log line per "
         "review. Latency at a rate counts from when a request was due. The Go webhook writes the "
         "same labels without policy, checks, warnings or metrics.",
@@ -143,6 +147,11 @@ def _targets(
         )
     rows_found = [f"| {what} | {value} | {'yes' if met else 'no'} |" for what, value, met in found]
     return ["| aim | measured | met |", "|---|---|---|", *rows_found]
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _go_version() -> str:
