@@ -13,7 +13,7 @@ from contract.problems import Problem, clip
 from webhook import reviews
 from webhook.metrics import Metrics
 from webhook.mutation import Decision, decide, denial_message
-from webhook.policy_review import policy_denial_message, policy_problems, policy_warnings
+from webhook.policy_review import policy_denial_message, review_policy
 from webhook.reach import LINUX, Placement
 from webhook.reviews import Answer, ConfigMap, Pod, Request, Review
 
@@ -91,9 +91,8 @@ def make_validate(policies: Policies, release_namespace: str, metrics: Metrics) 
         warnings: tuple[str, ...] = ()
         scope = scope_of_request(request)
         if config_map is not None and scope is not None:
-            problems = policy_problems(config_map, scope)
             cluster = policies.cluster_layers(request.namespace)
-            warnings = policy_warnings(config_map, scope, cluster)
+            problems, warnings = review_policy(config_map, scope, cluster)
             log.info(
                 "policy reviewed",
                 uid=clip(request.uid, NAME_CHARS),

@@ -7,7 +7,7 @@ from typing import Final
 from contract import names
 from contract.merging import EffectiveBounds, Layer, Sourced, merge
 from contract.names import DIRECTIONS, Source
-from contract.policy import Bounds, Scope, parse_policy, unread_keys
+from contract.policy import Bounds, Policy, Scope, parse_policy, unread_keys
 from contract.problems import Problem
 from contract.quantity import format_bits_per_second
 from contract.unknown import MAX_UNKNOWN
@@ -22,33 +22,30 @@ _OVERSIZED: Final = Problem(
 )
 
 
-def policy_problems(config_map: ConfigMap, scope: Scope) -> tuple[Problem, ...]:
-    """Everything wrong with a policy ConfigMap."""
+def review_policy(
+    config_map: ConfigMap, scope: Scope, cluster: Sequence[Layer]
+) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
+    """What is wrong with a policy, and what of it has no effect: keys that nobody knows, limits
+    above a total, and what the cluster does not let a namespace say.
+
+    ``cluster`` are those that hold in its namespace, as ``contract.merging.select`` gives them.
+    """
     if config_map.metadata.oversized:
-        return (_OVERSIZED,)
-    _, problems = parse_policy(config_map.data or {}, scope)
+        return (_OVERSIZED,), ()
+    data = config_map.data or {}
+    policy, problems = parse_policy(data, scope)
     binary = tuple(
         Problem(key, "(binary)", "is binary data", "write it as text under data").shortened()
         for key in islice(config_map.binary_data or (), MAX_UNKNOWN)
     )
-    return problems + binary
+    warnings = unread_keys(data) + _small_totals(policy)
+    if scope is Scope.NAMESPACE:
+        warnings += _said_in_vain(policy, cluster)
+    return problems + binary, warnings
 
 
-def policy_warnings(
-    config_map: ConfigMap, scope: Scope, cluster: Sequence[Layer]
-) -> tuple[str, ...]:
-    """What of a policy has no effect: keys that nobody knows, limits above a total, and what the
-    cluster does not let a namespace say.
-
-    ``cluster`` are those that hold in its namespace, as ``contract.merging.select`` gives them.
-    """
-    found = unread_keys(config_map.data or {}) + _small_totals(config_map, scope)
-    return found if scope is not Scope.NAMESPACE else found + _said_in_vain(config_map, cluster)
-
-
-def _small_totals(config_map: ConfigMap, scope: Scope) -> tuple[str, ...]:
+def _small_totals(policy: Policy) -> tuple[str, ...]:
     """A single pod gets, without asking, what all together may not use."""
-    policy, _ = parse_policy(config_map.data or {}, scope)
     return tuple(
         f"{direction}.{names.POLICY_TOTAL_PER_NODE}, {format_bits_per_second(said.total)}, is "
         f"below {direction}.{bound}, {format_bits_per_second(bits)}, of a single pod"
@@ -59,8 +56,7 @@ def _small_totals(config_map: ConfigMap, scope: Scope) -> tuple[str, ...]:
     )
 
 
-def _said_in_vain(config_map: ConfigMap, cluster: Sequence[Layer]) -> tuple[str, ...]:
-    policy, _ = parse_policy(config_map.data or {})
+def _said_in_vain(policy: Policy, cluster: Sequence[Layer]) -> tuple[str, ...]:
     merged = merge(Layer("", names.POLICY_CONFIG_MAP, Source.NAMESPACE, policy), cluster)
     found = []
     for direction in DIRECTIONS:

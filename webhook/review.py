@@ -22,7 +22,7 @@ from contract.quantity import format_bits_per_second
 from webhook.manifests import NamedNamespace, NamedPod, NamedPolicy, UnusableInputError, load
 from webhook.mutation import Decision, decide, denial_message
 from webhook.policies import DEFAULT_RELEASE_NAMESPACE, PolicyStore
-from webhook.policy_review import policy_denial_message, policy_problems, policy_warnings
+from webhook.policy_review import policy_denial_message, review_policy
 from webhook.reviews import encode_patch, fit_warnings
 from webhook.workloads import misplaced_annotations
 
@@ -110,9 +110,8 @@ def _judge_policy(policy: NamedPolicy, store: PolicyStore) -> Verdict:
     if scope is None:
         warnings = (f"it has no effect: policies of the cluster are in {store.release_namespace}",)
     else:
-        problems = policy_problems(policy.config_map, scope)
         cluster = store.cluster_layers(policy.namespace)
-        warnings = policy_warnings(policy.config_map, scope, cluster)
+        problems, warnings = review_policy(policy.config_map, scope, cluster)
     return Verdict(
         kind="ConfigMap",
         namespace=policy.namespace,

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -167,7 +168,8 @@ def test_an_upgrade_and_a_rollback_under_load_leave_no_pod_unlimited(
 
     print(
         f"{outcome.done} creations in {outcome.seconds:.0f} s, {there} of them up to the end of "
-        f"the upgrade; {len(outcome.failures)} failed or were not limited",
+        f"the upgrade; {len(outcome.failures)} failed or were not limited: "
+        f"{Counter(outcome.failures).most_common(5)}",
         file=sys.stderr,
     )
     assert upgraded.returncode == 0, upgraded.stderr + served.review

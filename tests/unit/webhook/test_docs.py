@@ -14,7 +14,7 @@ from contract.policy import Scope, parse_policy
 from contract.reading import read
 from webhook.checks import CHECKS
 from webhook.mutation import decide, denial_message
-from webhook.policy_review import policy_denial_message, policy_problems
+from webhook.policy_review import policy_denial_message, review_policy
 from webhook.reviews import ConfigMap, Pod
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -58,7 +58,8 @@ def test_a_refused_policy_reads_what_the_page_says(title: str) -> None:
     [(kind, text)] = [(k, v) for k, v in POLICIES[title].items() if k.startswith("yaml policy")]
     scope = Scope[kind.split()[2].upper()] if kind.count(" ") > 1 else Scope.NAMESPACE
 
-    problems = policy_problems(msgspec.convert({"data": yaml.safe_load(text)}, ConfigMap), scope)
+    policy = msgspec.convert({"data": yaml.safe_load(text)}, ConfigMap)
+    problems, _ = review_policy(policy, scope, ())
 
     assert policy_denial_message(problems) + "\n" == POLICIES[title]["text"]
 
