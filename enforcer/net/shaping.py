@@ -22,7 +22,10 @@ from enforcer.net.veths import Veths
 from enforcer.state import Link, ShaperCounters, Shaping, Surroundings
 
 _IDLE_NS: Final = 10**9
+_TIDY_SECONDS: Final = 5.0
 _PRUNE_SECONDS: Final = 30.0
+"""At most so often where interfaces change, at least so often where none does: each time every
+record is looked at."""
 
 
 class LinkShaper:
@@ -42,7 +45,8 @@ class LinkShaper:
         self._features = probe_queues()
         self._veths = Veths(programs, self._table)
         self._namespace_ids: dict[str, frozenset[int]] = {}
-        self._pruned_at = time.monotonic()
+        self._tidied_at = time.monotonic()
+        self._has_news = False
         self._obstacle = programs.refusal
         if not self._obstacle and self._features["htb"] != "supported":
             self._obstacle = f"this kernel cannot shape: {self._features['htb']}"
@@ -138,7 +142,9 @@ class LinkShaper:
         changes = self._watch.wait(timeout_seconds)
         if changes is None:
             return None
-        if changes or time.monotonic() - self._pruned_at > _PRUNE_SECONDS:
+        self._has_news |= bool(changes)
+        pause = _TIDY_SECONDS if self._has_news else _PRUNE_SECONDS
+        if time.monotonic() - self._tidied_at > pause:
             self._tidy()
         if not changes:
             return frozenset()
@@ -148,7 +154,7 @@ class LinkShaper:
 
     def _tidy(self) -> None:
         """Keep nothing of cgroups that are gone, and no queue of an older version in a pod."""
-        self._pruned_at = time.monotonic()
+        self._tidied_at, self._has_news = time.monotonic(), False
         for ifindex, record in list(self._veths.records.items()):
             if record.flags & LINK_OLD_QUEUES:
                 with self._lock, contextlib.suppress(OSError):
