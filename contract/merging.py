@@ -8,11 +8,17 @@ taking it away lifts nothing that they set. Bandwidths are bits per second, burs
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
 from contract import names
+from contract.effective import (
+    EffectiveBounds,
+    EffectivePolicy,
+    EffectiveRequests,
+    Sourced,
+)
 from contract.names import Direction, GateRule, Mode, OnViolation, Require, Source
 from contract.policy import Policy
 from contract.selectors import EVERYTHING
@@ -37,57 +43,6 @@ class Layer:
     def place(self) -> str:
         """For people."""
         return f"{self.name} in {self.namespace}"
-
-
-@dataclass(frozen=True, slots=True)
-class Sourced:
-    """A bandwidth and the policy it came from."""
-
-    bits_per_second: int
-    source: Source
-    place: str = ""
-    """Its ConfigMap."""
-
-    @property
-    def note(self) -> str:
-        """Which of several policies of its source, for people; empty where there is one."""
-        only = not self.place or self.place.startswith(f"{names.POLICY_CONFIG_MAP} ")
-        return "" if only else f" ({self.place})"
-
-
-@dataclass(frozen=True, slots=True)
-class EffectiveBounds:
-    """One direction after merging. ``default`` lies within ``min`` and ``max``.
-
-    Where there is a ``max`` there is a ``default``: without a limit a pod would be above any max.
-    """
-
-    default: Sourced | None = None
-    min: Sourced | None = None
-    max: Sourced | None = None
-    burst_max: int | None = None
-    total: Sourced | None = None
-    """Of all pods of the namespace together, on each node."""
-
-
-@dataclass(frozen=True, slots=True)
-class EffectivePolicy:
-    """What holds for the pods of one namespace."""
-
-    ingress: EffectiveBounds = field(default=EffectiveBounds())
-    egress: EffectiveBounds = field(default=EffectiveBounds())
-    on_violation: OnViolation = OnViolation.DENY
-    require: Require = Require.NONE
-    take_over: bool = False
-    mode: Mode = Mode.ENFORCE
-    readiness_gate: GateRule = GateRule.ON_REQUEST
-    exempt_cidrs: tuple[str, ...] = ()
-    places: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """The ConfigMap that each key's value comes from; what no policy says is not in it."""
-
-    def of(self, direction: Direction) -> EffectiveBounds:
-        """The bounds of one direction."""
-        return self.ingress if direction is Direction.INGRESS else self.egress
 
 
 def select(cluster: Iterable[Layer], labels: Mapping[str, str] | None) -> tuple[Layer, ...]:
@@ -168,6 +123,14 @@ _MODE: Final = _Scale(lambda p: p.mode, (Mode.OBSERVE, Mode.ENFORCE), Mode.ENFOR
 _GATE: Final = _Scale(lambda p: p.readiness_gate, tuple(GateRule), GateRule.ON_REQUEST)
 
 
+_Interval = tuple[Sourced | None, Sourced | None, Sourced | None]
+_REQUEST_KEYS: Final = (
+    names.POLICY_REQUEST_DEFAULT,
+    names.POLICY_REQUEST_MIN,
+    names.POLICY_REQUEST_MAX,
+)
+
+
 class _Merging:
     """One merge; notes the ConfigMap that each value comes from."""
 
@@ -209,34 +172,40 @@ class _Merging:
         return self._settle(names.POLICY_EXEMPT_CIDRS, ours, ())
 
     def bounds(self, direction: Direction) -> EffectiveBounds:
-        """The cluster's interval, the namespace's within it, and a default within that."""
-        ceiling = min(self._said(self._cluster, direction, "max"), key=_bits, default=None)
-        floor = max(self._said(self._cluster, direction, "min"), key=_bits, default=None)
+        """What holds for one direction."""
+        default, floor, ceiling = self._interval(direction, "")
+        # Without a limit a pod would be above any max, without a request below any min.
+        limits = _within(default or ceiling, floor, ceiling), floor, ceiling
+        default, floor, ceiling = self._interval(direction, "request_")
+        requests = _within(default or floor, floor, ceiling), floor, ceiling
+        everyone = (*self._cluster, *self._own)
+        total = min(self._said(everyone, direction, "total"), key=_bits, default=None)
+        for keys, values in (
+            ((names.POLICY_DEFAULT, names.POLICY_MIN, names.POLICY_MAX), limits),
+            (_REQUEST_KEYS, requests),
+            ((names.POLICY_TOTAL_PER_NODE,), (total,)),
+        ):
+            for key, sourced in zip(keys, values, strict=True):
+                if sourced is not None:
+                    self.places[f"{direction}.{key}"] = sourced.place
+        burst_max = self._burst_max(direction)
+        return EffectiveBounds(*limits, burst_max, total, EffectiveRequests(*requests))
+
+    def _interval(self, direction: Direction, prefix: str) -> _Interval:
+        """The default that is said, and the cluster's min and max with the namespace's within."""
+        ceiling = min(self._said(self._cluster, direction, f"{prefix}max"), key=_bits, default=None)
+        floor = max(self._said(self._cluster, direction, f"{prefix}min"), key=_bits, default=None)
         if floor and ceiling and _bits(floor) > _bits(ceiling):
             floor = ceiling
-        for ours in self._said(self._own, direction, "max"):
+        for ours in self._said(self._own, direction, f"{prefix}max"):
             within = floor if floor and _bits(ours) < _bits(floor) else ours
             if ceiling is None or _bits(within) < _bits(ceiling):
                 ceiling = within
-        for ours in self._said(self._own, direction, "min"):
+        for ours in self._said(self._own, direction, f"{prefix}min"):
             if floor is None or _bits(ours) > _bits(floor):
                 floor = ceiling if ceiling and _bits(ours) > _bits(ceiling) else ours
-        default = next(self._said((*self._own, *self._cluster), direction, "default"), ceiling)
-        if default and ceiling and _bits(default) > _bits(ceiling):
-            default = ceiling
-        if default and floor and _bits(default) < _bits(floor):
-            default = floor
-        everyone = (*self._cluster, *self._own)
-        total = min(self._said(everyone, direction, "total"), key=_bits, default=None)
-        for bound, sourced in (
-            (names.POLICY_DEFAULT, default),
-            (names.POLICY_MIN, floor),
-            (names.POLICY_MAX, ceiling),
-            (names.POLICY_TOTAL_PER_NODE, total),
-        ):
-            if sourced is not None:
-                self.places[f"{direction}.{bound}"] = sourced.place
-        return EffectiveBounds(default, floor, ceiling, self._burst_max(direction), total)
+        said = self._said((*self._own, *self._cluster), direction, f"{prefix}default")
+        return next(said, None), floor, ceiling
 
     def _burst_max(self, direction: Direction) -> int | None:
         said = [
@@ -266,6 +235,16 @@ def _first(layers: Iterable[Layer], word: Callable[[Policy], _T | None]) -> _Sai
         if value is not None:
             return _Said(value, layer)
     return None
+
+
+def _within(
+    default: Sourced | None, floor: Sourced | None, ceiling: Sourced | None
+) -> Sourced | None:
+    if default and ceiling and _bits(default) > _bits(ceiling):
+        default = ceiling
+    if default and floor and _bits(default) < _bits(floor):
+        default = floor
+    return default
 
 
 def _bits(sourced: Sourced) -> int:

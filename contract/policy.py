@@ -37,6 +37,9 @@ class Bounds:
     burst_max: int | None = None
     total: int | None = None
     """Of all pods of a namespace together, on each node."""
+    request_default: int | None = None
+    request_min: int | None = None
+    request_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,16 @@ class Policy:
 
 NO_POLICY: Final = Policy()
 
+# In the order of the fields of Bounds.
 _BOUND_PARSERS: Final[dict[str, Callable[[str, str], int | Problem]]] = {
     names.POLICY_DEFAULT: parse_bits_per_second,
     names.POLICY_MIN: parse_bits_per_second,
     names.POLICY_MAX: parse_bits_per_second,
     names.POLICY_BURST_MAX: parse_burst_bits,
     names.POLICY_TOTAL_PER_NODE: parse_bits_per_second,
+    names.POLICY_REQUEST_DEFAULT: parse_bits_per_second,
+    names.POLICY_REQUEST_MIN: parse_bits_per_second,
+    names.POLICY_REQUEST_MAX: parse_bits_per_second,
 }
 NAMESPACE_KEYS: Final = (
     *(f"{direction}.{bound}" for direction in Direction for bound in _BOUND_PARSERS),
@@ -146,13 +153,7 @@ def parse_policy(
             else None
             for bound, parse in _BOUND_PARSERS.items()
         }
-        bounds[direction] = Bounds(
-            values[names.POLICY_DEFAULT],
-            values[names.POLICY_MIN],
-            values[names.POLICY_MAX],
-            values[names.POLICY_BURST_MAX],
-            values[names.POLICY_TOTAL_PER_NODE],
-        )
+        bounds[direction] = Bounds(*values.values())
         problems.extend(_out_of_order(direction, bounds[direction], data))
     policy = Policy(
         ingress=bounds[Direction.INGRESS],
@@ -253,10 +254,11 @@ def _cidrs(data: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...] 
 
 
 def _out_of_order(direction: Direction, bounds: Bounds, data: Mapping[str, str]) -> list[Problem]:
-    """``min`` <= ``default`` <= ``max`` within one policy."""
+    """``min`` <= ``default`` <= ``max`` within one policy, of limits and of requests."""
     found = []
-    for low, high in (("min", "max"), ("min", "default"), ("default", "max")):
-        below, above = getattr(bounds, low), getattr(bounds, high)
+    pairs = (("min", "max"), ("min", "default"), ("default", "max"))
+    for low, high in (*pairs, *((f"request.{a}", f"request.{b}") for a, b in pairs)):
+        below, above = (getattr(bounds, key.replace(".", "_")) for key in (low, high))
         if below is not None and above is not None and below > above:
             key = f"{direction}.{low}"
             found.append(

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from contract import names
-from contract.names import BURST_KEYS, RATE_KEYS, STANDARD_RATE_KEYS, Direction
+from contract.names import BURST_KEYS, RATE_KEYS, REQUEST_KEYS, STANDARD_RATE_KEYS, Direction
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second, parse_burst_bits
 from contract.unknown import Unknown, Vocabulary
@@ -15,12 +15,14 @@ INPUT_KEYS: Final = (
     *RATE_KEYS.values(),
     *STANDARD_RATE_KEYS.values(),
     *BURST_KEYS.values(),
+    *REQUEST_KEYS.values(),
     names.ANNOTATION_READINESS_GATE,
 )
 OUR_ANNOTATIONS: Final = frozenset(
     (
         *RATE_KEYS.values(),
         *BURST_KEYS.values(),
+        *REQUEST_KEYS.values(),
         names.ANNOTATION_READINESS_GATE,
         names.ANNOTATION_EXEMPT_CIDRS,
     )
@@ -53,6 +55,7 @@ class Asked:
     rate: Written | None
     shadowed: Written | None
     burst: Written | None
+    request: Written | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,9 @@ def read(
         ours = _written(annotations, RATE_KEYS[direction], rate=True)
         standard = _written(annotations, STANDARD_RATE_KEYS[direction], rate=True)
         burst = _written(annotations, BURST_KEYS[direction], rate=False)
+        request = _written(annotations, REQUEST_KEYS[direction], rate=True)
         if ours is None or standard is None:
-            return Asked(ours or standard, None, burst)
+            return Asked(ours or standard, None, burst, request)
         if (
             take_over
             and old_annotations is not None
@@ -102,8 +106,8 @@ def read(
                 and old_annotations.get(standard.key) != standard.text
             )
         ):
-            return Asked(standard, ours, burst)
-        return Asked(ours, standard, burst)
+            return Asked(standard, ours, burst, request)
+        return Asked(ours, standard, burst, request)
 
     unknown = _VOCABULARY.sort(
         key for key in annotations if key.startswith(OUR_PREFIX) and key not in OUR_ANNOTATIONS

@@ -9,9 +9,17 @@ from enum import StrEnum
 from typing import Final
 
 from contract import names
+from contract.effective import EffectiveBounds, EffectivePolicy, EffectiveRequests, Sourced
 from contract.limits import Limit, Sharing, make_limit
-from contract.merging import EffectiveBounds, EffectivePolicy, Sourced
-from contract.names import Direction, GateRule, Mode, Source
+from contract.names import (
+    DIRECTIONS,
+    REQUEST_LABELS,
+    TOTAL_LABELS,
+    Direction,
+    GateRule,
+    Mode,
+    Source,
+)
 from contract.reading import Asked, Reading
 
 _NEARNESS: Final = tuple(Source)
@@ -42,6 +50,19 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
+class Requested:
+    """What is guaranteed in one direction, and where that came from; never above the limit."""
+
+    bits_per_second: int
+    source: Source
+    origin: str
+    """For people: the annotation's key, or whose policy."""
+    cause: Cause
+    bound: Sourced | None
+    """The policy's word that decided; None where the pod got what it asked for, or its limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
     """What is in force for one pod; None means not limited."""
 
@@ -54,6 +75,8 @@ class Resolution:
     ingress_total: Sourced | None = None
     """Of its namespace on each node; it concerns pods without a limit of their own, too."""
     egress_total: Sourced | None = None
+    ingress_request: Requested | None = None
+    egress_request: Requested | None = None
 
     def of(self, direction: Direction) -> Resolved | None:
         """One direction."""
@@ -65,14 +88,22 @@ class Resolution:
 
     def sharing(self, direction: Direction) -> Sharing:
         """What one direction shares with others."""
-        total = self.total(direction)
-        return Sharing(total_bits_per_second=None if total is None else total.bits_per_second)
+        request, total = self.request(direction), self.total(direction)
+        return Sharing(
+            0 if request is None else request.bits_per_second,
+            None if total is None else total.bits_per_second,
+        )
+
+    def request(self, direction: Direction) -> Requested | None:
+        """What is guaranteed in one direction."""
+        return self.ingress_request if direction is Direction.INGRESS else self.egress_request
 
     @property
     def source(self) -> Source | None:
         """The nearest to the pod of both directions' sources."""
-        said = (self.ingress, self.egress, self.ingress_total, self.egress_total)
-        found = [one.source for one in said if one is not None]
+        limits = (self.ingress, self.egress)
+        shared = (self.ingress_request, self.egress_request, self.ingress_total, self.egress_total)
+        found = [one.source for one in (*limits, *shared) if one is not None]
         return min(found, key=_NEARNESS.index) if found else None
 
     @property
@@ -85,12 +116,12 @@ class Resolution:
         if self.source is None:
             return {}
         labels = {names.LABEL_LIMITED: "true"}
-        if self.ingress_total is not None:
-            total = self.ingress_total.bits_per_second
-            labels[names.LABEL_INGRESS_TOTAL_BITS_PER_SECOND] = str(total)
-        if self.egress_total is not None:
-            total = self.egress_total.bits_per_second
-            labels[names.LABEL_EGRESS_TOTAL_BITS_PER_SECOND] = str(total)
+        for direction in DIRECTIONS:
+            sharing = self.sharing(direction)
+            if sharing.request_bits_per_second:
+                labels[REQUEST_LABELS[direction]] = str(sharing.request_bits_per_second)
+            if sharing.total_bits_per_second is not None:
+                labels[TOTAL_LABELS[direction]] = str(sharing.total_bits_per_second)
         if self.ingress is not None:
             limit = self.ingress.limit
             labels[names.LABEL_INGRESS_BITS_PER_SECOND] = str(limit.bits_per_second)
@@ -125,6 +156,8 @@ def resolve(reading: Reading, policy: EffectivePolicy) -> Resolution:
         gate=wanted,
         ingress_total=policy.ingress.total,
         egress_total=policy.egress.total,
+        ingress_request=_resolve_request(reading.ingress, policy.ingress.request, ingress),
+        egress_request=_resolve_request(reading.egress, policy.egress.request, egress),
     )
     # Without a limit nobody writes the condition and the pod would wait for ever.
     return found if found.limited else replace(found, gate=False)
@@ -134,7 +167,7 @@ def _resolve_direction(asked: Asked, bounds: EffectiveBounds) -> Resolved | None
     wanted = asked.rate.bits if asked.rate is not None else None
     if asked.rate is not None and wanted is not None:
         source, origin = Source.POD, asked.rate.key
-        bits, cause, bound = _within(wanted, bounds)
+        bits, cause, bound = _within(wanted, bounds.min, bounds.max)
     elif bounds.default is not None:
         source = bounds.default.source
         origin = f"{source} policy{bounds.default.note}"
@@ -147,9 +180,29 @@ def _resolve_direction(asked: Asked, bounds: EffectiveBounds) -> Resolved | None
     return Resolved(limit, source, origin, cause, bound)
 
 
-def _within(bits: int, bounds: EffectiveBounds) -> tuple[int, Cause, Sourced | None]:
-    if bounds.max is not None and bits > bounds.max.bits_per_second:
-        return bounds.max.bits_per_second, Cause.LOWERED, bounds.max
-    if bounds.min is not None and bits < bounds.min.bits_per_second:
-        return bounds.min.bits_per_second, Cause.RAISED, bounds.min
+def _resolve_request(
+    asked: Asked, bounds: EffectiveRequests, limit: Resolved | None
+) -> Requested | None:
+    wanted = asked.request.bits if asked.request is not None else None
+    if asked.request is not None and wanted is not None:
+        source, origin = Source.POD, asked.request.key
+        bits, cause, bound = _within(wanted, bounds.min, bounds.max)
+    elif bounds.default is not None:
+        source = bounds.default.source
+        origin = f"{source} policy{bounds.default.note}"
+        bits, cause, bound = bounds.default.bits_per_second, Cause.DEFAULT, bounds.default
+    else:
+        return None
+    if limit is not None and bits > limit.limit.bits_per_second:
+        bits, cause, bound = limit.limit.bits_per_second, Cause.LOWERED, None
+    return Requested(bits, source, origin, cause, bound)
+
+
+def _within(
+    bits: int, least: Sourced | None, most: Sourced | None
+) -> tuple[int, Cause, Sourced | None]:
+    if most is not None and bits > most.bits_per_second:
+        return most.bits_per_second, Cause.LOWERED, most
+    if least is not None and bits < least.bits_per_second:
+        return least.bits_per_second, Cause.RAISED, least
     return bits, Cause.ASKED, None

@@ -6,7 +6,8 @@ from typing import Final, Protocol, TypeVar
 
 import structlog
 
-from contract.merging import EffectivePolicy, Layer
+from contract.effective import EffectivePolicy
+from contract.merging import Layer
 from contract.names import DIRECTIONS
 from contract.policy import Scope, scope_of
 from contract.problems import Problem, clip

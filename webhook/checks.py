@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from contract import names
+from contract.effective import EffectivePolicy, Sourced
 from contract.limits import cap_burst_bits
-from contract.merging import EffectivePolicy
 from contract.names import DIRECTIONS, RATE_KEYS, Direction, GateRule, OnViolation, Require
 from contract.problems import KEY_CHARS, Problem, clip
 from contract.quantity import format_bits_per_second
-from contract.reading import Reading
+from contract.reading import Reading, Written
 from contract.resolution import resolve
 from contract.unknown import MAX_UNKNOWN
 
@@ -39,7 +39,7 @@ def unreadable_quantities(reading: Reading, _: EffectivePolicy) -> Iterator[Prob
     """Also the key that does not win: a container runtime may read it and refuse the pod later."""
     for direction in DIRECTIONS:
         asked = reading.of(direction)
-        for written in (asked.rate, asked.shadowed, asked.burst):
+        for written in (asked.rate, asked.shadowed, asked.burst, asked.request):
             if written is not None and isinstance(written.value, Problem):
                 yield written.value
 
@@ -63,6 +63,21 @@ def bursts_without_limit(reading: Reading, policy: EffectivePolicy) -> Iterator[
             key = RATE_KEYS[direction]
             yield Problem(
                 asked.burst.key, asked.burst.text, f"has no effect without {key}", f"set {key} too"
+            )
+
+
+def requests_above_limits(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
+    """No more than the limit is ever let through, so no more can be guaranteed."""
+    for direction in DIRECTIONS:
+        asked = reading.of(direction).request
+        limit = resolve(reading, policy).of(direction) if asked else None
+        if asked and asked.bits and limit and asked.bits > limit.limit.bits_per_second:
+            most = limit.limit.bits_per_second
+            yield Problem(
+                asked.key,
+                asked.text,
+                f"is above the pod's limit, {format_bits_per_second(most)}, of which it is a part",
+                f"write {most} or less, or raise {RATE_KEYS[direction]}",
             )
 
 
@@ -98,6 +113,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     unreadable_quantities,
     unreadable_gate,
     bursts_without_limit,
+    requests_above_limits,
     out_of_bounds,
     missing_limits,
 )
@@ -158,6 +174,18 @@ def limits_above_totals(reading: Reading, policy: EffectivePolicy) -> Iterator[s
             )
 
 
+def requests_above_totals(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
+    """They are met as far as the total goes."""
+    for direction in DIRECTIONS:
+        asked, total = reading.of(direction).request, policy.of(direction).total
+        if asked and asked.bits and total and asked.bits > total.bits_per_second:
+            most = format_bits_per_second(total.bits_per_second)
+            yield (
+                f"{asked.key} is above the total of the namespace on each node, {most} by the "
+                f"{total.source}'s policy{total.note}; it cannot be met"
+            )
+
+
 def unread_keys(reading: Reading, _: EffectivePolicy) -> Iterator[str]:
     """A newer version's, perhaps."""
     for key in reading.unknown.others:
@@ -179,6 +207,7 @@ ADVICE: Final[tuple[Advice, ...]] = (
     capped_bursts,
     vain_gates,
     limits_above_totals,
+    requests_above_totals,
     unread_keys,
     misplaced_labels,
 )
@@ -187,26 +216,8 @@ ADVICE: Final[tuple[Advice, ...]] = (
 def _violations(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
     for direction in DIRECTIONS:
         asked, bounds = reading.of(direction), policy.of(direction)
-        rate = asked.rate.bits if asked.rate else None
-        if asked.rate and rate is not None:
-            if bounds.max and rate > bounds.max.bits_per_second:
-                most = bounds.max.bits_per_second
-                yield Problem(
-                    asked.rate.key,
-                    asked.rate.text,
-                    f"is above the {bounds.max.source}'s maximum, {format_bits_per_second(most)}"
-                    f"{bounds.max.note}",
-                    f"write {most} or less",
-                )
-            elif bounds.min and rate < bounds.min.bits_per_second:
-                least = bounds.min.bits_per_second
-                yield Problem(
-                    asked.rate.key,
-                    asked.rate.text,
-                    f"is below the {bounds.min.source}'s minimum, {format_bits_per_second(least)}"
-                    f"{bounds.min.note}",
-                    f"write {least} or more",
-                )
+        yield from _outside(asked.rate, bounds.min, bounds.max)
+        yield from _outside(asked.request, bounds.request.min, bounds.request.max)
         burst = asked.burst.bits if asked.burst else None
         if asked.burst and burst is not None and bounds.burst_max and burst > bounds.burst_max:
             yield Problem(
@@ -215,3 +226,27 @@ def _violations(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
                 f"is above the policy's largest burst, {bounds.burst_max} bits",
                 f"write {bounds.burst_max} or less, or leave it out for the default",
             )
+
+
+def _outside(
+    written: Written | None, least: Sourced | None, most: Sourced | None
+) -> Iterator[Problem]:
+    bits = written.bits if written else None
+    if written is None or bits is None:
+        return
+    if most and bits > most.bits_per_second:
+        yield Problem(
+            written.key,
+            written.text,
+            f"is above the {most.source}'s maximum, {format_bits_per_second(most.bits_per_second)}"
+            f"{most.note}",
+            f"write {most.bits_per_second} or less",
+        )
+    elif least and bits < least.bits_per_second:
+        yield Problem(
+            written.key,
+            written.text,
+            f"is below the {least.source}'s minimum, "
+            f"{format_bits_per_second(least.bits_per_second)}{least.note}",
+            f"write {least.bits_per_second} or more",
+        )

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from contract import names
-from contract.merging import EffectivePolicy
+from contract.effective import EffectivePolicy
 from contract.names import (
     BURST_KEYS,
     DIRECTIONS,
@@ -21,6 +21,8 @@ from contract.names import (
     POLICY_TOTAL_PER_NODE,
     RATE_KEYS,
     RATE_LABELS,
+    REQUEST_KEYS,
+    REQUEST_LABELS,
     STANDARD_RATE_KEYS,
     TOTAL_LABELS,
     Direction,
@@ -28,7 +30,7 @@ from contract.names import (
 )
 from contract.quantity import format_bits_per_second
 from contract.reading import Reading, read
-from contract.resolution import Cause, Resolution, Resolved, resolve
+from contract.resolution import Cause, Requested, Resolution, Resolved, resolve
 from kube.ports import Json
 from webhook.jsonpatch import Operation
 from webhook.mutation import make_patch
@@ -39,6 +41,7 @@ _ANNOTATIONS: Final = frozenset(
         *RATE_KEYS.values(),
         *STANDARD_RATE_KEYS.values(),
         *BURST_KEYS.values(),
+        *REQUEST_KEYS.values(),
         names.ANNOTATION_EXEMPT_CIDRS,
     )
 )
@@ -189,6 +192,7 @@ _REASONS: Final = {
     Cause.DEFAULT: "BandwidthLimitAdded",
 }
 """The first of these that holds for either direction names the Event."""
+_REQUEST_REASON: Final = "BandwidthRequestChanged"
 _TOTAL_REASON: Final = "BandwidthTotalChanged"
 
 
@@ -201,6 +205,13 @@ def _notice(labels: Mapping[str, str], reading: Reading, resolution: Resolution)
         and _present(labels, RATE_LABELS[direction]) != wanted.limit.bits_per_second
     ]
     texts = [_text(direction, wanted, reading) for direction, wanted in changed]
+    requests = [
+        _request_text(direction, request, reading)
+        for direction in DIRECTIONS
+        if (request := resolution.request(direction)) is not None
+        and request.cause in _REASONS
+        and _present(labels, REQUEST_LABELS[direction]) != request.bits_per_second
+    ]
     totals = [
         f"{direction}: shares {format_bits_per_second(total.bits_per_second)} with all pods of the "
         f"namespace on its node, the {total.source} policy's{total.note} {POLICY_TOTAL_PER_NODE}"
@@ -210,8 +221,9 @@ def _notice(labels: Mapping[str, str], reading: Reading, resolution: Resolution)
     ]
     causes = {wanted.cause for _, wanted in changed}
     reasons = [reason for cause, reason in _REASONS.items() if cause in causes]
+    reasons += [_REQUEST_REASON] if requests else []
     reasons += [_TOTAL_REASON] if totals else []
-    return Notice(reasons[0], "; ".join(texts + totals)) if reasons else None
+    return Notice(reasons[0], "; ".join(texts + requests + totals)) if reasons else None
 
 
 def _text(direction: Direction, wanted: Resolved, reading: Reading) -> str:
@@ -224,3 +236,15 @@ def _text(direction: Direction, wanted: Resolved, reading: Reading) -> str:
     bound = "max" if wanted.cause is Cause.LOWERED else "min"
     wish = format_bits_per_second(asked.bits)
     return f"{direction}: limited to {rate}, {whose} {bound}; {wish} is asked for"
+
+
+def _request_text(direction: Direction, wanted: Requested, reading: Reading) -> str:
+    rate, asked = format_bits_per_second(wanted.bits_per_second), reading.of(direction).request
+    if wanted.bound is None:
+        return f"{direction}: {rate} guaranteed, all of its limit"
+    whose = f"the {wanted.bound.source} policy's{wanted.bound.note}"
+    if wanted.cause is Cause.DEFAULT or asked is None or asked.bits is None:
+        return f"{direction}: {rate} guaranteed, {whose} request.default"
+    bound = "request.max" if wanted.cause is Cause.LOWERED else "request.min"
+    wish = format_bits_per_second(asked.bits)
+    return f"{direction}: {rate} guaranteed, {whose} {bound}; {wish} is asked for"

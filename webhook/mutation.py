@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract import names
-from contract.merging import EffectivePolicy
+from contract.effective import EffectivePolicy
 from contract.names import DIRECTIONS, OUR_LABELS, RATE_KEYS, STANDARD_RATE_KEYS
 from contract.problems import Problem
 from contract.reading import Reading, read

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from contract import names
-from contract.merging import EffectivePolicy, Layer, merge, merge_for_any, select
+from contract.effective import EffectivePolicy
+from contract.merging import Layer, merge, merge_for_any, select
 from contract.names import Source
 from contract.policy import Scope, parse_policy
 from contract.problems import Problem

@@ -5,7 +5,8 @@ from itertools import islice
 from typing import Final
 
 from contract import names
-from contract.merging import EffectiveBounds, Layer, Sourced, merge
+from contract.effective import EffectiveBounds, Sourced
+from contract.merging import Layer, merge
 from contract.names import DIRECTIONS, Source
 from contract.policy import Bounds, Policy, Scope, parse_policy, unread_keys
 from contract.problems import Problem
@@ -90,6 +91,9 @@ def _bounds_lost(said: Bounds, holds: EffectiveBounds) -> Iterator[str]:
         (names.POLICY_MIN, said.min, holds.min),
         (names.POLICY_MAX, said.max, holds.max),
         (names.POLICY_TOTAL_PER_NODE, said.total, holds.total),
+        (names.POLICY_REQUEST_DEFAULT, said.request_default, holds.request.default),
+        (names.POLICY_REQUEST_MIN, said.request_min, holds.request.min),
+        (names.POLICY_REQUEST_MAX, said.request_max, holds.request.max),
     ):
         if ours is not None and theirs is not None and ours != theirs.bits_per_second:
             where = "above" if ours > theirs.bits_per_second else "below"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from contract.merging import EffectivePolicy
+from contract.effective import EffectivePolicy
 from contract.names import (
     ALWAYS_EXEMPT_NAMESPACES,
     CONDITION_BANDWIDTH_ENFORCED,
@@ -47,6 +47,8 @@ class Verdict:
     labels: dict[str, str]
     annotations: dict[str, str]
     limits: dict[str, dict[str, Any]]
+    requests: dict[str, dict[str, Any]]
+    """What is guaranteed of the limits."""
     totals: dict[str, dict[str, Any]]
     """Of its namespace on each node."""
     readiness_gate: bool
@@ -124,6 +126,7 @@ def _judge_policy(policy: NamedPolicy, store: PolicyStore) -> Verdict:
         labels={},
         annotations={},
         limits={},
+        requests={},
         totals={},
         readiness_gate=False,
         patch=[],
@@ -151,6 +154,7 @@ def _judge_pod(named: NamedPod, policy: EffectivePolicy) -> Verdict:
         labels=admitted.labels() if admitted else {},
         annotations=admitted.annotations() if admitted else {},
         limits=_limits(decision),
+        requests=_requests(decision),
         totals=_totals(decision),
         readiness_gate=admitted.gate if admitted else False,
         patch=encode_patch(decision.patch),
@@ -173,6 +177,7 @@ def _leave_out(named: NamedPod) -> Verdict:
         labels={},
         annotations={},
         limits={},
+        requests={},
         totals={},
         readiness_gate=False,
         patch=[],
@@ -194,6 +199,16 @@ def _limits(decision: Decision) -> dict[str, dict[str, Any]]:
         }
         for direction in Direction
         if (resolved := decision.resolution.of(direction)) is not None
+    }
+
+
+def _requests(decision: Decision) -> dict[str, dict[str, Any]]:
+    if decision.resolution is None or not decision.allowed:
+        return {}
+    return {
+        direction.value: {"bits_per_second": request.bits_per_second, "origin": request.origin}
+        for direction in Direction
+        if (request := decision.resolution.request(direction)) is not None
     }
 
 
@@ -220,10 +235,13 @@ def _as_text(verdicts: Iterable[Verdict]) -> Iterable[str]:
             rate = format_bits_per_second(limit["bits_per_second"])
             yield f"  {direction:8}{rate}, burst {limit['burst_bits']} bits, {limit['origin']}"
         judged = verdict.allowed and verdict.kind != "ConfigMap" and not verdict.left_out
+        for direction, request in verdict.requests.items():
+            rate = format_bits_per_second(request["bits_per_second"])
+            yield f"  {direction:8}{rate} guaranteed, {request['origin']}"
         for direction, total in verdict.totals.items():
             rate = format_bits_per_second(total["bits_per_second"])
             yield f"  {direction:8}{rate} for the namespace on a node, {total['origin']}"
-        if judged and not verdict.limits and not verdict.totals:
+        if judged and not (verdict.limits or verdict.requests or verdict.totals):
             yield "  not limited"
         if verdict.readiness_gate:
             yield "  waits for its limit before it is Ready"

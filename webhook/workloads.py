@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import structlog
 
 from contract import names
-from contract.merging import EffectivePolicy
+from contract.effective import EffectivePolicy
 from contract.problems import clip
 from contract.reading import INPUT_KEYS
 from webhook import reviews

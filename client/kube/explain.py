@@ -6,12 +6,20 @@ from dataclasses import dataclass
 from client.kube.pods import PodLimits
 from client.kube.policies import Policies
 from contract import names
-from contract.merging import EffectivePolicy, Layer, Sourced, merge
-from contract.names import DIRECTIONS, RATE_KEYS, STANDARD_RATE_KEYS, Direction, Source
+from contract.effective import EffectivePolicy, Sourced
+from contract.merging import Layer, merge
+from contract.names import (
+    DIRECTIONS,
+    RATE_KEYS,
+    REQUEST_KEYS,
+    STANDARD_RATE_KEYS,
+    Direction,
+    Source,
+)
 from contract.policy import Policy
 from contract.quantity import format_bits_per_second
 from contract.reading import read
-from contract.resolution import Cause, Resolved, resolve
+from contract.resolution import Cause, Requested, Resolved, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,8 @@ class Explained:
     """Why that, in a sentence."""
     asked: str
     """``KEY: "TEXT"``, or that the pod asks for nothing."""
+    guaranteed: str = ""
+    """What is guaranteed of that, and by whose word; empty: nothing."""
     shares: str = ""
     """Whose total it is bounded by, in a sentence; empty: by none."""
 
@@ -72,6 +82,7 @@ def explain(pod: PodLimits, policies: Policies) -> Explanation:
             None if (limit := pod.of(direction)) is None else limit.bits_per_second,
             _because(pod, direction, resolution.of(direction), effective, policies),
             _asked(pod, direction),
+            _guaranteed(pod, direction, resolution.request(direction)),
             _shares(pod, direction, effective.of(direction).total),
         )
         for direction in DIRECTIONS
@@ -83,9 +94,26 @@ def explain(pod: PodLimits, policies: Policies) -> Explanation:
 
 
 def _asked(pod: PodLimits, direction: Direction) -> str:
-    keys = (RATE_KEYS[direction], STANDARD_RATE_KEYS[direction])
+    keys = (RATE_KEYS[direction], STANDARD_RATE_KEYS[direction], REQUEST_KEYS[direction])
     written = [f'{k}: "{pod.annotations[k]}"' for k in keys if k in pod.annotations]
     return ", ".join(written) or "nothing"
+
+
+def _guaranteed(pod: PodLimits, direction: Direction, request: Requested | None) -> str:
+    bits = pod.sharing(direction).request_bits_per_second
+    expected = 0 if request is None else request.bits_per_second
+    if not bits and not expected:
+        return ""
+    text = f"{format_bits_per_second(bits)} guaranteed" if bits else "nothing is guaranteed"
+    if bits != expected or request is None:
+        return f"{text}; annotations and policies that you can read say otherwise by now"
+    bound = request.bound
+    if request.cause is Cause.ASKED:
+        return f"{text}: the pod asks for it ({request.origin})"
+    if bound is None:
+        return f"{text}: all of its limit"
+    what = {Cause.LOWERED: "maximum", Cause.RAISED: "minimum"}.get(request.cause, "default")
+    return f"{text}: it is {_whose(bound, what)}"
 
 
 def _shares(pod: PodLimits, direction: Direction, total: Sourced | None) -> str:
@@ -152,6 +180,10 @@ def _values(effective: EffectivePolicy) -> tuple[Value, ...]:
         default, least, most = map(_bits, (bounds.default, bounds.min, bounds.max))
         texts |= _bounds(direction, default, least, most, burst_max=bounds.burst_max)
         texts |= _total(direction, _bits(bounds.total))
+        default, least, most = map(
+            _bits, (bounds.request.default, bounds.request.min, bounds.request.max)
+        )
+        texts |= _requests(direction, default, least, most)
     return tuple(Value(key, texts[key], place) for key, place in sorted(effective.places.items()))
 
 
@@ -162,6 +194,7 @@ def _text(layer: Layer) -> PolicyText:
         said = policy.of(direction)
         texts |= _bounds(direction, said.default, said.min, said.max, burst_max=said.burst_max)
         texts |= _total(direction, said.total)
+        texts |= _requests(direction, said.request_default, said.request_min, said.request_max)
     says = ", ".join(f"{key} {text}" for key, text in sorted(texts.items()))
     about = layer.namespace if layer.source is Source.NAMESPACE else policy.selector.text or "all"
     return PolicyText(layer.place, policy.priority, about, says or "nothing")
@@ -207,3 +240,18 @@ def _bounds(
 def _total(direction: Direction, bits: int | None) -> dict[str, str]:
     key = f"{direction}.{names.POLICY_TOTAL_PER_NODE}"
     return {} if bits is None else {key: format_bits_per_second(bits)}
+
+
+def _requests(
+    direction: Direction, default: int | None, least: int | None, most: int | None
+) -> dict[str, str]:
+    values = {
+        names.POLICY_REQUEST_DEFAULT: default,
+        names.POLICY_REQUEST_MIN: least,
+        names.POLICY_REQUEST_MAX: most,
+    }
+    return {
+        f"{direction}.{key}": format_bits_per_second(bits)
+        for key, bits in values.items()
+        if bits is not None
+    }

@@ -62,6 +62,7 @@ def print_pod(pod: PodLimits, sample: Sample | None) -> None:
         out.print(f"{title:<16}{text}", soft_wrap=True)
     table = make_table("", "INGRESS", "EGRESS")
     table.add_row("limit", *(_rate(pod.of(d)) for d in Direction))
+    table.add_row("guaranteed", *(_guaranteed(pod.sharing(d)) for d in Direction))
     table.add_row("total of its namespace", *(_total(pod.sharing(d)) for d in Direction))
     table.add_row("burst", *(_burst(pod.of(d)) for d in Direction))
     key = f"{pod.namespace}/{pod.name}"
@@ -105,6 +106,8 @@ def print_explanation(explanation: "Explanation") -> None:
         limit = "no limit of its own" if bits is None else format_bits_per_second(bits)
         out.print(f"{explained.direction:<8}{limit}: {explained.because}", soft_wrap=True)
         out.print(f"        the pod asks for: {explained.asked}", soft_wrap=True)
+        if explained.guaranteed:
+            out.print(f"        {explained.guaranteed}", soft_wrap=True)
         if explained.shares:
             out.print(f"        {explained.shares}", soft_wrap=True)
     status, reason = _in_force(pod)
@@ -134,6 +137,14 @@ def _in_force(pod: PodLimits) -> tuple[str, str]:
 
 def _rate(limit: Limit | None) -> str:
     return "-" if limit is None else format_bits_per_second(limit.bits_per_second)
+
+
+def _guaranteed(sharing: Sharing) -> str:
+    return (
+        format_bits_per_second(sharing.request_bits_per_second)
+        if sharing.request_bits_per_second
+        else "-"
+    )
 
 
 def _total(sharing: Sharing) -> str:

@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from contract import names
-from contract.names import BURST_KEYS, OUR_LABELS, RATE_KEYS, STANDARD_RATE_KEYS
+from contract.names import BURST_KEYS, OUR_LABELS, RATE_KEYS, REQUEST_KEYS, STANDARD_RATE_KEYS
 from contract.policy import NAMESPACE_KEYS, Scope, parse_policy, scope_of
 from contract.selectors import MAX_CHARS
 from enforcer.options import parser
@@ -217,7 +217,12 @@ def test_guards_and_contract_name_the_same_keys() -> None:
         [found] = [v["expression"] for v in spec["variables"] if v["name"] == variable]
         return {key for key in re.findall(r"'([^']*)'", found) if "/" in key}
 
-    asking = {*RATE_KEYS.values(), *STANDARD_RATE_KEYS.values(), *BURST_KEYS.values()}
+    asking = {
+        *RATE_KEYS.values(),
+        *STANDARD_RATE_KEYS.values(),
+        *BURST_KEYS.values(),
+        *REQUEST_KEYS.values(),
+    }
     assert quoted("podpace-label-guard", "labels") == set(OUR_LABELS)
     assert quoted("podpace-label-guard", "annotations") == asking
 

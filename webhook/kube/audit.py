@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from contract.merging import EffectivePolicy
+from contract.effective import EffectivePolicy
 from kube.errors import ApiError
 from kube.ports import Api, Json
 from webhook.drift import Correction, SeenPod, correct

@@ -86,7 +86,9 @@ namespace-selector: {{ . | quote }}
 priority: {{ int64 . | quote }}
 {{- end }}
 {{- range $direction := list "ingress" "egress" }}
-{{- range $value, $key := dict "default" "default" "min" "min" "max" "max" "burstMax" "burst.max" "totalPerNode" "total-per-node" }}
+{{- range $value, $key := dict "default" "default" "min" "min" "max" "max" "burstMax" "burst.max"
+    "totalPerNode" "total-per-node" "requestDefault" "request.default" "requestMin" "request.min"
+    "requestMax" "request.max" }}
 {{- with get (get $p $direction | default dict) $value }}
 {{ $direction }}.{{ $key }}: {{ . | quote }}
 {{- end }}
@@ -239,6 +241,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- define "podpace.cel.annotationKeys" -}}
 ['podpace.io/ingress-bandwidth', 'podpace.io/egress-bandwidth',
           'podpace.io/ingress-burst', 'podpace.io/egress-burst',
+          'podpace.io/ingress-request', 'podpace.io/egress-request',
           'kubernetes.io/ingress-bandwidth', 'kubernetes.io/egress-bandwidth']
 {{- end }}
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from contract.merging import EffectivePolicy, Layer, Sourced, merge, merge_for_any, select
+from contract.effective import EffectivePolicy, Sourced
+from contract.merging import Layer, merge, merge_for_any, select
 from contract.names import Direction, GateRule, Mode, OnViolation, Require, Source
 from contract.policy import Scope, parse_policy
 
@@ -282,3 +283,38 @@ def test_a_total_of_the_cluster_is_held_and_not_got_round() -> None:
     )
 
     assert (found.mode, found.exempt_cidrs) == (Mode.ENFORCE, ())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "held"),
+    [
+        ({}, {}, (None, None, None)),
+        ({}, {"request__max": "5M"}, (None, None, 5)),
+        ({}, {"request__min": "5M"}, (5, 5, None)),
+        ({"request__default": "9M"}, {"request__max": "5M"}, (5, None, 5)),
+        ({"request__default": "1M"}, {"request__min": "2M"}, (2, 2, None)),
+        ({"request__max": "3M"}, {"request__max": "5M"}, (None, None, 3)),
+        ({"request__max": "9M"}, {"request__max": "5M"}, (None, None, 5)),
+        ({"request__min": "9M"}, {"request__max": "5M"}, (5, 5, 5)),
+        ({"request__min": "2M"}, {"request__min": "3M"}, (3, 3, None)),
+        ({"request__default": "2M"}, {"request__default": "3M"}, (2, None, None)),
+    ],
+)
+def test_requests_have_an_interval_of_their_own(
+    ours: dict[str, str], theirs: dict[str, str], held: tuple[object, ...]
+) -> None:
+    """Where there is a min there is a default: without a request a pod would be below any."""
+
+    def egress(said: dict[str, str]) -> dict[str, str]:
+        return {f"egress__{key}": text for key, text in said.items()}
+
+    found = merge(own(**egress(ours)), [cluster(**egress(theirs))])
+
+    request = found.egress.request
+    values = (request.default, request.min, request.max)
+    assert tuple(s and s.bits_per_second // M for s in values) == held
+    keys = ("default", "min", "max")
+    assert [f"egress.request.{key}" in found.places for key in keys] == [
+        v is not None for v in held
+    ]
+    assert rates(found) == (None, None, None)

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 import yaml
 
-from contract.merging import EffectivePolicy, Layer, merge
+from contract.effective import EffectivePolicy
+from contract.merging import Layer, merge
 from contract.names import Source
 from contract.policy import Scope, parse_policy
 from contract.reading import read

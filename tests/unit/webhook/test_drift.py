@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract import names
-from contract.merging import EffectivePolicy
+from contract.effective import EffectivePolicy
 from tests.unit.webhook.patching import apply_patch
 from webhook.drift import Correction, Urgency, correct, decode_pod
 from webhook.policies import PolicyKey, PolicyStore
@@ -118,6 +118,7 @@ def test_who_is_unlimited_comes_first_then_who_has_too_much(
     assert correction.urgency is urgency
 
 
+REQUEST = names.ANNOTATION_EGRESS_REQUEST
 TOTAL = names.LABEL_EGRESS_TOTAL_BITS_PER_SECOND
 
 
@@ -145,6 +146,14 @@ def test_a_missing_total_is_no_limit_and_a_larger_one_is_loose(
 @pytest.mark.parametrize(
     ("rule", "annotations", "labels", "reason", "says"),
     [
+        (
+            {"egress_request.max": "4M"},
+            {REQUEST: "9M"},
+            {},
+            "RequestChanged",
+            "4 Mbit/s guaranteed, the cluster policy's request.max; 9 Mbit/s is asked for",
+        ),
+        ({"egress_request.min": "4M"}, {}, {}, "RequestChanged", "4 Mbit/s guaranteed, the clu"),
         (
             {"egress_total-per-node": "4M"},
             {},

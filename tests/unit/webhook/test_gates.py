@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from contract.merging import EffectivePolicy, Layer, merge
+from contract.effective import EffectivePolicy
+from contract.merging import Layer, merge
 from contract.names import Source
 from contract.policy import parse_policy
 from tests.unit.webhook.patching import apply_patch

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from contract.merging import EffectivePolicy, Layer, merge
+from contract.effective import EffectivePolicy
+from contract.merging import Layer, merge
 from contract.names import Source
 from contract.policy import parse_policy
 from contract.problems import Problem
@@ -45,6 +46,7 @@ def test_the_checks_run_in_this_order() -> None:
         "unreadable_quantities",
         "unreadable_gate",
         "bursts_without_limit",
+        "requests_above_limits",
         "out_of_bounds",
         "missing_limits",
     ]
@@ -148,7 +150,7 @@ def test_very_many_misspelt_keys_are_a_few_problems_and_the_limit_still_holds() 
     assert len(str(created.problems)) + len(str(updated.warnings)) < 20_000
 
 
-@pytest.mark.parametrize("key", ["podpace.io/colour", "podpace.io/egress-request"])
+@pytest.mark.parametrize("key", ["podpace.io/colour", "podpace.io/egress-quota"])
 def test_an_unknown_key_that_is_no_near_miss_is_admitted_with_a_warning(key: str) -> None:
     """It may be a newer version's, whose chart is rolled out or back at the moment."""
     decision = decide(pod({"annotations": {key: "1M", EGRESS: "1M"}}), policy())
@@ -258,3 +260,58 @@ def test_a_total_that_is_gone_takes_its_labels_along() -> None:
     after = change(before, policy())
 
     assert not after["metadata"]["labels"]
+
+
+REQUEST = "podpace.io/egress-request"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "rules", "problem"),
+    [
+        ({EGRESS: "10M", REQUEST: "10M"}, {}, None),
+        ({REQUEST: "1G"}, {}, None),
+        (
+            {EGRESS: "10M", REQUEST: "20M"},
+            {},
+            "is above the pod's limit, 10 Mbit/s, of which it is a part; "
+            "write 10000000 or less, or raise podpace.io/egress-bandwidth",
+        ),
+        (
+            {REQUEST: "20M"},
+            {"egress_default": "10M"},
+            "is above the pod's limit, 10 Mbit/s, of which it is a part; "
+            "write 10000000 or less, or raise podpace.io/egress-bandwidth",
+        ),
+        (
+            {REQUEST: "20M"},
+            {"egress_request.max": "5M"},
+            "is above the namespace's maximum, 5 Mbit/s; write 5000000 or less",
+        ),
+        (
+            {REQUEST: "20M"},
+            {"egress_request.min": "50M"},
+            "is below the namespace's minimum, 50 Mbit/s; write 50000000 or more",
+        ),
+    ],
+)
+def test_a_request_that_cannot_be_is_refused_with_what_to_do(
+    annotations: dict[str, str], rules: dict[str, str], problem: str | None
+) -> None:
+    """Above the limit, or out of the policy's bounds."""
+    decision = decide(pod({"annotations": annotations}), policy(**rules))
+
+    told = [str(found).partition('" ')[2] for found in decision.problems]
+    assert told == ([] if problem is None else [problem])
+
+
+def test_a_request_above_the_total_is_told_of() -> None:
+    """It is met as far as the total goes."""
+    rules = policy(**{"egress_total-per-node": "10M"})
+
+    decision = decide(pod({"annotations": {REQUEST: "20M"}}), rules)
+
+    assert decision.allowed
+    assert decision.warnings == (
+        "podpace.io/egress-request is above the total of the namespace on each node, 10 Mbit/s by "
+        "the namespace's policy; it cannot be met",
+    )
