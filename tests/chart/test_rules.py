@@ -18,6 +18,8 @@ ALERTS: Final = [
     for rule in group["rules"]
 ]
 _BUCKET: Final = "apiserver_admission_webhook_admission_duration_seconds_bucket"
+_NODE: Final = 'bytes_per_second{group="node",direction="egress",instance="n1"}'
+_OTHER_NODE: Final = 'bytes_per_second{group="node",direction="egress",instance="n2"}'
 HEALTHY: Final = {
     'up{job="podpace-webhook",instance="a"}': "1x120",
     'up{job="podpace-webhook",instance="b"}': "0x120",
@@ -37,6 +39,9 @@ HEALTHY: Final = {
     'podpace_pods{instance="n1",node="node-1",reason="Enforced"}': "7x120",
     'podpace_pods{instance="n1",node="node-1",reason="Failed"}': "0x120",
     'podpace_build_info{version="1",abi="1",instance="n1"}': "1x120",
+    f"podpace_group_total_{_NODE}": "100x120",
+    f"podpace_group_requested_{_NODE}": "100x120",
+    f"podpace_group_requested_{_OTHER_NODE}": "0x120",
 }
 """Two hours, a sample a minute; one replica of two may be away."""
 FAULTS: Final[dict[str, dict[str, str]]] = {
@@ -65,6 +70,8 @@ FAULTS: Final[dict[str, dict[str, str]]] = {
         'podpace_errors_total{instance="n1",node="node-1",operation="attach"}': "0+1x120"
     },
     "PodpacePodsNotLimited": {'podpace_pods{instance="n1",node="node-1",reason="Failed"}': "2x120"},
+    "PodpaceNodeOverbooked": {f"podpace_group_requested_{_NODE}": "101x120"},
+    "PodpaceCapacityUnknown": {f"podpace_group_requested_{_OTHER_NODE}": "1x120"},
     "PodpaceVersionsDiffer": {'podpace_build_info{version="2",abi="1",instance="n2"}': "1x120"},
 }
 
