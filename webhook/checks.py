@@ -67,18 +67,13 @@ def bursts_without_limit(reading: Reading, policy: EffectivePolicy) -> Iterator[
 
 
 def requests_above_limits(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
-    """No more than the limit is ever let through, so no more can be guaranteed."""
-    for direction in DIRECTIONS:
-        asked = reading.of(direction).request
-        limit = resolve(reading, policy).of(direction) if asked else None
-        if asked and asked.bits and limit and asked.bits > limit.limit.bits_per_second:
-            most = limit.limit.bits_per_second
-            yield Problem(
-                asked.key,
-                asked.text,
-                f"is above the pod's limit, {format_bits_per_second(most)}, of which it is a part",
-                f"write {most} or less, or raise {RATE_KEYS[direction]}",
-            )
+    """No more than the limit is ever let through, so no more can be guaranteed.
+
+    Where it is the policy's limit that is below, the policy may say to bring the request down.
+    """
+    for problem, is_own in _above_limits(reading, policy):
+        if is_own or policy.on_violation is OnViolation.DENY:
+            yield problem
 
 
 def out_of_bounds(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
@@ -122,7 +117,8 @@ CHECKS: Final[tuple[Check, ...]] = (
 def clamped(reading: Reading, policy: EffectivePolicy) -> Iterator[str]:
     """What was brought within bounds instead of refused."""
     if policy.on_violation is OnViolation.CLAMP:
-        for problem in _violations(reading, policy):
+        above = (problem for problem, is_own in _above_limits(reading, policy) if not is_own)
+        for problem in (*_violations(reading, policy), *above):
             yield f'{problem.key}: "{problem.text}" {problem.reason}; it was brought within bounds'
 
 
@@ -226,6 +222,22 @@ def _violations(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
                 f"is above the policy's largest burst, {bounds.burst_max} bits",
                 f"write {bounds.burst_max} or less, or leave it out for the default",
             )
+
+
+def _above_limits(reading: Reading, policy: EffectivePolicy) -> Iterator[tuple[Problem, bool]]:
+    """Requests above the limit, and whether that is the one that the pod itself asks for."""
+    for direction in DIRECTIONS:
+        asked, rate = reading.of(direction).request, reading.of(direction).rate
+        limit = resolve(reading, policy).of(direction) if asked else None
+        if asked and asked.bits and limit and asked.bits > limit.limit.bits_per_second:
+            most = limit.limit.bits_per_second
+            problem = Problem(
+                asked.key,
+                asked.text,
+                f"is above the pod's limit, {format_bits_per_second(most)}, of which it is a part",
+                f"write {most} or less, or raise {RATE_KEYS[direction]}",
+            )
+            yield problem, bool(rate and rate.bits and rate.bits < asked.bits)
 
 
 def _outside(

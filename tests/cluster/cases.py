@@ -23,6 +23,7 @@ def limits(
     ingress_burst: int = 1048576,
     egress_burst: int = 1048576,
     egress_total: int | None = None,
+    egress_request: int | None = None,
 ) -> dict[str, str]:
     """The labels of a limited pod, without their prefix."""
     labels = {"limited": "true", "source": source, "mode": mode}
@@ -35,6 +36,8 @@ def limits(
         labels |= {"egress-bits-per-second": str(egress), "egress-burst-bits": str(egress_burst)}
     if egress_total is not None:
         labels["egress-total-bits-per-second"] = str(egress_total)
+    if egress_request is not None:
+        labels["egress-request-bits-per-second"] = str(egress_request)
     return labels
 
 
@@ -254,6 +257,19 @@ TOTALS = [
     Case("a pod that shares may wait for that", {"readiness-gate": "true"}, limits("cluster", egress_total=9 * M), cluster={"egress.total-per-node": "9M"}, gates=GATE),
 ]  # fmt: skip
 
+REQUESTS = [
+    Case("a request is a part of the limit", {"egress-bandwidth": "10M", "egress-request": "2M"}, limits(egress=10 * M, egress_request=2 * M)),
+    Case("a request needs no limit", {"egress-request": "2M"}, limits(egress_request=2 * M)),
+    Case("a request above the limit", {"egress-bandwidth": "10M", "egress-request": "20M"}, denied=('egress-request: "20M" is above the pod\'s limit, 10 Mbit/s', "write 10000000 or less")),
+    Case("a request that is no quantity", {"egress-request": "2Mbit"}, denied=('egress-request: "2Mbit" has a unit',)),
+    Case("a request above the policy's", {"egress-request": "20M"}, denied=("is above the cluster's maximum, 5 Mbit/s", "write 5000000 or less"), cluster={"egress.request.max": "5M"}),
+    Case("a request below the policy's", {"egress-request": "2M"}, denied=("is below the cluster's minimum, 5 Mbit/s",), cluster={"egress.request.min": "5M"}),
+    Case("a request is brought within the policy's", {"egress-request": "20M"}, limits(egress_request=5 * M), warned=("brought within bounds",), cluster={"egress.request.max": "5M", "on-violation": "clamp"}),
+    Case("a policy has a request for pods that ask for nothing", {}, limits("cluster", egress_request=5 * M), cluster={"egress.request.default": "5M"}),
+    Case("a policy's request is cut to the pod's limit", {"egress-bandwidth": "2M"}, limits(egress=2 * M, egress_request=2 * M), cluster={"egress.request.default": "5M"}),
+    Case("a request above the total is warned of", {"egress-request": "20M"}, limits(egress_total=9 * M, egress_request=20 * M), warned=("above the total of the namespace on each node, 9 Mbit/s",), cluster={"egress.total-per-node": "9M"}),
+]  # fmt: skip
+
 CASES = [
     *FORMS,
     *PRECEDENCE,
@@ -265,6 +281,7 @@ CASES = [
     *TAKE_OVER,
     *MISTAKES,
     *TOTALS,
+    *REQUESTS,
 ]
 
 BAD_POLICIES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {

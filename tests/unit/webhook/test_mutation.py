@@ -304,6 +304,22 @@ def test_a_request_that_cannot_be_is_refused_with_what_to_do(
     assert told == ([] if problem is None else [problem])
 
 
+def test_a_request_above_the_policys_limit_is_brought_down_where_it_says_so() -> None:
+    """A pod that contradicts itself is refused all the same."""
+    clamp = policy(**{"egress_max": "5M", "on-violation": "clamp"})
+
+    brought = decide(pod({"annotations": {REQUEST: "8M"}}), clamp)
+    own = decide(pod({"annotations": {EGRESS: "2M", REQUEST: "8M"}}), clamp)
+
+    assert brought.allowed
+    assert brought.resolution is not None
+    assert brought.resolution.egress_request is not None
+    assert brought.resolution.egress_request.bits_per_second == 5_000_000
+    assert len(brought.warnings) == 1
+    assert brought.warnings[0].endswith("of which it is a part; it was brought within bounds")
+    assert not own.allowed
+
+
 def test_a_request_above_the_total_is_told_of() -> None:
     """It is met as far as the total goes."""
     rules = policy(**{"egress_total-per-node": "10M"})
