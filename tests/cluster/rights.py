@@ -13,6 +13,9 @@ Data = dict[str, str]
 EGRESS = "podpace.io/egress-bandwidth"
 STANDARD = "kubernetes.io/egress-bandwidth"
 LABEL = "podpace.io/egress-bits-per-second"
+REQUEST = "podpace.io/egress-request"
+REQUEST_LABEL = "podpace.io/egress-request-bits-per-second"
+TOTAL_LABEL = "podpace.io/egress-total-bits-per-second"
 MIRROR = "kubernetes.io/config.mirror"
 NAMESPACE = "rights"
 TIER = "rights-tier"
@@ -40,8 +43,8 @@ class Do:
 class Row:
     """``said`` is part of the refusal; without it the request is allowed.
 
-    Limits are of the pod ``web``: what the enforcer is told, in megabits per second, with ``observe``
-    and ``exempt`` where they are told, too; ``-``: none.
+    Limits are of the pod ``web``: what the enforcer is told, in megabits per second, with ``request``,
+    ``total``, ``observe`` and ``exempt`` where they are told, too; ``-``: none.
     """
 
     who: str
@@ -125,6 +128,7 @@ OWNER: Json = {
     "uid": "00000000-0000-0000-0000-000000000000",
 }
 MAX20: Data = {"egress.max": "20M"}
+TOTAL20: Data = {"egress.total-per-node": "20M"}
 
 OWN_POLICY = [
     Row("tenant", "creates a policy that is tighter", _own("POST", MAX20), after="20"),
@@ -140,6 +144,8 @@ OWN_POLICY = [
     Row("tenant", "deletes his policy, and the pod asks for more than the cluster gives", _own("DELETE"), own=MAX20, asks="1G", before="20", after="100"),
     Row("tenant", "empties his policy", _own("PUT", {}), own=MAX20, asks="1G", before="20", after="100"),
     Row("tenant", "deletes all ConfigMaps", Do("DELETE", "configmaps"), own=MAX20, asks="1G", before="20", after="100"),
+    Row("tenant", "sets a total", _own("POST", TOTAL20), after="50 total 20"),
+    Row("tenant", "guarantees to all of his pods", _own("POST", {"egress.request.default": "5M"}), after="50 request 5"),
 ]  # fmt: skip
 
 OWN_POLICY_WITH_VERB = [
@@ -156,6 +162,10 @@ OWN_POLICY_WITH_VERB = [
     Row("tenant", "empties his policy", _own("PUT", {}), said=VERB, own=MAX20, before="20", after="20", verb_required=True),
     Row("tenant", "observes instead of enforcing", _own("POST", {"mode": "observe"}), said=VERB, verb_required=True),
     Row("tenant", "exempts everything", _own("POST", {"exempt-cidrs": "0.0.0.0/0"}), said=VERB, verb_required=True),
+    Row("tenant", "sets a first total", _own("POST", TOTAL20), after="50 total 20", verb_required=True),
+    Row("tenant", "makes his total larger", _own("PUT", {"egress.total-per-node": "40M"}), said=VERB, own=TOTAL20, before="50 total 20", after="50 total 20", verb_required=True),
+    Row("tenant", "deletes his total", _own("DELETE"), said=VERB, own=TOTAL20, before="50 total 20", after="50 total 20", verb_required=True),
+    Row("tenant", "guarantees to all of his pods", _own("POST", {"egress.request.default": "5M"}), said=VERB, verb_required=True),
     Row("lead", "creates a min above", _own("POST", {"egress.min": "80M"}), after="80", verb_required=True),
     Row("lead", "creates a min above the cluster's max", _own("POST", {"egress.min": "1G"}), after="100", verb_required=True),
     Row("lead", "makes his max larger", _own("PUT", {"egress.max": "40M"}), own=MAX20, before="20", after="40", verb_required=True),
@@ -187,6 +197,12 @@ PODS = [
     Row("platform", "changes the limit", _pod({"annotations": {EGRESS: "60M"}}), after="60", verb_required=True),
     Row("tenant", "writes the label by hand", _pod({"labels": {LABEL: "999000000"}})),
     Row("tenant", "takes the label away", _pod({"labels": {"podpace.io/limited": None, LABEL: None}})),
+    Row("tenant", "writes a total's label by hand", _pod({"labels": {TOTAL_LABEL: "999000000"}})),
+    Row("tenant", "takes the total's label off", _pod({"labels": {TOTAL_LABEL: None}}), own=TOTAL20, before="50 total 20", after="50 total 20"),
+    Row("tenant", "takes the total's label off while no webhook answers", _pod({"labels": {TOTAL_LABEL: None}}), said="follow from the annotations", own=TOTAL20, before="50 total 20", after="50 total 20", webhook_away=True),
+    Row("tenant", "writes a request's label by hand while no webhook answers", _pod({"labels": {REQUEST_LABEL: "999000000"}}), said="follow from the annotations", webhook_away=True),
+    Row("tenant", "asks for a request", _pod({"annotations": {REQUEST: "30M"}}), after="50 request 30"),
+    Row("tenant", "asks for a request, and the verb is asked for", _pod({"annotations": {REQUEST: "30M"}}), said=VERB, verb_required=True),
     Row("platform", "writes the label by hand", _pod({"labels": {LABEL: "999000000"}})),
     Row("tenant", "writes the label by hand while no webhook answers", _pod({"labels": {LABEL: "999000000"}}), said="follow from the annotations", webhook_away=True),
     Row("platform", "takes the label away while no webhook answers", _pod({"labels": {"podpace.io/limited": None}}), said="follow from the annotations", webhook_away=True),

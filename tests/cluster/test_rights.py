@@ -24,7 +24,16 @@ from tests.cluster.install import (
     render,
 )
 from tests.cluster.nodes.identity import bound_token, client_with, enforcer_pod
-from tests.cluster.rights import BOUND, NAMESPACE, ROWS, TIER, Do, Row
+from tests.cluster.rights import (
+    BOUND,
+    NAMESPACE,
+    REQUEST_LABEL,
+    ROWS,
+    TIER,
+    TOTAL_LABEL,
+    Do,
+    Row,
+)
 from tests.docs.pages import ROOT
 
 ENFORCER_S_NODE: Final = "node-2"
@@ -91,6 +100,9 @@ class Stage:
         if "podpace.io/limited" not in labels:
             return "-"
         told = [str(int(labels[EGRESS_LABEL]) // 10**6)]
+        for word, key in (("request", REQUEST_LABEL), ("total", TOTAL_LABEL)):
+            if key in labels:
+                told.append(f"{word} {int(labels[key]) // 10**6}")
         if labels["podpace.io/mode"] != "enforce":
             told.append(labels["podpace.io/mode"])
         if "podpace.io/exempt-cidrs" in annotations:
