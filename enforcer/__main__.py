@@ -37,7 +37,8 @@ from enforcer.kube.installation import Installation
 from enforcer.logs import make_log
 from enforcer.loops import start_loop
 from enforcer.net.shaping import LinkShaper
-from enforcer.options import parser
+from enforcer.net.uplink_speed import read_uplink
+from enforcer.options import capacity_options, parser
 from enforcer.pods.node import Node
 from enforcer.ports import Datapath, Log, Network
 from enforcer.reconcile.complaints import Complaints
@@ -45,6 +46,7 @@ from enforcer.reconcile.reconciler import Reconciler
 from enforcer.reconcile.store import TargetStore
 from enforcer.reconcile.work_queue import WorkQueue
 from enforcer.reconcile.worker import Worker
+from enforcer.sharing.capacity import Capacities
 from enforcer.sharing.loop import Sharing
 from enforcer.state import Target
 from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
@@ -98,9 +100,12 @@ def _run(
     registry = CollectorRegistry()
     count_error = metrics.ErrorCounter(registry)
     log = make_log(options.log_level)
+    capacities = Capacities(capacity_options(options), read_uplink, log)
     node = None if options.node_name is None else _node(options, log, registry, count_error)
     if node is not None:
-        node.watch()  # compiling takes long on a slow machine: the pods are listed meanwhile
+        node.watch(
+            capacities.annotate
+        )  # compiling takes long on a slow machine: the pods are listed meanwhile
     datapath = _build_or_say(build, options, cgroups.root, log)
     network = _network_for(datapath, build_network, options.pin_root)
     health = Health(
@@ -149,6 +154,7 @@ def _run(
     installation = _installation(options, log) if node is not None else None
     for name, step in (
         ("watch links", worker.watch_links),
+        ("watch uplink", capacities.step),
         ("share", sharing.step),
         ("watch processes", reconciler.processes.step),
         *((("watch the installation", installation.step),) if installation is not None else ()),

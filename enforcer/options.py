@@ -4,7 +4,9 @@ import argparse
 from importlib.metadata import version
 from pathlib import Path
 
-from contract.names import DEFAULT_SOCKET_PATH
+from contract.names import DEFAULT_SOCKET_PATH, Direction
+from contract.problems import Problem
+from contract.quantity import parse_bits_per_second
 from enforcer.logs import LEVELS
 
 
@@ -52,6 +54,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="/metrics has the series of pods too (/metrics/pods always has)",
     )
+    for direction in Direction:
+        found.add_argument(
+            f"--{direction}-capacity",
+            type=_bits_per_second,
+            metavar="QUANTITY",
+            help="what all targets of this node share, in bits per second, such as 10G "
+            "(default: 0.95 of the speed of the default route's device)",
+        )
     found.add_argument(
         "--splay-seconds",
         type=_seconds,
@@ -76,6 +86,18 @@ def _namespaced(text: str) -> tuple[str, str]:
     if not namespace or not name or "/" in name:
         raise argparse.ArgumentTypeError(f'"{text}" is no NAMESPACE/NAME')
     return namespace, name
+
+
+def capacity_options(options: argparse.Namespace) -> dict[Direction, int | None]:
+    """What the command line says of the node's capacity, in bits per second."""
+    return {direction: getattr(options, f"{direction}_capacity") for direction in Direction}
+
+
+def _bits_per_second(text: str) -> int:
+    found = parse_bits_per_second("", text)
+    if isinstance(found, Problem):
+        raise argparse.ArgumentTypeError(f'"{text}" {found.reason}; {found.fix}')
+    return found
 
 
 def _seconds(text: str) -> float:

@@ -201,3 +201,13 @@ class Observation:
     """Clearly more reached the target than passed its shaped interfaces."""
     outsent: bool = False
     """Clearly more left by its interfaces than its sockets sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpeed:
+    """Observed: the device that packets to the world leave by."""
+
+    name: str
+    bits_per_second: int | None
+    why: str = ""
+    """Why its speed is not known."""

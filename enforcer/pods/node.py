@@ -1,10 +1,11 @@
 """The Kubernetes side of the daemon, put together: what its threads are and when they start."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from enforcer.kube.own_node import node_watch
 from enforcer.kube.reflector import pod_watch
 from enforcer.loops import start_loop
 from enforcer.pods.cgroup_watch import CgroupWatch
@@ -35,10 +36,15 @@ class Node:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loop: PodLoop | None = None
 
-    def watch(self) -> None:
-        """Begin to list and watch; what comes waits until there is a datapath."""
+    def watch(self, tell_annotations: Callable[[Mapping[str, str]], None]) -> None:
+        """Begin to list and watch; what comes of pods waits until there is a datapath.
+
+        ``tell_annotations`` is told what our annotations of the Node say.
+        """
         watch = pod_watch(self.api, self.name, self._tell, self.log, self.count_restart)
         self._start("watch pods", watch.step, self.splay_seconds)
+        own = node_watch(self.api, self.name, tell_annotations)
+        self._start("watch node", own.step, self.splay_seconds)
 
     def follow(
         self,
