@@ -5,16 +5,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from contract.api import Health
 from enforcer.api import metrics
+from enforcer.api.capacity_metrics import CapacityCollector
 from enforcer.api.control import make_control
 from enforcer.api.group_metrics import GroupCollector
 from enforcer.api.http import Answer, HttpServer
@@ -141,8 +143,11 @@ def _run(
         pods=pods,
     )
     requests = Requests(worker, reconciler, cgroups, log, complaints, follows_pods=node is not None)
-    groups = GroupCollector(sharing.pools, lambda: reconciler.counters(_is_grouped))
-    of_pods = _register(registry, reconciler, health, node, groups, with_pods=options.pod_metrics)
+    shared = (
+        GroupCollector(sharing.pools, lambda: reconciler.counters(_is_grouped)),
+        CapacityCollector(capacities.of),
+    )
+    of_pods = _register(registry, reconciler, health, node, shared, with_pods=options.pod_metrics)
     ending = threading.Event()
 
     def ready() -> bool:
@@ -244,11 +249,11 @@ def _register(
     reconciler: Reconciler,
     health: Health,
     node: Node | None,
-    groups: GroupCollector,
+    shared: Iterable[Collector],
     *,
     with_pods: bool,
 ) -> CollectorRegistry:
-    """Fill ``registry``; returns another one, with the pods' and groups' series only."""
+    """Fill ``registry``; returns another one, with the series of pods and of ``shared`` only."""
     count_pods = node.counts if node is not None else dict[str, int]
 
     def known() -> frozenset[int]:
@@ -258,9 +263,10 @@ def _register(
     registry.register(
         metrics.TargetCollector(lambda: reconciler.counters(lambda t: with_pods or not is_pod(t)))
     )
-    registry.register(groups)
     of_pods = CollectorRegistry()
-    of_pods.register(groups)
+    for collector in shared:
+        registry.register(collector)
+        of_pods.register(collector)
     of_pods.register(metrics.TargetCollector(lambda: reconciler.counters(is_pod)))
     return of_pods
 

@@ -20,7 +20,8 @@ _USED: Final = "podpace_group_used_bytes_total"
 _MEMBERS: Final = "podpace_group_members"
 _SHORT_SINCE: Final = "podpace_group_short_since_timestamp_seconds"
 _UNSHARED: Final = "podpace_node_unshared_bytes_per_second"
-_CAPACITY: Final = "podpace_capacity_info"
+_CAPACITY: Final = "podpace_capacity_bytes_per_second"
+_CAPACITY_INFO: Final = "podpace_capacity_info"
 _BYTES: Final = ("podpace_uplink_bytes_total", "podpace_passed_bytes_total")
 """What a pod moved: at the uplink, where that is counted, else all of it."""
 
@@ -91,7 +92,10 @@ def read_page(text: str) -> Page:
                 groups.setdefault((labels["group"], direction), {})[sample.name] = value
             elif sample.name == _UNSHARED:
                 unshared[direction] = value
-            elif sample.name == _CAPACITY and value:
+            elif sample.name == _CAPACITY:
+                groups.setdefault((NODE, direction), {})[_TOTAL] = value
+            elif sample.name == _CAPACITY_INFO and value:
+                groups.setdefault((NODE, direction), {})
                 capacity[direction] = (labels.get("source", ""), labels.get("detail", ""))
     return Page(groups, unshared, capacity, pods)
 

@@ -39,7 +39,7 @@ HEALTHY: Final = {
     'podpace_pods{instance="n1",node="node-1",reason="Enforced"}': "7x120",
     'podpace_pods{instance="n1",node="node-1",reason="Failed"}': "0x120",
     'podpace_build_info{version="1",abi="1",instance="n1"}': "1x120",
-    f"podpace_group_total_{_NODE}": "100x120",
+    'podpace_capacity_bytes_per_second{direction="egress",instance="n1"}': "100x120",
     f"podpace_group_requested_{_NODE}": "100x120",
     f"podpace_group_requested_{_OTHER_NODE}": "0x120",
 }

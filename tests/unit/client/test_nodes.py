@@ -8,7 +8,6 @@ from contract.names import Direction
 
 EGRESS = Direction.EGRESS
 PAGE = """# TYPE podpace_group_total_bytes_per_second gauge
-podpace_group_total_bytes_per_second{{group="node",direction="egress"}} 125000000.0
 podpace_group_total_bytes_per_second{{group="namespace:shop",direction="egress"}} 12500000.0
 # TYPE podpace_group_requested_bytes_per_second gauge
 podpace_group_requested_bytes_per_second{{group="node",direction="egress"}} 62500000.0
@@ -24,6 +23,8 @@ podpace_group_short_since_timestamp_seconds{{group="node",direction="egress"}} 0
 podpace_group_short_since_timestamp_seconds{{group="namespace:shop",direction="egress"}} 1000.0
 # TYPE podpace_node_unshared_bytes_per_second gauge
 podpace_node_unshared_bytes_per_second{{direction="egress"}} 250000.0
+# TYPE podpace_capacity_bytes_per_second gauge
+podpace_capacity_bytes_per_second{{direction="egress"}} 125000000.0
 # TYPE podpace_capacity_info gauge
 podpace_capacity_info{{direction="egress",source="device",detail="eth0"}} 1.0
 podpace_capacity_info{{direction="ingress",source="option",detail=""}} 0.0
@@ -72,7 +73,6 @@ def test_a_node_and_its_namespaces_are_told_with_those_who_use_most() -> None:
 def test_a_capacity_that_is_not_known_is_no_number() -> None:
     """It is said where it would come from."""
     text = (
-        'podpace_group_members{group="node",direction="ingress"} 1\n'
         'podpace_capacity_info{direction="ingress",source="unknown",detail="eth0 tells no speed"} 1'
     )
 

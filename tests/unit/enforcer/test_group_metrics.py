@@ -4,7 +4,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from contract.limits import Limits, Sharing, make_limit
 from contract.names import Direction
+from enforcer.api.capacity_metrics import CapacityCollector
 from enforcer.api.group_metrics import GroupCollector, GroupUse
+from enforcer.sharing.capacity import Capacity, CapacitySource
 from enforcer.sharing.groups import groups_of
 from enforcer.sharing.loop import Pool
 from enforcer.state import Counters, Target, TargetCounters
@@ -88,3 +90,19 @@ def test_what_a_group_used_never_goes_down() -> None:
     for counters, total in steps:
         use.add([(member(number), passed(count)) for number, count in counters.items()])
         assert use.bytes("namespace:shop", Direction.EGRESS) == total
+
+
+def test_a_capacity_is_told_with_where_it_is_from() -> None:
+    """No number where nothing is known, and why."""
+    known = Capacity(125_000_000, CapacitySource.DEVICE, "eth0")
+    unknown = Capacity(None, CapacitySource.UNKNOWN, "no route")
+    registry = CollectorRegistry()
+    registry.register(CapacityCollector(lambda d: known if d is Direction.EGRESS else unknown))
+
+    lines = [x for x in generate_latest(registry).decode().splitlines() if x[0] != "#"]
+
+    assert lines == [
+        'podpace_capacity_bytes_per_second{direction="egress"} 1.25e+08',
+        'podpace_capacity_info{detail="no route",direction="ingress",source="unknown"} 1.0',
+        'podpace_capacity_info{detail="eth0",direction="egress",source="device"} 1.0',
+    ]
