@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def _pin_root(rig: Rig, name: str) -> Path:
 
 @contextmanager
 def daemon(
-    rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name
+    rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name, more: Sequence[str] = ()
 ) -> Iterator[tuple[Podpace, subprocess.Popen[str]]]:
     """A daemon that answers; killed at the end, while its limits stay in force.
 
@@ -109,7 +109,7 @@ def daemon(
     path, log_path = rig.work / f"{name}.sock", rig.work / f"{name}.log"
     with (
         log_path.open("w") as log,
-        running(_daemon(rig, source, name), stdout=log, stderr=log) as process,
+        running([*_daemon(rig, source, name), *more], stdout=log, stderr=log) as process,
     ):
         _wait_for_daemon(process, path, log_path)
         yield Podpace(path, _pin_root(rig, name), source, name), process
@@ -122,10 +122,15 @@ def clean_up(rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name) -> Non
 
 
 @contextmanager
-def podpace(rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name) -> Iterator[Podpace]:
-    """A daemon with a socket, pins and state of its own; all of it is gone afterwards."""
+def podpace(
+    rig: Rig, source: Path = CHECKOUT, name: str = Podpace.name, more: Sequence[str] = ()
+) -> Iterator[Podpace]:
+    """A daemon with a socket, pins and state of its own; all of it is gone afterwards.
+
+    ``more`` are options of its.
+    """
     try:
-        with daemon(rig, source, name) as (limiter, process):
+        with daemon(rig, source, name, more) as (limiter, process):
             yield limiter
             process.terminate()
             process.wait(timeout=10 * PATIENCE)

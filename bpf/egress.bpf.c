@@ -49,7 +49,7 @@ int podpace_egress(struct __sk_buff *skb)
     if (!state)
         return PASS;
     packet_read(skb, &packet, limit->frame_bytes);
-    if (UNLIKELY(limits->exempt_list) && is_exempt(skb, limits, packet.version, 1))
+    if (UNLIKELY(limits->exempt_list) && is_listed(skb, limits->exempt_list, packet.version, 1))
         return PASS;
     carries = packet.is_tcp && packet.payload_bytes;
     if (UNLIKELY(packet.is_tcp && !carries) && windows_hold(limits))
@@ -59,6 +59,7 @@ int podpace_egress(struct __sk_buff *skb)
     if (UNLIKELY(packet.is_multicast) && is_copy(skb, state))
         return state->multicast_refused ? DROP_WITH_CONGESTION_NOTICE : PASS;
     out = &state->egress;
+    count_local(skb, limits, out, &packet, 1);
     if (bucket_grants(out, limit) &&
         (carries || packet.frame_bytes <= SMALL_PACKET_BYTES || bucket_left(out) >= 0)) {
         bucket_take(out, packet.frame_bytes);

@@ -30,11 +30,12 @@ int podpace_ingress(struct __sk_buff *skb)
     if (!state)
         return PASS;
     packet_read(skb, &packet, limit->frame_bytes);
-    if (UNLIKELY(limits->exempt_list) && is_exempt(skb, limits, packet.version, 0))
+    if (UNLIKELY(limits->exempt_list) && is_listed(skb, limits->exempt_list, packet.version, 0))
         return PASS;
     if (UNLIKELY(packet.is_multicast) && is_copy(skb, state))
         return state->multicast_refused ? DROP : PASS;
     in = &state->ingress;
+    count_local(skb, limits, in, &packet, 0);
     /* One that arrives with CE was marked by somebody else. */
     markable = packet.ecn && packet.ecn != ECN_CE && limits->mode == MODE_ENFORCE;
     if (bucket_grants(in, limit) &&

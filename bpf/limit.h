@@ -46,6 +46,7 @@ struct direction_limit {
 struct limits {
     u64 cgroup_id;
     u64 exempt_list; /* of exempt_networks; 0: none */
+    u64 local_list;  /* the same of what does not leave the node, which is counted apart */
     u32 mode;
     u32 flags;
     u64 current_until_ns; /* these hold until then, by CLOCK_MONOTONIC; 0: for good ... */
@@ -83,8 +84,8 @@ struct direction_state {
     u64 dropped_bytes;
     u64 dropped_packets;
     u64 marked_packets;
-    u64 limited_ns; /* time in epochs that used the limit up */
-    u64 reserved;
+    u64 limited_ns;  /* time in epochs that used the limit up */
+    u64 local_bytes; /* of those that passed, to or from the node itself; dropped ones, too */
 };
 
 /* One per target, in cgroup storage shared by its programs. */

@@ -44,13 +44,14 @@ static inline __attribute__((always_inline)) struct pod_state *state_here(void)
 #endif
 }
 
-static inline __attribute__((always_inline)) int
-is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int outgoing)
+/* Whether the other end is in one of a list's networks. */
+static inline __attribute__((always_inline)) int is_listed(struct __sk_buff *skb, u64 list,
+                                                           u8 version, int outgoing)
 {
     struct exempt_key key = {};
     u32 offset;
 
-    exempt_key_start(&key, limits->exempt_list, version);
+    exempt_key_start(&key, list, version);
     if (version == 4) {
         offset = outgoing ? 16 : 12;
         if (bpf_skb_load_bytes(skb, PACKET_START + offset, key.address, 4))
@@ -63,6 +64,16 @@ is_exempt(struct __sk_buff *skb, const struct limits *limits, u8 version, int ou
         return 0;
     }
     return exempt_networks.lookup(&key) != 0;
+}
+
+/* Where the node's link is shared: what stays on the node does not use it. */
+static inline __attribute__((always_inline)) void
+count_local(struct __sk_buff *skb, const struct limits *limits, struct direction_state *state,
+            const struct packet *packet, int outgoing)
+{
+    if (UNLIKELY(limits->local_list) &&
+        is_listed(skb, limits->local_list, packet->version, outgoing))
+        __sync_fetch_and_add(&state->local_bytes, packet->frame_bytes);
 }
 
 /* Whether this is one more copy of the multicast packet that was counted last. Each socket of a

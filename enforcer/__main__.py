@@ -39,6 +39,7 @@ from enforcer.kube.installation import Installation
 from enforcer.logs import make_log
 from enforcer.loops import start_loop
 from enforcer.net.shaping import LinkShaper
+from enforcer.net.uplink import NodeLink
 from enforcer.net.uplink_speed import read_uplink
 from enforcer.options import capacity_options, parser
 from enforcer.pods.node import Node
@@ -120,7 +121,7 @@ def _run(
     store = TargetStore(options.state_dir)
     store.lock()
     complaints, queue = Complaints(log, count_error), WorkQueue()
-    sharing = Sharing(datapath, network, store, log, complaints)
+    sharing = Sharing(datapath, network, store, log, complaints, link=NodeLink(capacities.of))
     reconciler = Reconciler(
         datapath,
         network,

@@ -3,10 +3,11 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from contract.names import EventReason
+from contract.names import Direction, EventReason
 from enforcer.pods.pod import Condition, Pod
 from enforcer.state import (
     Attachment,
+    Capacity,
     Link,
     Rates,
     ShaperCounters,
@@ -14,6 +15,8 @@ from enforcer.state import (
     Surroundings,
     Target,
     TargetCounters,
+    Uplink,
+    Used,
     Way,
 )
 
@@ -71,8 +74,12 @@ class Datapath(Protocol):
         """
         ...
 
-    def used(self, cgroup_id: int) -> tuple[int, int] | None:
-        """Bytes that have passed, ingress and egress; None where nothing is counted."""
+    def used(self, cgroup_id: int) -> Used | None:
+        """Bytes that have passed; None where nothing is counted."""
+        ...
+
+    def note_local(self, networks: Iterable[str]) -> None:
+        """These are reached without leaving the node; see ``state.Rates.local_list``."""
         ...
 
     def wanted_ns(self) -> int:
@@ -153,6 +160,27 @@ class Network(Protocol):
 
         None when it cannot be told which. The only method for a thread of its own.
         """
+        ...
+
+
+class SharedLink(Protocol):
+    """The node's link; ``net.uplink.NodeLink`` is the real one. For one thread."""
+
+    @property
+    def uplink(self) -> Uplink:
+        """By what traffic leaves the node, as of the last :meth:`look`."""
+        ...
+
+    def look(self) -> None:
+        """See what has changed of it; what fails is said by :meth:`of`."""
+        ...
+
+    def of(self, direction: Direction) -> Capacity:
+        """What can be shared of it."""
+        ...
+
+    def counted_bytes(self) -> tuple[int, int] | None:
+        """What it has received and sent; None where that cannot be told."""
         ...
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from contract.limits import Limit, Limits, make_limit
@@ -16,9 +17,17 @@ def exempt_list_id(cidrs: Iterable[str]) -> int:
     return int.from_bytes(digest, "little") or 1 if networks else 0
 
 
+UNBOUNDED_BITS_PER_SEC: Final = 99 * 10**9
+"""Of a request without a limit: it is counted, and held where its node is short. From 100G on
+nothing is held at interfaces (``reconcile.ways``)."""
+
+
 def bound(limits: Limits, direction: Direction) -> Limit | None:
     """The most that one direction may ever have: its own limit, and its group's total."""
-    own, total = limits.of(direction), limits.sharing(direction).total_bits_per_second
+    own, sharing = limits.of(direction), limits.sharing(direction)
+    total = sharing.total_bits_per_second
+    if total is None and own is None and sharing.request_bits_per_second:
+        total = UNBOUNDED_BITS_PER_SEC
     if total is None or (own is not None and own.bits_per_second <= total):
         return own
     return make_limit(total)
@@ -32,6 +41,12 @@ class Given:
     later: int
     """Once nobody has said so for too long."""
 
+    def least(self, other: "Given | None") -> "Given":
+        """What both allow."""
+        if other is None:
+            return self
+        return Given(min(self.current, other.current), min(self.later, other.later))
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -41,6 +56,8 @@ class Rates:
     egress: Given | None = None
     until_ns: int = 0
     """When the current ones end, by CLOCK_MONOTONIC; 0: they do not."""
+    local_list: int = 0
+    """The networks that are counted apart, by :func:`exempt_list_id`; 0: none."""
 
     def of(self, direction: Direction) -> Given | None:
         """One direction's."""
@@ -48,6 +65,34 @@ class Rates:
 
 
 NO_RATES: Final = Rates()
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Bytes of one target that have passed, and those of them that did not leave the node."""
+
+    ingress: int
+    egress: int
+    local_ingress: int = 0
+    local_egress: int = 0
+
+    def of(self, direction: Direction) -> tuple[int, int]:
+        """(passed, local) of one direction."""
+        if direction is Direction.INGRESS:
+            return self.ingress, self.local_ingress
+        return self.egress, self.local_egress
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """By what a node's traffic leaves it."""
+
+    ifindex: int = 0
+    """0: that cannot be told."""
+    why: str = ""
+    """Why not."""
+    local_networks: tuple[str, ...] = ()
+    """What is reached without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +223,8 @@ class Counters:
     """That a packet meets which has to wait its turn."""
     current_bytes_per_sec: int | None = None
     """What it may use now, while something that it shares is short."""
+    local_bytes: int = 0
+    """Of those that passed, what did not leave the node; counted where its link is shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +258,23 @@ class DeviceSpeed:
     bits_per_second: int | None
     why: str = ""
     """Why its speed is not known."""
+
+
+class CapacitySource(StrEnum):
+    """Where a capacity is known from; the first that says something holds."""
+
+    ANNOTATION = "annotation"
+    OPTION = "option"
+    DEVICE = "device"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """One direction's."""
+
+    bytes_per_sec: int | None
+    """None: not known, so nothing is shared by it."""
+    source: CapacitySource
+    detail: str = ""
+    """The device, why nothing is known, and what of people's words cannot be read."""

@@ -14,6 +14,7 @@ from enforcer.state import (
     Surroundings,
     Target,
     TargetCounters,
+    Used,
     Way,
 )
 
@@ -59,10 +60,13 @@ class UnsupportedDatapath:
     def give(self, target: Target, rates: Rates) -> None:
         """Nothing to do."""
 
-    def used(self, cgroup_id: int) -> tuple[int, int] | None:
+    def used(self, cgroup_id: int) -> Used | None:
         """Nothing was counted."""
         del cgroup_id
         return None
+
+    def note_local(self, networks: Iterable[str]) -> None:
+        """Nothing to do."""
 
     def wanted_ns(self) -> int:
         """Never."""

@@ -17,6 +17,7 @@ from enforcer.state import (
     Surroundings,
     Target,
     TargetCounters,
+    Used,
     Way,
 )
 
@@ -43,7 +44,9 @@ class FakeDatapath:
         self.gifts: list[tuple[int, Rates]] = []
         """What was given, in order, by cgroup id."""
         self.used_bytes: dict[int, tuple[int, int]] = {}
+        self.local_bytes: dict[int, tuple[int, int]] = {}
         self.wanted_at_ns = 0
+        self.local_networks: tuple[str, ...] = ()
 
     def features(self) -> Mapping[str, str]:
         """Everything is supported but one."""
@@ -104,9 +107,14 @@ class FakeDatapath:
         self.given[target.cgroup_id] = rates
         self.gifts.append((target.cgroup_id, rates))
 
-    def used(self, cgroup_id: int) -> tuple[int, int] | None:
+    def used(self, cgroup_id: int) -> Used | None:
         """As the test says."""
-        return self.used_bytes.get(cgroup_id)
+        found = self.used_bytes.get(cgroup_id)
+        return None if found is None else Used(*found, *self.local_bytes.get(cgroup_id, (0, 0)))
+
+    def note_local(self, networks: Iterable[str]) -> None:
+        """Kept."""
+        self.local_networks = tuple(networks)
 
     def wanted_ns(self) -> int:
         """As the test says."""

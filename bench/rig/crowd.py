@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.rig.counters import Frames
@@ -26,9 +26,17 @@ class CrowdPod(Rig):
     port: str = ""
     """The host's end of its veth."""
 
+    peer_address: str = ""
+    """Of a peer that is another pod."""
+
     def address(self, place: Place, family: int) -> str:
         """The address of an end."""
-        return self.own_address if place is self.pod else PEER_ADDRESS[family]
+        other = self.peer_address or PEER_ADDRESS[family]
+        return self.own_address if place is self.pod else other
+
+    def towards(self, other: "CrowdPod") -> "CrowdPod":
+        """The same pod, whose loads go to another one."""
+        return replace(self, peer=other.pod, peer_address=other.own_address)
 
 
 @contextmanager

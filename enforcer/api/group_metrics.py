@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from contract.limits import BITS_PER_BYTE
 from contract.names import Direction
-from enforcer.sharing.loop import Pool
+from enforcer.sharing.loop import AnyPool
 from enforcer.state import Target, TargetCounters
 
 _LABELS: Final = ("group", "direction")
@@ -50,7 +50,7 @@ class GroupCollector(Collector):
 
     def __init__(
         self,
-        pools: Callable[[], Iterable[Pool]],
+        pools: Callable[[], Iterable[AnyPool]],
         counters: Callable[[], Iterable[tuple[Target, TargetCounters]]],
         *,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
@@ -104,17 +104,17 @@ class GroupCollector(Collector):
             family.add_metric(_labels(pool), count)
         yield family
 
-    def _short_since(self, pool: Pool) -> float:
+    def _short_since(self, pool: AnyPool) -> float:
         if not pool.short_since_ns:
             return 0.0
         seconds = (self._monotonic_ns() - pool.short_since_ns) / _NSEC_PER_SEC
         return round(self._unix_seconds() - seconds)
 
 
-def _requested(pool: Pool) -> int:
+def _requested(pool: AnyPool) -> int:
     shared = (t.limits.sharing(pool.group.direction) for t in pool.group.targets)
     return sum(one.request_bits_per_second for one in shared) // BITS_PER_BYTE
 
 
-def _labels(pool: Pool) -> tuple[str, str]:
+def _labels(pool: AnyPool) -> tuple[str, str]:
     return pool.group.name, str(pool.group.direction)

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from contract.limits import BITS_PER_BYTE, Limit, Limits, make_limit
 from contract.names import Direction, Mode
-from enforcer.state import NO_RATES, Given, Rates, bound, exempt_list_id
+from enforcer.state import NO_RATES, Given, Rates, Used, bound, exempt_list_id
 
-ABI_VERSION: Final = 10
+ABI_VERSION: Final = 11
 """Of the records in bpf/limit.h. Programs of another version are replaced; of their state each
 number is taken over whose name is still there, so one that changes its meaning changes its name."""
 
@@ -73,8 +73,8 @@ _SHARED_BURST_FRAMES: Final = 2
 """Who shares has 50 ms of its current rate as credit: those of all members come together."""
 
 _CGROUP_ID: Final = struct.Struct("=Q")
-_LIMITS: Final = struct.Struct("=QQIIQ9Q9Q9Q9Q")
-_DIRECTION: Final = struct.Struct("=q22Q8x")
+_LIMITS: Final = struct.Struct("=QQQIIQ9Q9Q9Q9Q")
+_DIRECTION: Final = struct.Struct("=q23Q")
 _STATE: Final = struct.Struct(f"=II4Q8x{_DIRECTION.size}s{_DIRECTION.size}s")
 _COUNT: Final = struct.Struct("=Q")
 CGROUP_ID_BYTES: Final = _CGROUP_ID.size
@@ -169,7 +169,8 @@ def encode_limits(
             words += [limit.bits_per_second, limit.burst_bits] if limit is not None else [0, 0]
     list_id = exempt_list_id(limits.exempt_cidrs)
     mode = _MODES[limits.mode]
-    return _LIMITS.pack(cgroup_id, list_id, mode, flags, rates.until_ns, *words)
+    lists = list_id, rates.local_list
+    return _LIMITS.pack(cgroup_id, *lists, mode, flags, rates.until_ns, *words)
 
 
 def _held(limit: Limit | None, given: Given | None, *, is_later: bool) -> Limit | None:
@@ -201,7 +202,7 @@ def with_rates(record: bytes, limits: Limits, rates: Rates) -> bytes:
 
 def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
     """The inverse of :func:`encode_limits`; None where nothing is limited, or was ever written."""
-    cgroup_id, _list, mode, _flags, _until_ns, *words = _LIMITS.unpack(value)
+    cgroup_id, _list, _local, mode, _flags, _until_ns, *words = _LIMITS.unpack(value)
     if not cgroup_id:
         return None
     ingress, egress = (
@@ -215,7 +216,7 @@ def decode_limits(value: bytes, exempt_cidrs: tuple[str, ...]) -> Limits | None:
 
 def decode_said(value: bytes) -> tuple[int, ...]:
     """All of a record but the rates: what is there until somebody asks for something else."""
-    cgroup_id, list_id, mode, flags, _until_ns, *words = _LIMITS.unpack(value)
+    cgroup_id, list_id, _local, mode, flags, _until_ns, *words = _LIMITS.unpack(value)
     said = (_FRAME_WORD, _BITS_WORD, _BITS_WORD + 1)
     places = (i + word for i in (0, _DIRECTION_WORDS) for word in said)
     return cgroup_id, list_id, mode, flags, *(words[place] for place in places)
@@ -223,12 +224,12 @@ def decode_said(value: bytes) -> tuple[int, ...]:
 
 def decode_flags(value: bytes) -> int:
     """The flags of a record."""
-    return int(_LIMITS.unpack(value)[3])
+    return int(_LIMITS.unpack(value)[4])
 
 
 def decode_mtu(value: bytes) -> int:
     """The largest packet that a record takes for whole."""
-    return int(_LIMITS.unpack(value)[5 + _FRAME_WORD]) - _ETHERNET_BYTES
+    return int(_LIMITS.unpack(value)[6 + _FRAME_WORD]) - _ETHERNET_BYTES
 
 
 def decode_exempt_list(value: bytes) -> int:
@@ -238,7 +239,7 @@ def decode_exempt_list(value: bytes) -> int:
 
 def encode_no_limits(cgroup_id: int) -> bytes:
     """Of a target that is let go: its sockets are given back at their next packet."""
-    return _LIMITS.pack(cgroup_id, 0, 0, 0, 0, *[0] * (4 * _DIRECTION_WORDS))
+    return _LIMITS.pack(cgroup_id, 0, 0, 0, 0, 0, *[0] * (4 * _DIRECTION_WORDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +269,7 @@ class DirectionState:
     dropped_packets: int
     marked_packets: int
     limited_ns: int
+    local_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,15 +315,17 @@ def take_over_state(value: bytes, numbers: Mapping[str, slice]) -> PodState:
     return PodState(*words, *map(direction, Direction))
 
 
-_PASSED_WORDS: Final = tuple(map(DirectionState.__slots__.index, ("taken_bytes", "passed_bytes")))
+_USED_WORDS: Final = tuple(
+    map(DirectionState.__slots__.index, ("taken_bytes", "passed_bytes", "local_bytes"))
+)
 _USED: Final = tuple(
     struct.Struct(f"={_STATE.size - (2 - number) * _DIRECTION.size + 8 * word}xQ")
     for number in range(2)
-    for word in _PASSED_WORDS
+    for word in _USED_WORDS
 )
 
 
-def decode_used(value: bytes) -> tuple[int, int]:
-    """Bytes that have passed, ingress and egress: of :func:`decode_state` what is asked often."""
+def decode_used(value: bytes) -> Used:
+    """Of :func:`decode_state` what is asked often."""
     words = [one.unpack_from(value)[0] for one in _USED]
-    return words[0] + words[1], words[2] + words[3]
+    return Used(words[0] + words[1], words[3] + words[4], words[2], words[5])

@@ -14,9 +14,11 @@ from enforcer.datapath.earlier import WAY, EarlierSockets
 from enforcer.datapath.exempt import ExemptLists
 from enforcer.datapath.libbpf import AttachType
 from enforcer.errors import DatapathError, UnsupportedError
-from enforcer.state import NO_RATES, Attachment, Rates, Target, TargetCounters, Way
+from enforcer.state import NO_RATES, Attachment, Rates, Target, TargetCounters, Used, Way
 
 _MAX_NAMES: Final = 4096
+_NODE: Final = 0
+"""No cgroup's id: whose list the networks of the node itself are."""
 _HOOKS: Final = {
     "podpace_ingress": AttachType.INGRESS,
     "podpace_egress": AttachType.EGRESS,
@@ -222,12 +224,19 @@ class KernelDatapath:
         except OSError as error:
             raise DatapathError(f"cannot give {target.cgroup_path} its part: {error}") from error
 
-    def used(self, cgroup_id: int) -> tuple[int, int] | None:
+    def used(self, cgroup_id: int) -> Used | None:
         """See ``ports.Datapath``."""
         try:
             return records.read_used(self._current, cgroup_id)
         except OSError as error:
             raise DatapathError(f"cannot read cgroup {cgroup_id}: {error}") from error
+
+    def note_local(self, networks: Iterable[str]) -> None:
+        """See ``ports.Datapath``."""
+        try:
+            self._exempt.use(_NODE, networks)
+        except OSError as error:
+            raise DatapathError(f"cannot write the node's networks: {error}") from error
 
     def wanted_ns(self) -> int:
         """See ``ports.Datapath``."""

@@ -9,7 +9,7 @@ from contract.names import Direction, Mode
 from enforcer.datapath import abi, libbpf
 from enforcer.datapath.layout import layout_of
 from enforcer.datapath.pins import Generation
-from enforcer.state import Counters, Rates, Way, bound
+from enforcer.state import Counters, Rates, Used, Way, bound
 
 _IDLE_NS: Final = 2 * abi.NSEC_PER_SEC
 _WHY_POLICED: Final = "nothing shapes or paces incoming traffic on this target"
@@ -79,8 +79,8 @@ def _older_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:
     return None if value is None else abi.take_over_state(value, layout.numbers)
 
 
-def read_used(generation: Generation, cgroup_id: int) -> tuple[int, int] | None:
-    """Bytes that have passed, ingress and egress; None where there is no record."""
+def read_used(generation: Generation, cgroup_id: int) -> Used | None:
+    """Bytes that have passed; None where there is no record."""
     value = libbpf.map_lookup(
         generation.fds["target_state"], abi.map_key(cgroup_id), abi.STATE_BYTES, locked=True
     )
@@ -120,4 +120,5 @@ def counters(
         enforcement=enforcement,
         why=why,
         current_bytes_per_sec=given.current if given is not None and rates.until_ns else None,
+        local_bytes=state.local_bytes,
     )

@@ -3,8 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from contract.limits import BITS_PER_BYTE
@@ -12,32 +10,12 @@ from contract.names import CAPACITY_KEYS, DIRECTIONS, Direction
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second
 from enforcer.ports import Log
-from enforcer.state import DeviceSpeed
+from enforcer.state import Capacity, CapacitySource, DeviceSpeed
 
 _OF_DEVICE_PERCENT: Final = 95
 """Of a device's speed: what the wire adds to each frame (24 of 1538 bytes), and room for what the
 node itself sends."""
 _LOOK_SECONDS: Final = 10.0
-
-
-class CapacitySource(StrEnum):
-    """Where a capacity is known from; the first that says something holds."""
-
-    ANNOTATION = "annotation"
-    OPTION = "option"
-    DEVICE = "device"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """One direction's."""
-
-    bytes_per_sec: int | None
-    """None: not known, so nothing is shared by it."""
-    source: CapacitySource
-    detail: str = ""
-    """The device, why nothing is known, and what of people's words cannot be read."""
 
 
 UNKNOWN: Final = Capacity(None, CapacitySource.UNKNOWN, "not looked yet")

@@ -34,10 +34,10 @@ class Group:
         """Of the members' cgroups."""
         return [target.cgroup_id for target in self.targets]
 
-    def divided(self, demands: Sequence[int]) -> list[int]:
-        """What each may use, where they want so much."""
+    def divided(self, demands: Sequence[int], total: int | None = None) -> list[int]:
+        """What each may use, where they want so much; ``total``: where there is less."""
         members = map(Member, demands, self.limits, self.requests)
-        return allocate(self.total, list(members))
+        return allocate(self.total if total is None else total, list(members))
 
     def equal_parts(self) -> list[int]:
         """What each has while nobody wants more than that, or nobody looks: together the total."""

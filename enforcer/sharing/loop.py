@@ -1,24 +1,25 @@
 """Gives everyone his part of what is shared, anew several times a second while it is short.
 
-A group is short while somebody in it wants more than an equal part of its total. While nobody does,
-everyone holds to that part, and all there is to do is to read one number of the programs' ten times
-a second, which says whether somebody has used up all he has.
+While nothing is short, all there is to do is to read one number of the programs' ten times a
+second, which says whether somebody in a group has used up all he has; and the counters of the
+node's link, where that is shared.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from contract.names import Direction
+from contract.names import DIRECTIONS, Direction
 from enforcer.errors import DatapathError
-from enforcer.ports import Datapath, Log, Network
+from enforcer.ports import Datapath, Log, Network, SharedLink
 from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.store import TargetStore
-from enforcer.sharing.demand import Demand
-from enforcer.sharing.groups import Group, floor, groups_of, steady
-from enforcer.state import NO_RATES, Given, Rates, Target
+from enforcer.sharing.groups import Group, floor, groups_of
+from enforcer.sharing.node import NodePool, node_group
+from enforcer.sharing.pool import CALM_NS, Pool
+from enforcer.state import NO_RATES, Given, Rates, Target, Used, exempt_list_id
 
 TICK_SECONDS: Final = 0.15
 WATCH_SECONDS: Final = 0.1
@@ -26,31 +27,10 @@ _NSEC_PER_SEC: Final = 10**9
 STALE_NS: Final = 10 * _NSEC_PER_SEC
 """So long current rates hold when nobody renews them: then equal parts do."""
 _RENEW_NS: Final = 4 * _NSEC_PER_SEC
-_LONG_NS: Final = 3600 * _NSEC_PER_SEC
-_CALM_NS: Final = 2 * _NSEC_PER_SEC
-"""So long nobody must want more than his equal part, for a group to be short no more."""
-
-
-@dataclass(slots=True)
-class Pool:
-    """One group, and what is known of its members' demands."""
-
-    group: Group
-    parts: dict[int, int]
-    """By cgroup id: the equal parts."""
-    demands: dict[int, Demand] = field(default_factory=dict)
-    current: dict[int, int] = field(default_factory=dict)
-    """Rates that differ from the equal parts; empty while it is not short."""
-    short_since_ns: int = 0
-    """0: it is not."""
-    wanted_at_ns: int = 0
-    """When somebody last wanted more than his equal part."""
-    used_bytes_per_sec: int = 0
-
-    def given(self, cgroup_id: int) -> Given:
-        """One member's."""
-        part = self.parts[cgroup_id]
-        return Given(self.current.get(cgroup_id, part), part)
+_NEVER_NS: Final = 2**63
+_LINK_NS: Final = 10 * _NSEC_PER_SEC
+Key = tuple[str, Direction]
+AnyPool = Pool | NodePool
 
 
 class Sharing:
@@ -64,26 +44,33 @@ class Sharing:
         log: Log,
         complaints: Complaints,
         *,
+        link: SharedLink | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
+        """``link``: the node's, where it is shared."""
         self._datapath = datapath
         self._network = network
         self._store = store
         self._log = log
         self._complaints = complaints
+        self._link = link
         self._clock_ns = clock_ns
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, Direction], Pool] = {}
+        self._pools: dict[Key, Pool] = {}
+        self._nodes: dict[Direction, NodePool] = {}
         self._rates: dict[int, tuple[Target, Rates]] = {}
         """By cgroup id: what was given last."""
         self._version = -1
+        self._capacities: object = None
+        self._has_requests = False
+        self._local_list = 0
+        self._look_at_link_ns = 0
         self._seen_wanted_ns = 0
         self._watched_until_ns = 0
-        self._is_written = True
-        """Nothing differs from what was given last."""
-        self._renew_at_ns = 0
+        self._write_at_ns = 0
+        """When something is to be given, or renewed."""
 
     def adopt(self, targets: Iterable[Target]) -> None:
         """Before anything is put in force after a restart: equal parts, whatever was before."""
@@ -100,16 +87,23 @@ class Sharing:
             known = self._rates.get(target.cgroup_id)
             if known is not None and known[0].limits == target.limits:
                 return
-            given: dict[Direction, Given] = {}
-            for (_, direction), group in groups_of([target]).items():
-                before = known[1].of(direction) if known is not None else None
-                others = self._pools.get((target.limits.group, direction))
-                start = group.limits[0] // (1 if others is None else len(others.parts) + 1)
-                least = floor(start) if before is None else min(start, before.current)
-                given[direction] = Given(least, least)
+            given = {
+                direction: self._start(group, None if known is None else known[1].of(direction))
+                for group in (
+                    *groups_of([target]).values(),
+                    *self._node_groups([target], short=True),
+                )
+                for direction in (group.direction,)
+            }
             if given or known is not None:
-                rates = Rates(given.get(Direction.INGRESS), given.get(Direction.EGRESS))
-                self._give(target, rates)
+                self._give(target, _rates(given, 0, self._local_list if self._nodes else 0))
+
+    def _start(self, group: Group, before: Given | None) -> Given:
+        pools: dict[Key, AnyPool] = {(p.group.name, p.group.direction): p for p in self._all()}
+        pool = pools.get((group.name, group.direction))
+        part = group.limits[0] // (1 if pool is None else len(pool.parts) + 1)
+        least = floor(part) if before is None else min(part, before.current)
+        return Given(least, least)
 
     def step(self) -> None:
         """Wait a moment; look, and give everyone his part, where there is anything to do."""
@@ -121,114 +115,154 @@ class Sharing:
         """One look, without the wait."""
         now_ns = self._clock_ns()
         with self._lock:
-            version = self._store.version
-            if version != self._version:
+            if self._has_changed(now_ns):
                 self._regroup(self._store.all())
-                self._version = version
-            elif not self._pools:
+            if not self._pools and not self._nodes:
+                self._write(now_ns)
                 return
-            wanted_ns = self._datapath.wanted_ns()
-            if wanted_ns != self._seen_wanted_ns:
-                self._seen_wanted_ns = wanted_ns
-                self._watched_until_ns = now_ns + _CALM_NS
+            counted = self._counted()
+            if self._is_wanted(now_ns, counted):
+                self._watched_until_ns = now_ns + CALM_NS
             if now_ns < self._watched_until_ns:
-                used: dict[int, tuple[int, int] | None] = {}
-                for pool in self._pools.values():
-                    self._divide(pool, used, now_ns)
+                self._divide(now_ns, counted)
             self._write(now_ns)
 
-    def pools(self) -> list[Pool]:
+    def pools(self) -> list[AnyPool]:
         """For metrics: every group as it is now."""
         with self._lock:
-            return [replace(pool) for pool in self._pools.values()]
+            return [replace(pool) for pool in self._all()]
+
+    def _all(self) -> list[AnyPool]:
+        return [*self._pools.values(), *self._nodes.values()]
+
+    def _has_changed(self, now_ns: int) -> bool:
+        """Whether targets have come, changed or gone, or the node's capacity is another one."""
+        version, capacities = self._store.version, self._capacities
+        if self._link is not None and self._has_requests:
+            if now_ns >= self._look_at_link_ns:
+                self._look_at_link_ns = now_ns + _LINK_NS
+                self._link.look()
+            networks = self._link.uplink.local_networks
+            capacities = networks, *(self._link.of(way).bytes_per_sec for way in DIRECTIONS)
+            if capacities != self._capacities:
+                self._datapath.note_local(networks)
+                self._local_list = exempt_list_id(networks)
+        if (version, capacities) == (self._version, self._capacities):
+            return False
+        self._version, self._capacities = version, capacities
+        return True
+
+    def _counted(self) -> tuple[int, int] | None:
+        if self._link is None or not self._nodes:
+            return None
+        return self._link.counted_bytes()
+
+    def _is_wanted(self, now_ns: int, counted: tuple[int, int] | None) -> bool:
+        """Whether there may be something to divide: somebody has used up what he has."""
+        wanted_ns, before = self._datapath.wanted_ns(), self._seen_wanted_ns
+        self._seen_wanted_ns = wanted_ns
+        if wanted_ns != before or any(pool.short_since_ns for pool in self._all()):
+            return True
+        if counted is None or now_ns < self._watched_until_ns:
+            return False
+        busy = [
+            p.is_busy(now_ns, counted[way is not Direction.INGRESS])
+            for way, p in self._nodes.items()
+        ]
+        return any(busy)
 
     def _regroup(self, targets: Sequence[Target]) -> None:
-        """Targets have come, changed or gone."""
-        self._is_written = False
+        self._write_at_ns = 0
+        self._has_requests = any(
+            target.limits.sharing(direction).request_bits_per_second
+            for target in targets
+            for direction in DIRECTIONS
+        )
         before, self._pools = self._pools, {}
         for key, group in groups_of(targets).items():
-            ids = group.ids
-            parts = dict(zip(ids, group.equal_parts(), strict=True))
-            pool = self._pools[key] = before.get(key) or Pool(group, parts)
-            pool.group, pool.parts = group, parts
-            pool.demands = {i: pool.demands.get(i) or Demand() for i in ids}
-            if pool.short_since_ns:
-                # Who is new waits for the next look, and then there is room.
-                kept = {i: pool.current.get(i, floor(parts[i])) for i in ids}
-                scale = max(1.0, sum(kept.values()) / group.total)
-                pool.current = {i: max(1, int(rate / scale)) for i, rate in kept.items()}
+            pool = self._pools[key] = before.get(key) or Pool(group)
+            pool.regroup(group)
+        nodes, self._nodes = self._nodes, {}
+        for group in self._node_groups(targets):
+            node = self._nodes[group.direction] = nodes.get(group.direction) or NodePool(group)
+            node.regroup(group)
+            if sum(group.requests) > group.total:
+                self._say("overbooked", group, requested_bytes_per_sec=sum(group.requests))
         there = {target.cgroup_id: target for target in targets}
+        shares = {number for number, *_ in self._shares()}
         for number, (target, _) in list(self._rates.items()):
             if number not in there:
                 del self._rates[number]
-            elif all(number not in pool.parts for pool in self._pools.values()):
+            elif number not in shares:
                 self._give(there[number], NO_RATES)
                 del self._rates[number]
             elif there[number] != target:
                 self._rates[number] = there[number], self._rates[number][1]
 
-    def _divide(self, pool: Pool, used: dict[int, tuple[int, int] | None], now_ns: int) -> None:
-        group, ids, wants = pool.group, pool.group.ids, []
-        side = 0 if group.direction is Direction.INGRESS else 1
-        pool.used_bytes_per_sec = 0
-        for number, target, limit in zip(ids, group.targets, group.limits, strict=True):
-            if number not in used:
-                used[number] = self._used(target)
-            counted, demand = used[number], pool.demands[number]
-            if counted is None:
-                wants.append(0)
+    def _node_groups(self, targets: Sequence[Target], *, short: bool = False) -> Iterator[Group]:
+        """The link's members; with ``short``, where it is that."""
+        for direction in DIRECTIONS if self._link is not None else ():
+            capacity = self._link.of(direction).bytes_per_sec if self._link else None
+            if short and (
+                direction not in self._nodes or not self._nodes[direction].short_since_ns
+            ):
                 continue
-            demand.look(now_ns, counted[side], pool.current.get(number, pool.parts[number]))
-            wants.append(demand.wants(limit))
-            pool.used_bytes_per_sec += demand.used_bytes_per_sec()
-        self._judge(pool, wants, now_ns)
-        if not pool.short_since_ns:
+            group = None if not capacity else node_group(targets, direction, capacity, always=short)
+            if group is not None:
+                yield group
+
+    def _divide(self, now_ns: int, counted: tuple[int, int] | None) -> None:
+        used = dict(self._used())
+        bounds: dict[Direction, dict[int, int]] = {direction: {} for direction in DIRECTIONS}
+        for pool in self._pools.values():
+            was_short = pool.short_since_ns
+            if pool.look(now_ns, used):
+                self._write_at_ns = 0
+            self._told(pool, was_short)
+            for number in pool.parts:
+                bounds[pool.group.direction][number] = pool.given(number).current
+        if counted is None:
             return
-        before = [pool.current.get(number) for number in ids]
-        rates = steady(before, group.divided(wants), group.total)
-        after = {
-            number: max(rate, floor(pool.parts[number]))
-            for number, rate in zip(ids, rates, strict=True)
-        }
-        if after != pool.current:
-            pool.current, self._is_written = after, False
+        for direction, node in self._nodes.items():
+            was_short = node.short_since_ns
+            uplink_bytes = counted[direction is not Direction.INGRESS]
+            if node.look(now_ns, uplink_bytes, used, bounds[direction]):
+                self._write_at_ns = 0
+            self._told(node, was_short)
 
-    def _judge(self, pool: Pool, wants: Sequence[int], now_ns: int) -> None:
-        """Whether it is short: at once when somebody wants more, no more after a while of calm."""
-        if any(want > part for want, part in zip(wants, pool.parts.values(), strict=True)):
-            pool.wanted_at_ns = now_ns
-            if not pool.short_since_ns:
-                pool.short_since_ns = now_ns
-                self._is_written = False
-                self._say(pool, "short")
-        elif pool.short_since_ns and now_ns - pool.wanted_at_ns >= _CALM_NS:
-            pool.short_since_ns, pool.current = 0, {}
-            self._is_written = False
-            self._say(pool, "enough")
-        if pool.short_since_ns:
-            self._watched_until_ns = now_ns + _CALM_NS
+    def _used(self) -> Iterator[tuple[int, Used]]:
+        for number, target, _, _ in self._shares():
+            try:
+                used = self._datapath.used(number)
+            except DatapathError as error:
+                self._complaints.failed("share", str(error), target)
+            else:
+                if used is not None:
+                    yield number, used
 
-    def _used(self, target: Target) -> tuple[int, int] | None:
-        try:
-            return self._datapath.used(target.cgroup_id)
-        except DatapathError as error:
-            self._complaints.failed("share", str(error), target)
-            return None
+    def _shares(self) -> list[tuple[int, Target, dict[Direction, Given], bool]]:
+        """Everyone who shares: what he is given, and whether anything of it is short."""
+        found: dict[int, tuple[int, Target, dict[Direction, Given], bool]] = {}
+        for pool in self._all():
+            direction, is_short = pool.group.direction, bool(pool.short_since_ns)
+            for target in pool.group.targets:
+                number = target.cgroup_id
+                _, _, given, was = found.get(number, (number, target, {}, False))
+                part = pool.given(number)
+                if part is not None:
+                    given[direction] = part.least(given.get(direction))
+                found[number] = number, target, given, was or is_short
+        return list(found.values())
 
     def _write(self, now_ns: int) -> None:
         """Put in force what differs from what is; who gets less first."""
-        if self._is_written and now_ns < self._renew_at_ns:
+        if now_ns < self._write_at_ns:
             return
         changes: list[tuple[int, Target, Rates]] = []
-        shares: dict[int, tuple[Target, dict[Direction, Given], bool]] = {}
-        for pool in self._pools.values():
-            for target in pool.group.targets:
-                number = target.cgroup_id
-                _, given, is_short = shares.get(number, (target, {}, False))
-                given[pool.group.direction] = pool.given(number)
-                shares[number] = target, given, is_short or bool(pool.short_since_ns)
-        for number, (target, given, is_short) in shares.items():
-            rates = Rates(given.get(Direction.INGRESS), given.get(Direction.EGRESS))
+        is_any_short = False
+        for number, target, given, is_short in self._shares():
+            is_any_short |= is_short
+            rates = _rates(given, 0, self._local_list if self._nodes else 0)
             before = self._rates.get(number, (target, NO_RATES))[1]
             is_fresh = before.until_ns - now_ns > STALE_NS - _RENEW_NS
             same = replace(before, until_ns=0) == rates
@@ -238,10 +272,9 @@ class Sharing:
                 rates = replace(rates, until_ns=now_ns + STALE_NS)
             changes.append((_more(before, rates), target, rates))
         changes.sort(key=lambda change: change[0])
-        given_to = [self._give(target, rates) for _, target, rates in changes]
-        is_short = any(pool.short_since_ns for pool in self._pools.values())
-        pause_ns = _RENEW_NS // 4 if is_short or not all(given_to) else _LONG_NS
-        self._is_written, self._renew_at_ns = True, now_ns + pause_ns
+        are_given = [self._give(target, rates) for _, target, rates in changes]
+        is_open = is_any_short or not all(are_given)
+        self._write_at_ns = now_ns + _RENEW_NS // 4 if is_open else _NEVER_NS
 
     def _give(self, target: Target, rates: Rates) -> bool:
         """Whether it is in force."""
@@ -256,15 +289,23 @@ class Sharing:
         self._rates[target.cgroup_id] = target, rates
         return True
 
-    def _say(self, pool: Pool, event: str) -> None:
+    def _told(self, pool: AnyPool, was_short: int) -> None:
+        if bool(was_short) != bool(pool.short_since_ns):
+            self._say("short" if pool.short_since_ns else "enough", pool.group)
+
+    def _say(self, event: str, group: Group, **more: int) -> None:
         self._log.info(
             event,
-            group=pool.group.name,
-            direction=str(pool.group.direction),
-            total_bytes_per_sec=pool.group.total,
-            used_bytes_per_sec=pool.used_bytes_per_sec,
-            members=len(pool.parts),
+            group=group.name,
+            direction=str(group.direction),
+            total_bytes_per_sec=group.total,
+            members=len(group.targets),
+            **more,
         )
+
+
+def _rates(given: Mapping[Direction, Given], until_ns: int, local_list: int) -> Rates:
+    return Rates(given.get(Direction.INGRESS), given.get(Direction.EGRESS), until_ns, local_list)
 
 
 def _more(before: Rates, after: Rates) -> int:

@@ -35,6 +35,8 @@ class Node:
     rig: Rig
     prefix: tuple[str, ...] = ()
     """What comes before each daemon's command."""
+    more: tuple[str, ...] = ()
+    """Options that only the daemon has."""
 
     @property
     def options(self) -> list[str]:
@@ -56,7 +58,7 @@ class Node:
         log = self.rig.work / "enforcer.log"
         with log.open("a") as out:
             process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-P", "-c", START, *self.options],
+                [*self.prefix, sys.executable, "-P", "-c", START, *self.options, *self.more],
                 env={**os.environ, "PYTHONPATH": str(source)},
                 stdout=out,
                 stderr=out,

@@ -71,6 +71,7 @@ def test_the_programs_read_every_limit_where_it_is_written(
         "mode": constant("MODE_OBSERVE" if mode is Mode.OBSERVE else "MODE_ENFORCE"),
         "exempt_list": exempt_list_id(exempt),
         "flags": 0,
+        "local_list": 0,
         "current_until_ns": 0,
     }
     for direction in Direction:
@@ -106,7 +107,7 @@ def held(
 def test_what_is_given_of_what_is_shared_stands_beside_the_limit(programs: Programs) -> None:
     """The current rate, until when, what holds afterwards; and the limit is read back as before."""
     layout = fields(programs.module[b"test_limits"].Leaf)
-    rates = Rates(None, Given(2_000_000, 1_000_000), 77)
+    rates = Rates(None, Given(2_000_000, 1_000_000), 77, 99)
     record = abi.with_rates(abi.encode_limits(CGROUP_ID, LIMITS), LIMITS, rates)
     said, ingress = LIMITS.egress, LIMITS.ingress
     assert said is not None
@@ -115,6 +116,7 @@ def test_what_is_given_of_what_is_shared_stands_beside_the_limit(programs: Progr
     expected = {
         "cgroup_id": CGROUP_ID,
         "exempt_list": 0,
+        "local_list": 99,
         "mode": 0,
         "flags": constant("FLAG_SHARES"),
         "current_until_ns": 77,
@@ -132,9 +134,9 @@ def test_what_is_asked_often_is_read_without_the_rest(programs: Programs) -> Non
     leaf = programs.module[b"test_state"].Leaf
     record, _ = numbered(fields(leaf), ctypes.sizeof(leaf))
     state = abi.decode_state(record)
-    assert abi.decode_used(record) == tuple(
-        side.passed_bytes + side.taken_bytes for side in (state.ingress, state.egress)
-    )
+    used = abi.decode_used(record)
+    for direction, side in ((Direction.INGRESS, state.ingress), (Direction.EGRESS, state.egress)):
+        assert used.of(direction) == (side.passed_bytes + side.taken_bytes, side.local_bytes)
 
 
 def test_user_space_reads_every_field_of_the_state(programs: Programs) -> None:
