@@ -51,7 +51,6 @@ from enforcer.reconcile.work_queue import WorkQueue
 from enforcer.reconcile.worker import Worker
 from enforcer.sharing.capacity import Capacities
 from enforcer.sharing.loop import Sharing
-from enforcer.state import Target
 from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
 from enforcer.unsupported import UnsupportedDatapath, UnsupportedNetwork
 from kube.errors import NoClusterError
@@ -145,7 +144,7 @@ def _run(
     )
     requests = Requests(worker, reconciler, cgroups, log, complaints, follows_pods=node is not None)
     shared = (
-        GroupCollector(sharing.pools, lambda: reconciler.counters(_is_grouped)),
+        GroupCollector(sharing.pools, reconciler.counters),
         CapacityCollector(capacities.of),
     )
     of_pods = _register(registry, reconciler, health, node, shared, with_pods=options.pod_metrics)
@@ -270,10 +269,6 @@ def _register(
         of_pods.register(collector)
     of_pods.register(metrics.TargetCollector(lambda: reconciler.counters(is_pod)))
     return of_pods
-
-
-def _is_grouped(target: Target) -> bool:
-    return bool(target.limits.group)
 
 
 def _build_or_say(

@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from contract.names import DIRECTIONS, Direction
-from enforcer.sharing.capacity import Capacity
+from enforcer.state import Capacity
 
 _DETAIL_CHARS: Final = 200
 

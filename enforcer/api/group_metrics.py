@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from contract.limits import BITS_PER_BYTE
 from contract.names import Direction
 from enforcer.sharing.loop import AnyPool
-from enforcer.state import Target, TargetCounters
+from enforcer.sharing.node import NODE, NodePool
+from enforcer.state import Counters, Target, TargetCounters
 
 _LABELS: Final = ("group", "direction")
 _NSEC_PER_SEC: Final = 10**9
@@ -23,26 +24,39 @@ class GroupUse:
 
     def __init__(self) -> None:
         self._totals: dict[tuple[str, Direction], int] = {}
-        self._last: dict[tuple[int, Direction], int] = {}
+        self._last: dict[tuple[int, Direction], tuple[int, int]] = {}
+        """Bytes that passed, and those of them that left the node."""
 
     def add(self, targets: Iterable[tuple[Target, TargetCounters]]) -> None:
         """Count what is new since the last time; who is seen for the first time begins here."""
-        last: dict[tuple[int, Direction], int] = {}
+        last: dict[tuple[int, Direction], tuple[int, int]] = {}
         for target, counters in targets:
             for direction in Direction:
                 of = counters.ingress if direction is Direction.INGRESS else counters.egress
-                now, key = of.passed_bytes, (target.cgroup_id, direction)
-                was = self._last.get(key, now)
-                group = (target.limits.group, direction)
-                # Less than before: it was attached anew, and counts from zero.
-                grown = now - was if now >= was else now
-                self._totals[group] = self._totals.get(group, 0) + grown
+                key, now = (target.cgroup_id, direction), (of.passed_bytes, _left(of))
+                passed, left = _grown(self._last.get(key, now), now)
+                self._add((target.limits.group, direction), passed)
+                self._add((NODE, direction), left)
                 last[key] = now
         self._last = last
+
+    def _add(self, group: tuple[str, Direction], grown: int) -> None:
+        self._totals[group] = self._totals.get(group, 0) + grown
 
     def bytes(self, group: str, direction: Direction) -> int:
         """Since the daemon started."""
         return self._totals.get((group, direction), 0)
+
+
+def _left(of: Counters) -> int:
+    return max(0, of.passed_bytes - of.local_bytes)
+
+
+def _grown(was: tuple[int, int], now: tuple[int, int]) -> tuple[int, int]:
+    """Less than before: it was attached anew, and counts from zero."""
+    if now[0] < was[0]:
+        return now
+    return now[0] - was[0], max(0, now[1] - was[1])
 
 
 class GroupCollector(Collector):
@@ -56,7 +70,7 @@ class GroupCollector(Collector):
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         unix_seconds: Callable[[], float] = time.time,
     ) -> None:
-        """``counters``: of the targets that are in a group."""
+        """``counters``: of all targets; asked while anything is shared."""
         self._pools = pools
         self._counters = counters
         self._monotonic_ns = monotonic_ns
@@ -103,6 +117,15 @@ class GroupCollector(Collector):
         for pool, count in zip(pools, used, strict=True):
             family.add_metric(_labels(pool), count)
         yield family
+        unshared = GaugeMetricFamily(
+            "podpace_node_unshared_bytes_per_second",
+            "What the node itself and exempt traffic used of its link when it was last short.",
+            labels=("direction",),
+        )
+        for pool in pools:
+            if isinstance(pool, NodePool):
+                unshared.add_metric((str(pool.group.direction),), pool.unshared)
+        yield unshared
 
     def _short_since(self, pool: AnyPool) -> float:
         if not pool.short_since_ns:

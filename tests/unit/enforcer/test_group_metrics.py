@@ -1,15 +1,16 @@
 """enforcer.api.group_metrics: what a scrape says of groups."""
 
+from dataclasses import replace
+
 from prometheus_client import CollectorRegistry, generate_latest
 
 from contract.limits import Limits, Sharing, make_limit
 from contract.names import Direction
 from enforcer.api.capacity_metrics import CapacityCollector
 from enforcer.api.group_metrics import GroupCollector, GroupUse
-from enforcer.sharing.capacity import Capacity, CapacitySource
 from enforcer.sharing.groups import groups_of
-from enforcer.sharing.loop import Pool
-from enforcer.state import Counters, Target, TargetCounters
+from enforcer.sharing.pool import Pool
+from enforcer.state import Capacity, CapacitySource, Counters, Target, TargetCounters
 
 SECOND = 10**9
 
@@ -90,6 +91,17 @@ def test_what_a_group_used_never_goes_down() -> None:
     for counters, total in steps:
         use.add([(member(number), passed(count)) for number, count in counters.items()])
         assert use.bytes("namespace:shop", Direction.EGRESS) == total
+
+
+def test_what_left_the_node_is_counted_for_its_link() -> None:
+    """Of everyone, in a group or not; what stayed is not."""
+    use, alone = GroupUse(), Target("pod:a/b", "/cg/9", 9, Limits(egress=make_limit(1_000_000)))
+    for sent, local in ((1000, 0), (5000, 1500)):
+        counters = passed(sent)
+        egress = replace(counters.egress, local_bytes=local)
+        use.add([(alone, replace(counters, egress=egress))])
+
+    assert use.bytes("node", Direction.EGRESS) == 2500
 
 
 def test_a_capacity_is_told_with_where_it_is_from() -> None:
