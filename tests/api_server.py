@@ -24,7 +24,9 @@ SILENCE = "silence"
 
 
 class ApiServer:
-    """``pods`` is the list; what is put into ``events`` goes to the watch that is open.
+    """``pods`` is the list; there are no nodes.
+
+    What is put into ``events`` goes to the watch of pods that is open.
 
     An event is a watch event, ``RESET`` (the connection breaks), ``SILENCE`` (nothing comes any
     more, not even an end) or ``END`` (the watch ends as after its timeout). ``refusals`` are
@@ -124,6 +126,9 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if urlsplit(self.path).path == "/api/v1/nodes":
+                self._watch_no_nodes()
+                return
             query = self._begin()
             if query is None:
                 return
@@ -138,6 +143,15 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
                 if end < len(server.pods):
                     metadata["continue"] = str(end)
                 self._answer(200, {"metadata": metadata, "items": server.pods[start:end]})
+
+        def _watch_no_nodes(self) -> None:
+            """The other watch of the daemon: there are none, and none comes."""
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self._send(_last_event(server, "Node"))
+            server.wait_until_closing()
+            self.wfile.write(b"0\r\n\r\n")
 
         def do_POST(self) -> None:
             if self._begin() is not None:
@@ -210,13 +224,16 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
 
 
 def _initial_events(server: ApiServer) -> list[Json]:
+    added = [{"type": "ADDED", "object": found} for found in server.pods]
+    return [*added, _last_event(server, "Pod")] if server.first_state_ends else added
+
+
+def _last_event(server: ApiServer, kind: str) -> Json:
     end = {
         "resourceVersion": str(server.version),
         "annotations": {"k8s.io/initial-events-end": "true"},
     }
-    added = [{"type": "ADDED", "object": found} for found in server.pods]
-    last = {"type": "BOOKMARK", "object": {"kind": "Pod", "metadata": end}}
-    return [*added, last] if server.first_state_ends else added
+    return {"type": "BOOKMARK", "object": {"kind": kind, "metadata": end}}
 
 
 @contextlib.contextmanager
