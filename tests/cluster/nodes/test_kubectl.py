@@ -129,7 +129,7 @@ def test_top_shows_the_rate_that_traffic_has(plane_with_pods: ControlPlane, pair
     assert 6e6 < found[f"{NAMESPACE}/web", "egress"] < 11e6
     assert (f"{NAMESPACE}/peer", "ingress") in found
     once = run(plane_with_pods, "top", "-n", NAMESPACE, "--once", "--interval=0.2")
-    assert once.stdout.split()[:3] == ["TARGET", "LIMIT", "RATE"]
+    assert once.stdout.split()[:6] == ["TARGET", "LIMIT", "NOW", "AT", "MOST", "RATE"]
 
 
 def test_who_may_not_read_is_told_what_is_missing(plane_with_pods: ControlPlane) -> None:
