@@ -77,6 +77,9 @@ def _requirements() -> Iterator[str]:
     """What the tests need, from pyproject.toml."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for requirement in (*project["dependencies"], *extras["fast"], *extras["dev"]):
+    for requirement in (
+        *(*project["dependencies"], *extras["daemons"]),
+        *(*extras["fast"], *extras["dev"]),
+    ):
         if not requirement.startswith(_NOT_FOR_TESTS):
             yield requirement
