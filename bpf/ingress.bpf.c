@@ -36,9 +36,8 @@ int podpace_ingress(struct __sk_buff *skb)
         return state->multicast_refused ? DROP : PASS;
     in = &state->ingress;
     count_local(skb, limits, in, &packet, 0);
-    /* One that arrives with CE was marked by somebody else; what a queue holds needs no mark. */
-    markable = packet.ecn && packet.ecn != ECN_CE && limits->mode == MODE_ENFORCE &&
-               !(limits->flags & FLAG_INGRESS_SHAPED);
+    /* One that arrives with CE was marked by somebody else. */
+    markable = packet.ecn && packet.ecn != ECN_CE && limits->mode == MODE_ENFORCE;
     if (bucket_grants(in, limit) &&
         (!markable || bucket_left(in) >= (s64)(limit->burst_bytes / 2))) {
         bucket_take(in, packet.frame_bytes);

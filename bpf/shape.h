@@ -43,16 +43,22 @@ struct shaper {
     u64 may_pass_ns;  /* how much of it may */
     u64 passed_bytes;
     u64 passed_packets;
+    u64 sparse_packets; /* of the passed */
 
     u64 rate_bytes_per_sec; /* of the limit that the clocks count by */
     u64 departs_at_ns;      /* when all that was let through has left, at the limit */
     u64 bulk_departs_at_ns; /* the same for the queue alone, which makes up for lost time slowly */
     u64 sparse_until_ns;    /* the same for what passed the backlog */
-    u64 delay_ns;           /* that the last packet met */
-    u64 seen_at_ns;         /* the last packet */
-    u64 limited_ns;         /* time with a backlog */
+    u64 window_started_at_ns;
+    u64 window; /* number of the running window */
+    u64 window_flows;
+    u64 active_flows; /* in the window before */
+    u64 delay_ns;     /* that the last packet met */
+    u64 seen_at_ns;   /* the last packet */
+    u64 limited_ns;   /* time with a backlog */
     u64 dropped_bytes;
     u64 dropped_packets;
+    u64 marked_packets;
 
     /* What the target sends past its own sockets. */
     u64 sent_until_ns;   /* when that and what those sent would have left at the bound */
@@ -69,7 +75,11 @@ struct shaped_flow_key {
 
 /* One per flow, the oldest are forgotten first. Written under the shaper's lock. */
 struct shaped_flow {
+    u64 own_until_ns;  /* when what it sent would have left, at its fair share */
     u64 bulk_until_ns; /* when its last queued packet has left */
+    u64 next_signal_at_ns;
+    u64 signals; /* in a row */
+    u64 window;  /* the last in which it sent data */
 };
 
 #endif

@@ -87,7 +87,7 @@ int podpace_shape(struct __sk_buff *skb)
     struct link *link;
     u64 now_ns;
     u32 ifindex = skb->ifindex, frame_bytes = skb->wire_len;
-    int verdict, tcp;
+    int verdict, tcp, marked;
 
     link = links.lookup(&ifindex);
     if (!link || !link->rate_bytes_per_sec)
@@ -116,6 +116,19 @@ int podpace_shape(struct __sk_buff *skb)
     verdict = aqm_admit(shaper, flow, link, frame_bytes, tcp, now_ns);
     bpf_spin_unlock(&shaper->lock);
 
+    if (verdict == AQM_MARK || verdict == AQM_SIGNAL) {
+        marked = bpf_skb_ecn_set_ce(skb) == 1;
+        bpf_spin_lock(&shaper->lock);
+        if (marked)
+            shaper->marked_packets++;
+        else if (verdict == AQM_SIGNAL)
+            aqm_take_back(shaper, link, frame_bytes);
+        if (marked || verdict == AQM_SIGNAL)
+            aqm_signalled(shaper, flow, now_ns);
+        bpf_spin_unlock(&shaper->lock);
+        if (!marked && verdict == AQM_SIGNAL)
+            verdict = AQM_DROP;
+    }
     if (verdict == AQM_DROP)
         return SHOT;
     skb->priority = verdict == AQM_SPARSE ? link->sparse_class : link->bulk_class;

@@ -190,11 +190,13 @@ class Surroundings:
 class ShaperCounters:
     """What the shaper of one target counted."""
 
+    active_flows: int
     delay_ns: int
     """That a packet meets that has to wait its turn."""
     passed_bytes: int
     dropped_bytes: int
     dropped_packets: int
+    marked_packets: int
     limited_ns: int
     sent_bytes: int = 0
     """All that left by the interfaces, and what was dropped of it there."""

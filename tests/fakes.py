@@ -232,7 +232,7 @@ class FakeNetwork:
         if cgroup_id not in self.held:
             return None
         passed = self.passed_bytes.get(cgroup_id, 13)
-        return ShaperCounters(32_000_000, passed, 34, 35, 37)
+        return ShaperCounters(31, 32_000_000, passed, 34, 35, 36, 37)
 
     def shaped(self) -> frozenset[int]:
         """Those that something is held for."""

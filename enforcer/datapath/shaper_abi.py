@@ -20,7 +20,7 @@ _LINK: Final = struct.Struct("=5QII6Q4I")
 _OWN_BYTES: Final = slice(24, 32)
 _COUNTED: Final = slice(24, 44)
 """What the program writes: own bytes, those charged, and the cgroup's level."""
-_SHAPER: Final = struct.Struct("=II17Q")
+_SHAPER: Final = struct.Struct("=II23Q")
 LINK_BYTES: Final = _LINK.size
 SHAPER_BYTES: Final = _SHAPER.size
 _IFINDEX: Final = struct.Struct("=I")
@@ -53,15 +53,21 @@ class ShaperRecord:
     may_pass_ns: int
     passed_bytes: int
     passed_packets: int
+    sparse_packets: int
     rate_bytes_per_sec: int
     departs_at_ns: int
     bulk_departs_at_ns: int
     sparse_until_ns: int
+    window_started_at_ns: int
+    window: int
+    window_flows: int
+    active_flows: int
     delay_ns: int
     seen_at_ns: int
     limited_ns: int
     dropped_bytes: int
     dropped_packets: int
+    marked_packets: int
     sent_until_ns: int
     sent_past_bytes: int
     sent_dropped_bytes: int

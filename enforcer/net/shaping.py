@@ -116,10 +116,12 @@ class LinkShaper:
             own_bytes = sum(map(self._programs.own_bytes, self._veths.owned(cgroup_id)))
         idle = time.monotonic_ns() - record.seen_at_ns > _IDLE_NS
         return ShaperCounters(
+            active_flows=0 if idle else max(record.active_flows, record.window_flows),
             delay_ns=0 if idle else record.delay_ns,
             passed_bytes=record.passed_bytes,
             dropped_bytes=record.dropped_bytes,
             dropped_packets=record.dropped_packets,
+            marked_packets=record.marked_packets,
             limited_ns=record.limited_ns,
             sent_bytes=record.sent_past_bytes + own_bytes,
             sent_dropped_bytes=record.sent_dropped_bytes,

@@ -125,15 +125,6 @@ def test_congestion_is_marked_on_packets_that_can_carry_it(
         assert packets.checksum(outcome.packet[:20]) == 0
 
 
-def test_nothing_is_marked_behind_a_queue(programs: Programs) -> None:
-    """Its bound starts without credit, and the queue's own senders are not to blame for that."""
-    packet = udp_frame(LARGE, ecn=ECT0)
-    before = still_state(INGRESS, 0)
-    outcome = programs.run(INGRESS, packet, Limits(LIMIT, LIMIT), before, ingress_shaped=True)
-    assert outcome.verdict == PASS
-    assert packets.ecn_of(outcome.packet) == ECT0
-
-
 @pytest.mark.parametrize("packet", [udp_frame(LARGE, ecn=CE), ipv6(tcp(LARGE), TCP, ecn=CE)])
 def test_what_arrives_marked_is_not_counted_as_ours(programs: Programs, packet: bytes) -> None:
     """A router's congestion mark stays, and is no mark of this limit."""

@@ -98,7 +98,8 @@ def test_bulk_fills_the_limit_and_a_sparse_flow_passes_it(
     assert told["dropped_packets"] == dropped
     assert answered.lost == 0
     assert answered.p50_ms < delay_ms or delay_ms == 0
-    assert told["marked_packets"] == 0  # windows hold those who could be told by a mark, too
+    if ecn:
+        assert told["marked_packets"] > 0
     if flows == 10:
         assert result.jain_index() >= 0.8
 

@@ -35,3 +35,13 @@ int take_far(struct shaper *shaper, const struct link *link, u32 frame_bytes)
 {
     return aqm_take_far(shaper, link, frame_bytes);
 }
+
+void take_back(struct shaper *shaper, const struct link *link, u32 frame_bytes)
+{
+    aqm_take_back(shaper, link, frame_bytes);
+}
+
+void signalled(const struct shaper *shaper, struct shaped_flow *flow, u64 now_ns)
+{
+    aqm_signalled(shaper, flow, now_ns);
+}

@@ -16,7 +16,7 @@ from tests.needs import missing
 
 SOURCE = Path(__file__).with_name("shaper.c")
 HEADERS = Path(__file__).parents[3] / "bpf"
-SPARSE, BULK, DROP = range(3)
+SPARSE, BULK, MARK, SIGNAL, DROP = range(5)
 MSEC = 10**6
 SEC = 10**9
 START = 3600 * SEC
@@ -70,6 +70,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     c.cost_ns.argtypes = (link, u32)
     c.cost_ns.restype = u64
     c.sent_is_late.argtypes = (shaper, link, u32, u64)
+    c.take_back.argtypes = (shaper, link, u32)
+    c.take_back.restype = None
+    c.signalled.argtypes = (shaper, flow, u64)
+    c.signalled.restype = None
     sizes = {"link": Link, "shaper": Shaper, "flow": Flow}
     for name, kind in sizes.items():
         assert u64.in_dll(c, f"{name}_size").value == ctypes.sizeof(kind)
@@ -92,10 +96,13 @@ class Target:
     now: int = START
 
     def send(self, flow: Flow, frame_bytes: int = FRAME, *, tcp: bool = True) -> int:
-        """One packet now."""
+        """One packet now; a signal is obeyed by dropping it, as without ECN."""
         if self.c.take_far(self.shaper, self.link, frame_bytes):
             return SPARSE
-        verdict: int = self.c.admit(self.shaper, flow, self.link, frame_bytes, int(tcp), self.now)
+        verdict = self.c.admit(self.shaper, flow, self.link, frame_bytes, int(tcp), self.now)
+        if verdict == SIGNAL:
+            self.c.take_back(self.shaper, self.link, frame_bytes)
+            self.c.signalled(self.shaper, flow, self.now)
         return verdict
 
     @property
@@ -134,21 +141,18 @@ def test_a_flow_without_backlog_passes_one_that_has_some(target: Target) -> None
 
 
 def test_a_flow_never_overtakes_itself(target: Target) -> None:
-    """While a packet of it waits, or may wait for a timer that is late, the next one waits too."""
+    """While a packet of it waits, the next one waits too."""
     flow = Flow()
     fill(target, Flow(), 30 * MSEC)
     assert target.send(flow, 3000) == BULK
-    for later_ns in (-1, 0, 10 * MSEC, 19 * MSEC):
-        target.now = flow.bulk_until_ns + later_ns
-        target.shaper.may_pass_ns = 0
-        assert target.send(copy := Flow.from_buffer_copy(flow), 60) == BULK
-        assert copy.bulk_until_ns > flow.bulk_until_ns
-    target.now = flow.bulk_until_ns + 21 * MSEC
-    assert target.send(flow, 60) == SPARSE
+    due = target.shaper.departs_at_ns
+    while target.now < due:
+        assert target.send(flow, 60) != SPARSE
+        target.now += 5 * MSEC
 
 
 def test_sparse_flows_together_cannot_crowd_bulk_out(target: Target) -> None:
-    """A thousand flows of one full frame each: beyond 2 ms they wait like everybody."""
+    """A thousand flows of one full frame each: beyond 5 ms they wait like everybody."""
     verdicts = [target.send(Flow()) for _ in range(100)]
     assert SPARSE in verdicts
     assert verdicts.count(SPARSE) < 10
@@ -158,11 +162,36 @@ def test_a_flood_is_cut_to_the_limit(target: Target) -> None:
     """Datagrams at twice the limit: half of them pass, and wait less than 100 ms."""
     flow, passed = Flow(), 0
     for _ in range(20_000):
-        passed += target.send(flow, tcp=False) != DROP
+        passed += target.send(flow, tcp=False) not in (DROP, SIGNAL)
         assert target.delay_ns < 100 * MSEC
         target.now += FRAME * SEC // RATE // 2
     elapsed = target.now - START
     assert passed * FRAME == pytest.approx(RATE * elapsed / SEC, rel=0.01)
+
+
+def test_a_flow_above_the_target_is_told_once_in_an_interval(target: Target) -> None:
+    """Marked, and without ECN dropped, but not again before it could have obeyed."""
+    flow = Flow()
+    fill(target, flow, 40 * MSEC)
+    assert target.send(flow) == SIGNAL
+    for _ in range(9):
+        target.now += FRAME * SEC // RATE
+        assert target.send(flow) == BULK
+
+
+def test_a_flow_with_little_of_its_own_is_not_told(target: Target) -> None:
+    """Another flow's backlog is not its fault, and its loss would cost it a timeout."""
+    fill(target, Flow(), 100 * MSEC)
+    flow = Flow()
+    for _ in range(3):
+        assert target.send(flow) in (SPARSE, BULK)
+
+
+def test_the_last_of_a_window_is_not_dropped_for_a_signal(target: Target) -> None:
+    """A GSO packet that is most of what its flow has in flight may be marked, not dropped."""
+    flow = Flow()
+    fill(target, flow, 30 * MSEC)
+    assert target.send(flow, 20 * FRAME) == MARK
 
 
 def test_tcp_waits_less_than_its_least_timeout(target: Target) -> None:
@@ -226,6 +255,16 @@ def test_time_at_the_limit_is_counted(target: Target) -> None:
     assert target.shaper.limited_ns == pytest.approx(20 * MSEC, abs=2 * MSEC)
 
 
+def test_what_could_not_be_marked_costs_nothing(target: Target) -> None:
+    """A packet that is dropped after all gives its time back."""
+    fill(target, Flow(), 10 * MSEC)
+    before = target.shaper.departs_at_ns, target.shaper.passed_bytes
+    target.send(flow := Flow(), 3000)
+    target.c.take_back(target.shaper, target.link, 3000)
+    assert (target.shaper.departs_at_ns, target.shaper.passed_bytes) == before
+    assert flow.bulk_until_ns > 0
+
+
 packets = st.lists(
     st.tuples(st.integers(0, 7), st.integers(60, 65_549), st.booleans(), st.integers(0, 50 * MSEC)),
     max_size=120,
@@ -242,7 +281,7 @@ def test_whatever_comes_no_more_than_the_limit_and_a_bound_passes(
     flows = [Flow() for _ in range(8)]
     passed = 0
     for number, size, tcp, pause_ns in traffic:
-        passed += size * (target.send(flows[number], size, tcp=tcp) != DROP)
+        passed += size * (target.send(flows[number], size, tcp=tcp) not in (DROP, SIGNAL))
         target.now += pause_ns
     waits_ns = 205 * MSEC + 50 * MSEC  # bulk, and small sparse packets ahead of it
     largest = max((size for _, size, _, _ in traffic), default=0)

@@ -234,15 +234,15 @@ COUNTED = TargetCounters(
     egress=Counters(1, 2, 3, 4, 5, 6, 7, 8, "paced", ""),
     earlier_sockets="",
 )
-SHAPER = ShaperCounters(13_000_000, 14, 15, 16, 18)
+SHAPER = ShaperCounters(12, 13_000_000, 14, 15, 16, 17, 18)
 
 
 def test_a_shaped_target_counts_what_was_dropped_at_both_places():
     """And tells the delay of what waits."""
     told = with_way(COUNTED, Way(True), SHAPER).ingress
     assert (told.enforcement, told.why, told.delay_ns) == ("shaped", "", 13_000_000)
-    assert (told.passed_bytes, told.dropped_bytes, told.dropped_packets) == (3, 5 + 15, 6 + 16)
-    assert (told.active_flows, told.limited_ns) == (2, 18)
+    assert (told.passed_bytes, told.dropped_bytes, told.marked_packets) == (3, 5 + 15, 7 + 17)
+    assert (told.active_flows, told.limited_ns) == (12, 18)
 
 
 def test_a_policed_target_says_why_it_is_not_shaped():
