@@ -41,8 +41,11 @@ test: setup ## All tests, as root; the first run builds a Kubernetes control pla
 	@$(PYTHON) -m tests.cluster.build
 	.venv/bin/pytest --ignore=tests/node --ignore=tests/images $(ARGS)
 
-test-vm: setup ## Kernel tests in QEMU: KERNEL=5.10|6.1|6.12|newest|all, FULL=1 for more, BCC=newest (root)
-	@$(PYTHON) -m tests.vm.layer $(or $(KERNEL),6.1) $(if $(FULL),--full) $(if $(BCC),--bcc $(BCC))
+test-vm: setup ## Kernel tests in QEMU: KERNEL=5.10|6.1|6.12|newest|all, FULL=1 for more, BCC=newest, ARCH=arm64 (root)
+	@$(if $(ARCH),dpkg -s qemu-system-arm >/dev/null 2>&1 || { apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends qemu-system-arm; })
+	@$(PYTHON) -m tests.vm.layer $(or $(KERNEL),6.1) $(if $(FULL),--full) $(if $(BCC),--bcc $(BCC)) \
+	  $(if $(ARCH),--arch $(ARCH))
 
 test-long: setup ## The cluster tests that take minutes: outages, thousands of pods (root)
 	@$(PYTHON) -m tests.cluster.build

@@ -9,6 +9,7 @@ import pytest
 
 from tests.needs import missing
 from tests.vm import layer
+from tests.vm.kernels import AMD64
 from tests.vm.machine import initial_archive
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,7 @@ def test_an_initial_file_system_is_one_that_cpio_reads(tmp_path: Path) -> None:
 )
 def test_only_a_real_processor_runs_native_tests(kernel: str, full: bool, marks: str) -> None:
     """And only a full run what takes long."""
-    command = layer.command(kernel, "installed", full=full, counted=False)
+    command = layer.command(kernel, "installed", AMD64, full=full, counted=False)
 
     assert command[command.index("-m", command.index("pytest")) + 1] == marks
 
@@ -50,7 +51,7 @@ def test_only_a_real_processor_runs_native_tests(kernel: str, full: bool, marks:
 def test_what_measures_pacing_runs_where_time_is_counted() -> None:
     """Each test in one of the two machines; on this machine's own kernel there is none of these."""
     counted, other = (
-        layer.command("6.1", "installed", full=True, counted=each) for each in (True, False)
+        layer.command("6.1", "installed", AMD64, full=True, counted=each) for each in (True, False)
     )
 
     assert "--counted" in counted

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bench.rig import terminating
 from tests.vm import roots
-from tests.vm.kernels import NAMES, TOO_OLD, VmError, kernel
+from tests.vm.kernels import AMD64, ARM64, NAMES, TOO_OLD, VmError, kernel
 from tests.vm.machine import COUNTED, EMULATED, KVM, Machine, call
 
 HOST = "host"
@@ -38,6 +38,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kernel", choices=(TOO_OLD, *NAMES, HOST))
+    parser.add_argument("--arch", choices=(AMD64, ARM64), default=AMD64)
     parser.add_argument("--bcc", choices=("installed", "newest"), default="installed")
     parser.add_argument("--share", type=Path, action="append", default=[], help="a folder to write")
     parser.add_argument("--memory-mib", type=int, default=2048)
@@ -64,10 +65,12 @@ def main() -> int:
     try:
         with terminating():
             root = roots.newest() if given.bcc == "newest" else Path("/")
+            if given.arch == ARM64:
+                root = roots.arm64()
             if given.kernel == HOST:
                 return roots.call(root, given.command)
             machine = Machine(
-                kernel(given.kernel),
+                kernel(given.kernel, given.arch),
                 root,
                 tuple(given.share),
                 given.memory_mib,

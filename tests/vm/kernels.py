@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 NAMES: Final = ("6.1", "6.12", "newest")
-_META_PACKAGE: Final = "linux-image-amd64"
-_PART: Final = re.compile(r"linux-(base|binary|image|modules)-[0-9].*-amd64")
+AMD64, ARM64 = "amd64", "arm64"
+"""Debian's names of processors."""
+_PART: Final = r"linux-(base|binary|image|modules)-[0-9].*-"
 _KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 TOO_OLD: Final = "5.10"
 """Below what Podpace needs: what it says there is tested."""
@@ -38,6 +39,7 @@ class Kernel:
     release: str
     image: Path
     folder: Path
+    architecture: str = AMD64
 
 
 def cache_dir() -> Path:
@@ -45,24 +47,24 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "podpace"
 
 
-def kernel(name: str) -> Kernel:
+def kernel(name: str, architecture: str = AMD64) -> Kernel:
     """One of ``NAMES`` or ``TOO_OLD``, fetched (about 100 MB) when it is not in the cache.
 
     "newest" is what was newest when it was fetched: remove the folder to fetch anew.
     """
-    folder = cache_dir() / f"kernel-{name}"
+    folder = cache_dir() / f"kernel-{name}{'' if architecture == AMD64 else f'-{architecture}'}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            _fetch(name, Path(scratch))
+            _fetch(name, architecture, Path(scratch))
             (Path(scratch) / "root").rename(folder)
     image = next((folder / "boot").glob("vmlinuz-*"))
-    return Kernel(image.name.removeprefix("vmlinuz-"), image, folder)
+    return Kernel(image.name.removeprefix("vmlinuz-"), image, folder, architecture)
 
 
-def _fetch(name: str, scratch: Path) -> None:
-    print(f"fetching Debian's kernel {name}", flush=True)
-    apt = _Apt(scratch, _SUITES[name])
+def _fetch(name: str, architecture: str, scratch: Path) -> None:
+    print(f"fetching Debian's kernel {name} for {architecture}", flush=True)
+    apt = _Apt(scratch, _SUITES[name], architecture)
     packages = apt.kernel_packages()
     print("unpacking", *packages, flush=True)
     root = scratch / "root"
@@ -83,7 +85,8 @@ def _fetch(name: str, scratch: Path) -> None:
 class _Apt:
     """apt with lists and a cache of its own."""
 
-    def __init__(self, scratch: Path, suites: tuple[str, ...]) -> None:
+    def __init__(self, scratch: Path, suites: tuple[str, ...], architecture: str) -> None:
+        self._architecture = architecture
         self._folder = scratch / "packages"
         for folder in ("lists/partial", "cache/archives/partial"):
             (scratch / folder).mkdir(parents=True)
@@ -103,14 +106,18 @@ class _Apt:
             'Acquire::Languages "none";\n'
             'Acquire::Check-Valid-Until "false";\n'  # the mirror may be a snapshot
             'APT::Sandbox::User "root";\n'
+            f'APT::Architecture "{architecture}";\n'
+            f'APT::Architectures {{ "{architecture}"; }};\n'
         )
         self._environment = {**os.environ, "APT_CONFIG": str(scratch / "apt.conf")}
         self._run("apt-get", "update", "-q")
 
     def kernel_packages(self) -> list[str]:
         """What the newest kernel consists of: one package, or since 7.0 several."""
-        shown = self._run("apt-cache", "depends", "--recurse", "--important", _META_PACKAGE)
-        return sorted({line for line in shown.splitlines() if _PART.fullmatch(line)})
+        whole = f"linux-image-{self._architecture}"
+        shown = self._run("apt-cache", "depends", "--recurse", "--important", whole)
+        part = re.compile(_PART + self._architecture)
+        return sorted({line for line in shown.splitlines() if part.fullmatch(line)})
 
     def download(self, packages: list[str]) -> list[Path]:
         """Fetch packages; the files."""

@@ -1,5 +1,7 @@
 """The kernel tests on other kernels: ``python -m tests.vm.layer KERNEL [--full] [--bcc newest]``.
 
+With ``--arch arm64`` on other processors, which are emulated like all.
+
 KERNEL is as for ``python -m tests.vm``, or ``all`` that are new enough; 5.10 is not, and what
 Podpace says of it is all that is tested there. Without ``--full`` what takes long on an
 emulated processor is left out. The exit code is 0 when no kernel had a failure.
@@ -17,7 +19,7 @@ import tempfile
 import time
 from typing import Final
 
-from tests.vm.kernels import NAMES, TOO_OLD
+from tests.vm.kernels import AMD64, ARM64, NAMES, TOO_OLD
 
 HOST: Final = "host"
 _TESTS: Final = ("tests/kernel", "tests/vm/guest")
@@ -26,13 +28,13 @@ _QUICK_TIMEOUT_SECONDS: Final = 1800
 _FULL_TIMEOUT_SECONDS: Final = 7200
 
 
-def command(kernel: str, bcc: str, *, full: bool, counted: bool) -> list[str]:
+def command(kernel: str, bcc: str, arch: str, *, full: bool, counted: bool) -> list[str]:
     """The tests of one kernel that one of its machines runs."""
     marks = [] if kernel == HOST else ["not native", "counted" if counted else "not counted"]
     if not full:
         marks += ["not long", "not slow_emulated"]
     timeout = _FULL_TIMEOUT_SECONDS if full else _QUICK_TIMEOUT_SECONDS
-    machine = [sys.executable, "-m", "tests.vm", kernel, "--bcc", bcc]
+    machine = [sys.executable, "-m", "tests.vm", kernel, "--bcc", bcc, "--arch", arch]
     machine += ["--timeout-seconds", str(timeout)]
     if counted:
         machine.append("--counted")
@@ -41,14 +43,14 @@ def command(kernel: str, bcc: str, *, full: bool, counted: bool) -> list[str]:
     return [*machine, "--", "pytest", "-v", "--durations=10", "-m", wanted, *_TESTS]
 
 
-def run(kernel: str, bcc: str, *, full: bool) -> int:
+def run(kernel: str, bcc: str, arch: str, *, full: bool) -> int:
     """One kernel; the first exit code that is not 0, else 0."""
-    first = command(kernel, bcc, full=full, counted=False)
+    first = command(kernel, bcc, arch, full=full, counted=False)
     if kernel == TOO_OLD:
         first = [*first[: first.index("--")], "--", "pytest", "-v", _TESTS_TOO_OLD]
     if kernel in {HOST, TOO_OLD}:
         return subprocess.run(first, check=False).returncode
-    second = command(kernel, bcc, full=full, counted=True)
+    second = command(kernel, bcc, arch, full=full, counted=True)
     if full:  # which measures in the first machine, too
         codes = [subprocess.run(each, check=False).returncode for each in (first, second)]
         return codes[0] or codes[1]
@@ -71,14 +73,16 @@ def main() -> int:
     parser.add_argument("kernel", choices=(TOO_OLD, *NAMES, HOST, "all"))
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--bcc", choices=("installed", "newest"), default="installed")
+    parser.add_argument("--arch", choices=(AMD64, ARM64), default=AMD64)
     given = parser.parse_args()
     outcomes = {}
     for kernel in NAMES if given.kernel == "all" else (given.kernel,):
         start = time.monotonic()
-        code = run(kernel, given.bcc, full=given.full)
+        code = run(kernel, given.bcc, given.arch, full=given.full)
         said = "passed" if code == 0 else f"failed with exit code {code}"
         outcomes[kernel] = code
-        print(f"kernel {kernel}, bcc {given.bcc}: {said} in {time.monotonic() - start:.0f} s")
+        took = f"{time.monotonic() - start:.0f} s"
+        print(f"kernel {kernel}, {given.arch}, bcc {given.bcc}: {said} in {took}")
     return int(any(outcomes.values()))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.rig import running
-from tests.vm.kernels import Kernel, VmError, run
+from tests.vm.kernels import AMD64, ARM64, Kernel, VmError, run
 from tests.vm.roots import CHECKOUT, VENV
 
 HERE: Final = Path(__file__).parent
@@ -33,7 +33,20 @@ COUNTED: Final = (
 QEMU would let several take turns in one thread."""
 KVM: Final = ("-accel", "kvm", "-smp", "2")
 _NOT_COPIED: Final = (".venv", "__pycache__", ".*_cache", ".hypothesis")
-_KERNEL_OPTIONS: Final = "console=ttyS0 mitigations=off panic=-1 quiet loglevel=4 audit=0"
+_KERNEL_OPTIONS: Final = "mitigations=off panic=-1 quiet loglevel=4 audit=0"
+_COMPUTERS: Final = {
+    # Four levels of page tables: five are slower to emulate. On a busy machine the timer's
+    # interrupts come too late for the kernel's check of them.
+    AMD64: (
+        *("qemu-system-x86_64", "-machine", "q35", "-cpu", "max,la57=off"),
+        *("-append", f"console=ttyS0 no_timer_check {_KERNEL_OPTIONS}"),
+    ),
+    # Signing of pointers by an emulated processor costs more than all the rest.
+    ARM64: (
+        *("qemu-system-aarch64", "-machine", "virt", "-cpu", "max,pauth=off"),
+        *("-append", f"console=ttyAMA0 {_KERNEL_OPTIONS}"),
+    ),
+}
 _MODULES: Final = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay")
 """What it takes to reach the root and to talk."""
 
@@ -64,7 +77,7 @@ def call(machine: Machine, command: Sequence[str]) -> int:
         shares = {f"share{i}": path.resolve() for i, path in enumerate(machine.shares)}
         _write_control(control, machine, command, shares)
         initrd = control / "initrd"
-        initrd.write_bytes(initial_archive(_initial_files(machine.kernel)))
+        initrd.write_bytes(initial_archive(_initial_files(machine)))
         folders = {"root": machine.root, "control": control, "checkout": copy, **shares}
         qemu = _command(machine, control, folders)
         with running(qemu, stdin=subprocess.DEVNULL) as process:
@@ -117,14 +130,10 @@ def _write_control(
 def _command(machine: Machine, control: Path, folders: dict[str, Path]) -> list[str]:
     """QEMU in a mount namespace of its own, killed when we end, however we end."""
     qemu = [
-        "qemu-system-x86_64",
+        *_COMPUTERS[machine.kernel.architecture],
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
-        *("-machine", "q35", *machine.processor),
-        # Four levels of page tables: five are slower to emulate.
-        *("-cpu", "max,la57=off", "-m", f"{machine.memory_mib}M"),
+        *(*machine.processor, "-m", f"{machine.memory_mib}M"),
         *("-kernel", str(machine.kernel.image), "-initrd", str(control / "initrd")),
-        # On a busy machine the timer's interrupts come too late for the kernel's check of them.
-        *("-append", f"{_KERNEL_OPTIONS} no_timer_check"),
         *("-serial", f"file:{control / 'console'}"),
         *("-device", "virtio-serial-pci", "-chardev", "stdio,id=out,signal=off"),
         *("-device", "virtconsole,chardev=out"),
@@ -154,9 +163,9 @@ def _script(machine: Machine) -> str:
     return f'{show}exec nice "$@"\n'
 
 
-def _initial_files(kernel: Kernel) -> dict[str, bytes]:
+def _initial_files(machine: Machine) -> dict[str, bytes]:
     """The initial file system: busybox, the modules in their order, and ``init``."""
-    busybox = shutil.which("busybox")
+    kernel, busybox = machine.kernel, shutil.which("busybox", path=f"{machine.root}/bin:/bin")
     if busybox is None:
         raise VmError("busybox is missing; run: make setup")
     files = {"init": (HERE / "init").read_bytes(), "bin/busybox": Path(busybox).read_bytes()}
