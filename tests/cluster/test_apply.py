@@ -62,13 +62,15 @@ def test_take_over_follows_a_later_edit_of_the_standard_key(
 
     assert ours(response.json()) == limits(egress=20_000_000)
     assert response.json()["metadata"]["annotations"] == {EGRESS: "20M"}
-    # A second later the API server writes a new time among the managed fields, and nothing else.
+    # A second later the API server writes a new time among the managed fields, and the scheduler
+    # a condition, and nothing else.
     assert _without_bookkeeping(again.json()) == _without_bookkeeping(response.json())
 
 
 def _without_bookkeeping(found: Json) -> Json:
     dropped = {"managedFields", "resourceVersion"}
-    return found | {"metadata": {k: v for k, v in found["metadata"].items() if k not in dropped}}
+    metadata = {k: v for k, v in found["metadata"].items() if k not in dropped}
+    return found | {"metadata": metadata, "status": None}
 
 
 def test_the_guard_keeps_labels_and_condition_from_writers_of_status(

@@ -168,7 +168,8 @@ def test_it_writes_nothing_else_even_beside_its_condition(
         ("GET", "{pod}"),
         ("PATCH", "{pod}"),
         ("DELETE", "{pod}"),
-        ("GET", "/api/v1/nodes"),
+        ("PATCH", "/api/v1/nodes/node-1"),
+        ("DELETE", "/api/v1/nodes/node-1"),
         ("GET", "/api/v1/secrets"),
         ("GET", "/api/v1/configmaps"),
         ("GET", "/api/v1/namespaces"),
@@ -176,7 +177,7 @@ def test_it_writes_nothing_else_even_beside_its_condition(
     ],
 )
 def test_its_role_allows_nothing_else(agent: Client, here: str, method: str, path: str) -> None:
-    """List and watch pods, patch their status, create and patch Events."""
+    """List and watch pods and nodes, patch pods' status, create and patch Events."""
     headers = {"Content-Type": "application/merge-patch+json"} if method == "PATCH" else {}
 
     answer = agent.http.request(method, path.format(pod=here), json={}, headers=headers)
