@@ -90,9 +90,10 @@ def prometheus(
     """After a while with a limited pod that sends, and one that went past the webhook."""
     plane, admin = installation.plane, installation.admin
     (first, second), (replica, *_) = enforcers[:2], installation.replicas
-    # As the chart starts them.
+    # As the chart starts them, with a capacity.
     first.stop()
-    first.start("--pod-metrics")
+    # A link of no known speed, as here, would have nothing to tell of its capacity.
+    first.start("--pod-metrics", "--egress-capacity=1G", "--ingress-capacity=1G")
     token = plane.folder / "prometheus.token"
     token.write_text(plane.token("admin"))
     jobs = [
