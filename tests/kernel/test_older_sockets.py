@@ -135,7 +135,7 @@ def test_an_applications_own_smaller_pace_stays(wired: Rig, older: bool) -> None
 @pytest.mark.parametrize(
     ("part", "begin"),
     [
-        ("egress.bpf.c", "    if (skb->ifindex == LOOPBACK_IFINDEX) {\n"),
+        ("egress.bpf.c", "    if (UNLIKELY(skb->ifindex == LOOPBACK_IFINDEX)) {\n"),
         ("earlier.bpf.c", "    if (flow->on_loopback)\n"),
     ],
     ids=["a program", "the iterator"],
