@@ -89,6 +89,8 @@ POLICY_PRIORITY: Final = "priority"
 
 # On the Secret of the webhook's certificate authority: begins a rotation now, whatever the value.
 ANNOTATION_ROTATE: Final = f"{DOMAIN}/rotate"
+# On the DaemonSet that cleans its nodes at an uninstall: those where no enforcer ever started.
+ANNOTATION_NODES_WITHOUT_ENFORCER: Final = f"{DOMAIN}/nodes-without-enforcer"
 
 # The label that takes a namespace out of admission altogether; who may set it decides who may
 # be unlimited.

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from contract.names import ANNOTATION_NODES_WITHOUT_ENFORCER
 from kube.ports import Json
 
 _CONTAINER: Final = "podpace-enforcer"
 _CLEANUP: Final = "cleanup"
 _RUN_VOLUME: Final = "run"
-_NEVER_STARTED: Final = "podpace.io/nodes-without-enforcer"
 _UNSEEN_SECONDS: Final = 60
 """A kubelet takes up a pod of its node within seconds; a virtual node never takes up some."""
 
@@ -87,7 +87,9 @@ def make_cleanup(daemon_set: Json, without: Sequence[str] = ()) -> Json:
     if any(c["name"] == _CLEANUP for c in pod.get("initContainers") or []):
         return daemon_set
     annotations = cleaner["metadata"].get("annotations") or {}
-    cleaner["metadata"]["annotations"] = annotations | {_NEVER_STARTED: ",".join(without)}
+    cleaner["metadata"]["annotations"] = annotations | {
+        ANNOTATION_NODES_WITHOUT_ENFORCER: ",".join(without)
+    }
     daemon = next(c for c in pod["containers"] if c["name"] == _CONTAINER)
     cleanup = {k: v for k, v in daemon.items() if k != "ports" and not k.endswith("Probe")}
     cleanup["name"] = _CLEANUP
@@ -127,7 +129,9 @@ def judge(daemon_set: Json, pods: Sequence[Json]) -> Progress:
     seen = status.get("observedGeneration", 0) >= daemon_set["metadata"]["generation"]
     if not seen:
         return Progress(0, nodes, ("the DaemonSet controller has not seen the change yet",))
-    said = (daemon_set["metadata"].get("annotations") or {}).get(_NEVER_STARTED, "")
+    said = (daemon_set["metadata"].get("annotations") or {}).get(
+        ANNOTATION_NODES_WITHOUT_ENFORCER, ""
+    )
     absent = set(said.split(",")) - {""}
     # One of them may have got room meanwhile: its cleanup counts like any other.
     nodes -= sum(
