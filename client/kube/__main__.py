@@ -168,7 +168,7 @@ def top(
     all_namespaces: AllNamespaces = False,
     selector: Selector = "",
     once: Annotated[bool, typer.Option("--once", help="Print one table and exit.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two samples.")] = 2.0,
+    interval: Annotated[float, typer.Option(min=1.0, help="Seconds between two samples.")] = 2.0,
     output_format: Output = Format.TABLE,
     context: Context = None,
     kubeconfig: Kubeconfig = None,
@@ -192,7 +192,7 @@ def top(
 def nodes(
     node: Annotated[list[str] | None, typer.Argument(help="Nodes; without, all.")] = None,
     *,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two samples.")] = 2.0,
+    interval: Annotated[float, typer.Option(min=1.0, help="Seconds between two samples.")] = 2.0,
     output_format: Output = Format.TABLE,
     context: Context = None,
     kubeconfig: Kubeconfig = None,

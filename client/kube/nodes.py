@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from client.kube.rates import Key
+from client.kube.rates import READ_AT, Key, elapsed_seconds
 from contract.limits import BITS_PER_BYTE, namespace_group
 from contract.names import DIRECTIONS, Direction
 
@@ -36,6 +36,8 @@ class Page:
     capacity: Mapping[Direction, tuple[str, str]] = field(default_factory=dict)
     """Where the capacity is from, and what more is known of that."""
     pods: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
+    read_at: float | None = None
+    """Unix time; None: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,12 @@ def read_page(text: str) -> Page:
     unshared: dict[Direction, float] = {}
     capacity: dict[Direction, tuple[str, str]] = {}
     pods: dict[Key, dict[str, float]] = {}
+    read_at = None
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels, value = sample.labels, sample.value
+            if sample.name == READ_AT:
+                read_at = value
             if labels.get("direction", "") not in tuple(Direction):
                 continue
             direction = Direction(labels["direction"])
@@ -97,16 +102,18 @@ def read_page(text: str) -> Page:
             elif sample.name == _CAPACITY_INFO and value:
                 groups.setdefault((NODE, direction), {})
                 capacity[direction] = (labels.get("source", ""), labels.get("detail", ""))
-    return Page(groups, unshared, capacity, pods)
+    return Page(groups, unshared, capacity, pods, read_at)
 
 
 def make_groups(
-    before: Mapping[str, Page], after: Mapping[str, Page], seconds: float
+    before: Mapping[str, Page], after: Mapping[str, Page], asked: float
 ) -> tuple[Group, ...]:
-    """The nodes' directions, each before its namespaces'; ``seconds`` are between the readings."""
+    """The nodes' directions, each before its namespaces'; ``asked``: seconds between answers."""
     return tuple(
-        _group(node, group, direction, before.get(node, Page()), page, seconds=seconds)
+        _group(node, group, direction, was, page, seconds=seconds)
         for node, page in sorted(after.items())
+        for was in [before.get(node, Page())]
+        for seconds in [elapsed_seconds(was.read_at, page.read_at, asked)]
         for group, direction in sorted(page.groups, key=_order)
     )
 

@@ -16,6 +16,8 @@ ENFORCER: Final = "podpace-enforcer"
 """The enforcer's container."""
 SELECTOR: Final = "app.kubernetes.io/part-of=podpace,app.kubernetes.io/component=enforcer"
 """Of its pods, whatever the installation is called."""
+READ_AT: Final = "podpace_read_timestamp_seconds"
+"""When an enforcer read its counters: a page may be a second old when it is answered."""
 _METRICS_PORT: Final = 9464
 _AT_ONCE: Final = 16
 T = TypeVar("T")
@@ -126,14 +128,28 @@ def read_metrics(text: str) -> dict[Key, dict[str, float]]:
     from prometheus_client.parser import text_string_to_metric_families
 
     found: dict[Key, dict[str, float]] = {}
+    read_at: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
+            if sample.name == READ_AT:
+                read_at = {READ_AT: sample.value}
             kind, _, pod = sample.labels.get("target", "").partition(":")
             direction = sample.labels.get("direction", "")
             if kind == "pod" and direction in tuple(Direction):
                 key = (pod, Direction(direction))
                 found.setdefault(key, {})[sample.name] = sample.value
-    return found
+    return {key: values | read_at for key, values in found.items()}
+
+
+def elapsed_seconds(was: float | None, now: float | None, asked: float) -> float:
+    """Between two readings of counters, by the clock of who read them.
+
+    ``asked``: seconds between the two answers. They count where an enforcer does not tell when it
+    read, or its clock was set in between.
+    """
+    if was is None or now is None or now <= was:
+        return asked
+    return now - was
 
 
 def make_rows(before: Sample, after: Sample, wanted: Iterable[Key]) -> tuple[Row, ...]:
@@ -157,8 +173,9 @@ def _row(
     direction: Direction,
     was: Mapping[str, float],
     now: Mapping[str, float],
-    seconds: float,
+    asked: float,
 ) -> Row:
+    seconds = elapsed_seconds(was.get(READ_AT), now.get(READ_AT), asked)
     if now.get("podpace_passed_bytes_total", 0) < was.get("podpace_passed_bytes_total", 0):
         was = now  # attached anew in between: its counters began at zero
 

@@ -204,6 +204,11 @@ class TargetCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """One family after another."""
         targets = list(self._read())
+        yield GaugeMetricFamily(
+            "podpace_read_timestamp_seconds",
+            "When these counters were read, as Unix time: rates are by this clock.",
+            time.time(),
+        )
         for name, documentation, bound in _BOUNDS:
             family = Metric(name, documentation, "gauge")
             for target, counters in targets:

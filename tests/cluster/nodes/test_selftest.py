@@ -41,8 +41,10 @@ def arguments(installation: Installation, enforcers: list[Enforcer]) -> Iterator
     yield found
     installation.admin.delete(path)
     pods = f"/api/v1/namespaces/{RELEASE_NAMESPACE}/pods"
-    of_daemon_set = f"{pods}?labelSelector=app.kubernetes.io/component%3Denforcer"
-    until(lambda: installation.admin.get(of_daemon_set)["items"], lambda left: not left)
+    until(
+        lambda: installation.admin.get(pods)["items"],
+        lambda left: not any(pod["metadata"].get("ownerReferences") for pod in left),
+    )
 
 
 def run(installation: Installation, arguments: list[str]) -> subprocess.CompletedProcess[str]:

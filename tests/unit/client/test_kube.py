@@ -346,6 +346,19 @@ def test_rates_are_differences_between_two_scrapes():
     assert (row.active_flows, row.dropped_packets_per_second, row.limited_fraction) == (3, 2, 0.5)
 
 
+def test_rates_are_by_the_clock_of_who_read_the_counters():
+    """A page may be as of a second ago: the time between two answers says nothing."""
+    at = "# TYPE podpace_read_timestamp_seconds gauge\npodpace_read_timestamp_seconds {}\n"
+    pages = [
+        METRICS.format(passed=passed, dropped=0, limited=0) + at.format(read_at)
+        for passed, read_at in ((1e6, 100.0), (3e6, 104.0))
+    ]
+
+    (row,) = make_rows(*(Sample(10.0 + i, read_metrics(p)) for i, p in enumerate(pages)), [WEB])
+
+    assert row.rate_bits_per_second == 4e6
+
+
 def test_pods_that_were_not_asked_for_are_left_out():
     """A node's enforcer knows pods of other namespaces too."""
     assert make_rows(_sample(1.0, 0), _sample(2.0, 1), [("other/web", Direction.EGRESS)]) == ()

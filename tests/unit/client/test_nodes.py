@@ -99,6 +99,19 @@ def test_what_is_counted_at_the_uplink_is_what_uses_the_node() -> None:
     assert node.most == (User("shop/web", 8e6),)
 
 
+def test_rates_are_by_the_clock_of_who_read_the_counters() -> None:
+    """Each node has its own; who does not tell it is taken at the time of the answer."""
+    at = "podpace_read_timestamp_seconds {}\n"
+    before = read_page(PAGE.format(web=0, db=0, other=0, used=0) + at.format(100.0))
+    after = read_page(PAGE.format(web=1e6, db=0, other=0, used=1e6) + at.format(104.0))
+
+    told, _ = make_groups({"n1": before}, {"n1": after}, 1.0)
+    silent, _ = make_groups({"n1": page()}, {"n1": page(used=1e9 + 1e6)}, 1.0)
+
+    assert (told.used_bits_per_second, told.most[0].bits_per_second) == (2e6, 2e6)
+    assert silent.used_bits_per_second == 8e6
+
+
 def test_a_page_that_is_none_is_refused() -> None:
     """Somebody else listens on the port."""
     with pytest.raises(ValueError, match="html"):
