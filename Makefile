@@ -38,8 +38,7 @@ lint: setup ## Format and type checks, import contracts
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h
 
 test: setup ## All tests, as root; the first run builds a Kubernetes control plane
-	@$(PYTHON) -m tests.cluster.build
-	.venv/bin/pytest --ignore=tests/node --ignore=tests/images $(ARGS)
+	@$(PYTHON) -m tests $(ARGS)
 
 test-vm: setup ## Kernel tests in QEMU: KERNEL=5.10|6.1|6.12|newest|all, FULL=1 for more, BCC=newest, ARCH=arm64 (root)
 	@$(if $(ARCH),dpkg -s qemu-system-arm >/dev/null 2>&1 || { apt-get update -q && \

@@ -23,6 +23,9 @@ from enforcer.state import NO_RATES, Given, Rates, Target, Used, exempt_list_id
 
 TICK_SECONDS: Final = 0.15
 WATCH_SECONDS: Final = 0.1
+REST: Final = 4
+"""A look is followed by a rest of so many times its length: on a machine that is slow or full, the
+division is the slower and not the machine."""
 _NSEC_PER_SEC: Final = 10**9
 STALE_NS: Final = 10 * _NSEC_PER_SEC
 """So long current rates hold when nobody renews them: then equal parts do."""
@@ -69,6 +72,7 @@ class Sharing:
         self._look_at_link_ns = 0
         self._seen_wanted_ns = 0
         self._watched_until_ns = 0
+        self._took_ns = 0
         self._write_at_ns = 0
         """When something is to be given, or renewed."""
 
@@ -107,9 +111,12 @@ class Sharing:
 
     def step(self) -> None:
         """Wait a moment; look, and give everyone his part, where there is anything to do."""
+        rest_seconds = REST * self._took_ns / _NSEC_PER_SEC
         is_watched = self._clock_ns() < self._watched_until_ns
-        self._sleep(TICK_SECONDS if is_watched else WATCH_SECONDS)
+        self._sleep(max(rest_seconds, TICK_SECONDS if is_watched else WATCH_SECONDS))
+        started_ns = self._clock_ns()
         self.look()
+        self._took_ns = self._clock_ns() - started_ns
 
     def look(self) -> None:
         """One look, without the wait."""

@@ -21,7 +21,6 @@ from tests.node.network import PLACES
 from tests.node.pods import (
     IPERF_SERVER,
     PAYLOAD_SHARE,
-    RUNS,
     Pod,
     deployment,
     iperf,
@@ -35,12 +34,11 @@ TOTAL_BITS_PER_SEC = 3_000_000
 SENDERS = {"many": 2, "few": 1}
 RUN_SECONDS = 60
 LOOK_SECONDS = 8.0
-LEAST = 0.8
-"""Of a total. Emulated processors stand still now and then, and so does what is sent."""
+LEAST = 0.1
+"""Of a total, for traffic to be there. How well a total is used is judged by tests/kernel: emulated
+processors stand still now and then, and so does what is sent."""
 MOST = 1.1
 """A total may be passed by so much in a second, while somebody who comes back is not seen yet."""
-NEAR = 0.25
-"""What two who look at different seconds may differ by."""
 
 
 def group(name: str, replicas: int) -> Iterator[Json]:
@@ -84,7 +82,8 @@ def senders(podpace: Cluster) -> Iterator[dict[str, list[Pod]]]:
 
 
 def nodes(cluster: Cluster) -> dict[str, Any]:
-    """What ``kubectl podpace nodes`` says of what the senders send, by namespace."""
+    """What ``kubectl podpace nodes`` says of what the senders send, by namespace; nothing, where an
+    enforcer does not answer in time."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "client.kube", "nodes", HERE, "-o", "json"),
@@ -96,52 +95,40 @@ def nodes(cluster: Cluster) -> dict[str, Any]:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    if done.returncode:
+        cluster.say(done.stderr)
+        return {}
     said = [told for told in json.loads(done.stdout) if told["direction"] == Direction.EGRESS]
     return {told["group"].removeprefix(namespace_group("")): told for told in said}
 
 
-def test_nodes_shows_what_iperf3_measures(
+def test_nodes_shows_who_shares_and_nobody_has_more(
     podpace: Cluster, senders: dict[str, list[Pod]], sinks: list[Pod]
 ) -> None:
     """Two pods have together what one of another namespace has alone, and no more."""
     pods = [item for found in senders.values() for item in found]
-    tried: list[dict[str, tuple[float, float]]] = []
-    for _ in range(RUNS):
-        with ThreadPoolExecutor() as meanwhile:
-            runs = [
-                meanwhile.submit(iperf, podpace, item, sink, Direction.EGRESS, RUN_SECONDS)
-                for item, sink in zip(pods, sinks, strict=True)
-            ]
-            podpace.until(
-                "all of them send",
-                lambda: nodes(podpace),
-                lambda told: all(
-                    told[name]["used_bits_per_second"] >= LEAST / 2 * TOTAL_BITS_PER_SEC
-                    for name in senders
-                ),
-            )
-            said = nodes(podpace)
-            received = [run.result().bits_per_sec / PAYLOAD_SHARE for run in runs]
-        measured = {
-            name: sum(bits for item, bits in zip(pods, received, strict=True) if item in found)
-            for name, found in senders.items()
+
+    def all_send(told: dict[str, Any]) -> bool:
+        return all(
+            told.get(name, {}).get("used_bits_per_second", 0) >= LEAST * TOTAL_BITS_PER_SEC
+            for name in senders
+        )
+
+    with ThreadPoolExecutor() as meanwhile:
+        runs = [
+            meanwhile.submit(iperf, podpace, item, sink, Direction.EGRESS, RUN_SECONDS)
+            for item, sink in zip(pods, sinks, strict=True)
+        ]
+        said = podpace.until("all of them send", lambda: nodes(podpace), all_send)
+        received = [run.result().bits_per_sec / PAYLOAD_SHARE for run in runs]
+    (alone,) = [bits for item, bits in zip(pods, received, strict=True) if item in senders["few"]]
+    assert LEAST * TOTAL_BITS_PER_SEC <= alone <= MOST * TOTAL_BITS_PER_SEC
+    for name, found in senders.items():
+        # Two that begin and end at different times have, by iperf3, moments alone.
+        assert said[name]["used_bits_per_second"] <= MOST * TOTAL_BITS_PER_SEC
+        assert said[name]["total_bits_per_second"] == TOTAL_BITS_PER_SEC
+        assert said[name]["members"] == len(found)
+        assert {user["pod"] for user in said[name]["most"]} == {
+            f"{name}/{item.name}" for item in found
         }
-        for name, found in senders.items():
-            # Two that begin and end at different times have, each by itself, moments alone.
-            by_one_clock = said[name]["used_bits_per_second"] if len(found) > 1 else measured[name]
-            assert by_one_clock <= MOST * TOTAL_BITS_PER_SEC
-            assert said[name]["total_bits_per_second"] == TOTAL_BITS_PER_SEC
-            assert said[name]["members"] == len(found)
-            assert {user["pod"] for user in said[name]["most"]} <= {
-                f"{name}/{item.name}" for item in found
-            }
-        told = {name: said[name]["used_bits_per_second"] for name in senders}
-        tried.append({name: (measured[name], told[name]) for name in senders})
-        podpace.say(f"bit/s by iperf3, by nodes: {tried[-1]}")
-        if all(
-            bits >= LEAST * TOTAL_BITS_PER_SEC and abs(told[name] / bits - 1) <= NEAR
-            for name, bits in measured.items()
-        ):
-            return
-    raise AssertionError(f"bit/s by iperf3, by nodes, in {len(tried)} runs: {tried}")
+        podpace.say(f"{name}: {said[name]['used_bits_per_second'] / 1e6:.2f} Mbit/s")

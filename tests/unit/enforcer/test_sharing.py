@@ -230,6 +230,32 @@ def test_requests_hold_within_a_total(tmp_path) -> None:
     assert group.rates()[1] >= TOTAL_BYTES // 2
 
 
+class Slow(dict):
+    """Counters that take a twentieth of a second to read."""
+
+    def __init__(self, counters, group):
+        super().__init__(counters)
+        self.group, self.reading_ns = group, 0
+
+    def get(self, key, default=None):
+        """Time passes."""
+        self.group.now_ns += SECOND // 20
+        self.reading_ns += SECOND // 20
+        return super().get(key, default)
+
+
+def test_a_machine_that_is_slow_keeps_most_of_its_time(group) -> None:
+    """It is divided less often there."""
+    group.wants = {1: 10 * TOTAL_BYTES}
+    group.run(1)
+    group.datapath.used_bytes = slow = Slow(group.datapath.used_bytes, group)
+    started_ns = group.now_ns
+
+    group.run(20)
+
+    assert 0 < slow.reading_ns <= (group.now_ns - started_ns) / loop.REST
+
+
 def test_a_fault_of_one_member_is_told_and_leaves_the_others_their_parts(group) -> None:
     """Once."""
     group.datapath.fail["give"] = "no such cgroup"
