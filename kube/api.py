@@ -9,7 +9,7 @@ import msgspec
 from kube.credentials import Credentials
 from kube.errors import ApiError, GoneError
 from kube.http import Http
-from kube.ports import JSON, Event, Json, Page
+from kube.ports import JSON, MERGE_PATCH, Event, Json, Page
 
 PAGE: Final = 500
 """Objects in one answer to a list; client-go's pagers ask for as many."""
@@ -90,13 +90,21 @@ class KubeApi:
         """See ``ports.Api``."""
         self._request("PATCH", path, body, content_type=content_type)
 
+    def merge(self, path: str, body: Json) -> Json:
+        """A merge patch; the object as it is then."""
+        return _decode(
+            f"PATCH {path}",
+            self._request("PATCH", path, body, content_type=MERGE_PATCH),
+            dict[str, Any],
+        )
+
     def json_patch(self, path: str, operations: Sequence[Json]) -> None:
         """See ``ports.Api``."""
         self._request("PATCH", path, operations, content_type="application/json-patch+json")
 
-    def text(self, path: str) -> str:
-        """What is not JSON: a pod's answer, through the proxy."""
-        return self._request("GET", path, accept="*/*").decode(errors="replace")
+    def text(self, path: str, accept: str = "*/*") -> str:
+        """What is no object: a pod's answer, through the proxy, or a table."""
+        return self._request("GET", path, accept=accept).decode(errors="replace")
 
     def pages(
         self, path: str, query: Mapping[str, str] | None = None, accept: str = JSON

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,16 +11,17 @@ import typer
 
 from client import command
 from client.command import Output, Version
-from client.errors import ClientError, UnreachableError
+from client.errors import ClientError, UnreachableError, UsageError
 from client.kube import output
-from client.kube.api import Cluster, Wanted, connect, use
+from client.kube.api import Cluster, NotFoundError, Wanted, connect, use
+from client.kube.counters import Counters
 from client.kube.flags import HELP, take
+from client.kube.live import next_rows, show_live
 from client.kube.pods import LIMITED_SELECTOR, PodLimits, decode_pod, read_pod, sort_pods
-from client.kube.rates import Enforcers, Sample, make_rows
+from client.kube.rates import Enforcers, Sample
 from client.kube.watching import Changed
 from client.output import Format, console, name_command, print_data, print_problems
-from client.top import Row, make_view
-from contract.names import DIRECTIONS
+from client.top import make_view
 
 app = typer.Typer(
     name="kubectl-podpace",
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def _connection(arguments: list[str]) -> list[str]:
-    """Takes what is about the connection out of the arguments."""
+    """Takes it out of the arguments."""
     flags, left = take(arguments)
     use(flags)
     return left
@@ -128,7 +130,8 @@ def show(
     problems: tuple[str, ...] = ()
     if found.limited and found.node:
         try:
-            sample = Enforcers(cluster, release_namespace, frozenset({found.node})).sample()
+            nodes = frozenset({found.node})
+            sample = Counters(cluster, release_namespace, found.namespace, nodes).sample()
             problems = sample.problems
         except ClientError as error:
             problems = error.lines
@@ -161,6 +164,55 @@ def explain(
         print_data(explanation, output_format)
 
 
+@app.command("set")
+def set_limits(
+    pod: Annotated[list[str] | None, typer.Argument(help="Pods; or -l.", metavar="POD")] = None,
+    *,
+    ingress: Annotated[str | None, typer.Option(help="Such as 100M; none takes it off.")] = None,
+    egress: Annotated[str | None, typer.Option(help="The same of what is sent.")] = None,
+    ingress_burst: Annotated[str | None, typer.Option(help="In bits.")] = None,
+    egress_burst: Annotated[str | None, typer.Option(help="In bits.")] = None,
+    ingress_request: Annotated[str | None, typer.Option(help="What is guaranteed.")] = None,
+    egress_request: Annotated[str | None, typer.Option(help="What is guaranteed.")] = None,
+    selector: Selector = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say it, change nothing.")] = False,
+    namespace: Namespace = None,
+    output_format: Output = Format.TABLE,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    release_namespace: ReleaseNamespace = DEFAULT_RELEASE_NAMESPACE,
+) -> None:
+    """Change limits of pods that run, not of what they are made from; all of them or none."""
+    from client.kube.explain import explain as explain_pod
+    from client.kube.policies import read_policies
+    from client.kube.setting import Wish, make_annotations, set_all, try_all
+
+    if bool(pod) is bool(selector):
+        raise UsageError("name pods, or give -l; not both")
+    wanted = make_annotations(
+        Wish(ingress, ingress_burst, ingress_request), Wish(egress, egress_burst, egress_request)
+    )
+    cluster = connect(kubeconfig, context)
+    scope = namespace or cluster.namespace
+    if pod:
+        pods = tuple(_pod(cluster, scope, name) for name in pod)
+    else:
+        found = cluster.list(f"/api/v1/namespaces/{scope}/pods", {"labelSelector": selector})
+        pods = sort_pods(map(read_pod, found))
+    if not pods:
+        raise NotFoundError(f"no pod of {scope} has the labels {selector}")
+    changed = try_all(cluster, pods, wanted)
+    if not dry_run:
+        changed = set_all(cluster, pods, wanted)
+    if output_format is not Format.TABLE:
+        print_data(changed, output_format)
+        return
+    policies = read_policies(cluster, scope, release_namespace)
+    for one in changed:
+        output.print_set(explain_pod(one, policies), dry_run=dry_run)
+    print_problems(policies.problems)
+
+
 @app.command()
 def top(
     *,
@@ -177,15 +229,16 @@ def top(
     """Show rates live until Ctrl-C; with --once, -o json or -o yaml one sample."""
     cluster = connect(kubeconfig, context)
     wanted = _wanted(cluster, namespace, selector, everywhere=all_namespaces)
+    counters = partial(Counters, cluster, release_namespace, wanted.namespace)
     if once or output_format is not Format.TABLE:
-        _, rows = _next_rows(cluster, wanted, release_namespace, interval, None)
+        _, rows = next_rows(lambda: _limited(cluster, wanted), counters, interval)
         if output_format is Format.TABLE:
             console().print(make_view(rows))
         else:
             print_data(rows, output_format)
         return
     with contextlib.suppress(KeyboardInterrupt):
-        _top_live(cluster, wanted, release_namespace, interval)
+        show_live(lambda: _limited(cluster, wanted), counters, interval)
 
 
 @app.command()
@@ -222,60 +275,23 @@ def nodes(
         print("nothing is shared here; docs/user/sharing.md says what can be")
 
 
-def _top_live(cluster: Cluster, wanted: Wanted, release_namespace: str, interval: float) -> None:
-    from rich.live import Live
-
-    out, last = console(), None
-    with Live(make_view(()), console=out, auto_refresh=False, screen=out.is_terminal) as live:
-        while True:
-            last, rows = _next_rows(cluster, wanted, release_namespace, interval, last)
-            if out.is_terminal:
-                live.update(make_view(rows), refresh=True)
-            else:
-                out.print(make_view(rows))
-
-
-def _next_rows(
-    cluster: Cluster,
-    wanted: Wanted,
-    release_namespace: str,
-    interval: float,
-    before: Sample | None,
-) -> tuple[Sample, tuple[Row, ...]]:
-    """A sample ``interval`` seconds after ``before`` (None: one is taken now), and the rates."""
-    pods = _limited(cluster, wanted)
-    nodes = frozenset(pod.node for pod in pods if pod.node)
-    enforcers = Enforcers(cluster, release_namespace, nodes)
-    first = before or enforcers.sample()
-    time.sleep(interval)
-    after = enforcers.sample()
-    if before is None:
-        print_problems(after.problems)
-        if after.problems and not after.values:
-            raise UnreachableError("no enforcer could be asked for rates; see the lines above")
-    keys = (
-        (f"{pod.namespace}/{pod.name}", direction)
-        for pod in pods
-        for direction in DIRECTIONS
-        if pod.concerns(direction)
-    )
-    return after, make_rows(first, after, keys)
-
-
 def _limited(cluster: Cluster, wanted: Wanted) -> tuple[PodLimits, ...]:
     return sort_pods(map(read_pod, cluster.list(wanted.path, wanted.query)))
 
 
 def _pod(cluster: Cluster, namespace: str | None, name: str) -> PodLimits:
-    path = f"/api/v1/namespaces/{namespace or cluster.namespace}/pods/{name}"
-    return read_pod(cluster.get(path))
+    scope = namespace or cluster.namespace
+    return read_pod(cluster.get(f"/api/v1/namespaces/{scope}/pods/{name}"))
 
 
 def _wanted(cluster: Cluster, namespace: str | None, selector: str, *, everywhere: bool) -> Wanted:
     """Limited pods of the namespace that is meant, or of all."""
-    scope = f"/namespaces/{namespace or cluster.namespace}"
     selectors = ",".join(filter(None, (LIMITED_SELECTOR, selector)))
-    return Wanted(f"/api/v1{'' if everywhere else scope}/pods", {"labelSelector": selectors})
+    query = {"labelSelector": selectors}
+    if everywhere:
+        return Wanted("/api/v1/pods", query)
+    scope = namespace or cluster.namespace
+    return Wanted(f"/api/v1/namespaces/{scope}/pods", query, scope)
 
 
 if __name__ == "__main__":

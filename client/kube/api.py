@@ -38,6 +38,8 @@ class Wanted:
 
     path: str
     query: Mapping[str, str]
+    namespace: str | None = None
+    """The one that they are in; None: they may be in any."""
 
 
 class Cluster:
@@ -62,6 +64,11 @@ class Cluster:
         """All items, page by page."""
         with self._told(path):
             return self._api.list(path, query)
+
+    def merge(self, path: str, body: Json, *, dry_run: bool = False) -> Json:
+        """A merge patch; the object as it is then."""
+        with self._told(path):
+            return self._api.merge(f"{path}?dryRun=All" if dry_run else path, body)
 
     def text(self, path: str) -> str:
         """What is not JSON: a pod's answer, through the proxy."""

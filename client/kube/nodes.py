@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from client.kube.rates import READ_AT, Key, elapsed_seconds
+from client.kube.rates import Key, elapsed_seconds
 from contract.limits import BITS_PER_BYTE, namespace_group
 from contract.names import DIRECTIONS, Direction
+from contract.stats import READ_AT
 
 NODE: Final = "node"
 """The group of all pods of a node, whose total is its capacity."""

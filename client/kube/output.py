@@ -97,6 +97,19 @@ def print_groups(groups: tuple["Group", ...], now: float) -> None:
     console().print(table)
 
 
+def print_set(explanation: "Explanation", *, dry_run: bool) -> None:
+    """What holds for one pod now, and which word decided."""
+    out, pod = console(), explanation.pod
+    tried = " (nothing is changed)" if dry_run else ""
+    out.print(f"{pod.namespace}/{pod.name}{tried}", soft_wrap=True)
+    for explained in explanation.directions:
+        bits = explained.bits_per_second
+        limit = "no limit of its own" if bits is None else format_bits_per_second(bits)
+        out.print(f"{explained.direction:<8}{limit}: {explained.because}", soft_wrap=True)
+        for more in filter(None, (explained.guaranteed, explained.shares)):
+            out.print(f"        {more}", soft_wrap=True)
+
+
 def print_explanation(explanation: "Explanation") -> None:
     """A paragraph per direction, what holds and who says it, and what each policy says."""
     out, pod = console(), explanation.pod

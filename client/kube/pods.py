@@ -14,7 +14,6 @@ from contract.names import (
     TOTAL_LABELS,
     Direction,
     Mode,
-    Source,
 )
 from contract.reading import INPUT_KEYS
 from contract.wording import describe_bandwidth
@@ -46,8 +45,10 @@ class PodLimits:
     ready: bool
     ingress: Limit | None
     egress: Limit | None
-    source: Source | str
-    mode: Mode | str
+    source: str
+    """A ``Source``; empty: nothing is asked for."""
+    mode: str
+    """A ``Mode``."""
     exempt_cidrs: tuple[str, ...]
     gated: bool
     """Not Ready before its limit is in force."""

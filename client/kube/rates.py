@@ -10,14 +10,13 @@ from client.errors import ClientError
 from client.top import Row
 from contract.limits import BITS_PER_BYTE
 from contract.names import Direction
+from contract.stats import READ_AT
 from kube.ports import Json
 
 ENFORCER: Final = "podpace-enforcer"
 """The enforcer's container."""
 SELECTOR: Final = "app.kubernetes.io/part-of=podpace,app.kubernetes.io/component=enforcer"
 """Of its pods, whatever the installation is called."""
-READ_AT: Final = "podpace_read_timestamp_seconds"
-"""When an enforcer read its counters: a page may be a second old when it is answered."""
 _METRICS_PORT: Final = 9464
 _AT_ONCE: Final = 16
 T = TypeVar("T")
@@ -25,6 +24,9 @@ T = TypeVar("T")
 
 class Reads(Protocol):
     """What is needed of the API server."""
+
+    def get(self, path: str) -> Json:
+        """One object. Raises ``ClientError``."""
 
     def list(self, path: str, query: Mapping[str, str] | None = None) -> list[Json]:
         """All items. Raises ``ClientError``."""

@@ -18,6 +18,7 @@ from tests.cluster.nodes.enforcer import Enforcer
 from tests.cluster.nodes.placing import on, wait_enforced
 from tests.cluster.nodes.traffic import Pair
 from tests.cluster.plane import ControlPlane
+from tests.unit.client.shapes import conforms
 
 REFUSED, USAGE, UNREACHABLE = 1, 2, 3
 NAMESPACE = "shown"
@@ -86,6 +87,27 @@ def test_list_as_data(plane_with_pods: ControlPlane) -> None:
     assert found[1]["ingress"]["bits_per_second"] == 8_000_000
     assert found[1]["condition"]["status"] == "True"
     assert yaml.safe_load(as_yaml.stdout) == found
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("list", ("-n", NAMESPACE)),
+        ("show", ("web", "-n", NAMESPACE)),
+        ("explain", ("web", "-n", NAMESPACE)),
+        ("set", ("web", "-n", NAMESPACE, "--egress=10M", "--dry-run")),
+        ("top", ("-n", NAMESPACE, "--interval=1")),
+        ("nodes", ("--interval=1",)),
+    ],
+)
+def test_data_has_the_stated_shape(
+    plane_with_pods: ControlPlane, command: str, arguments: tuple[str, ...]
+) -> None:
+    """``docs/user/kubectl.schema.json``, whole."""
+    done = run(plane_with_pods, command, *arguments, "-o", "json")
+
+    assert done.returncode == 0, done.stderr
+    assert conforms(command, done.stdout)
 
 
 def test_explain_names_annotation_and_policy(plane_with_pods: ControlPlane) -> None:
