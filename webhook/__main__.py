@@ -84,6 +84,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="Admission over TLS.")] = 8443,
     health_port: Annotated[int, typer.Option(help="Health and metrics, plain.")] = 8080,
+    stats_port: Annotated[
+        int, typer.Option(help="Counters for users, over TLS, for the API server; 0: none.")
+    ] = 0,
     release_namespace: ReleaseNamespace = None,
     service: Annotated[
         str, typer.Option(help="Of our Service; Secret and Lease begin with it.")
@@ -142,6 +145,7 @@ def serve(
         host=host,
         port=port,
         health_port=health_port,
+        stats_port=stats_port,
         release_namespace=release_namespace or own_namespace(),
         service=service,
         cluster_domain=cluster_domain,
@@ -179,6 +183,7 @@ def _serve(settings: Settings) -> None:
     from webhook.large import LargeReviews
     from webhook.lifecycle import Lifecycle
     from webhook.serve import run
+    from webhook.stats.starting import start as start_stats
     from webhook.workloads import make_warn
 
     metrics = Metrics()
@@ -204,6 +209,7 @@ def _serve(settings: Settings) -> None:
             lifecycle=lifecycle,
             loops=loops,
             settings=settings,
+            stats=start_stats(settings, live, loops),
         )
     finally:
         loops.stop.set()

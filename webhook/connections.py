@@ -46,9 +46,12 @@ def choose(connections: Iterable[Connection]) -> Connection | None:
 class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's, with a time and a size for headers. :func:`guard` gives it its connection."""
 
-    def __init__(self, connection: Connection, **options: Any) -> None:
+    def __init__(
+        self, connection: Connection, admits: Callable[[asyncio.Transport], bool], **options: Any
+    ) -> None:
         super().__init__(**options)
         self._connection = connection
+        self._admits = admits
         self._header_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -56,6 +59,8 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """The handshake is done."""
         super().connection_made(transport)
         self._connection.close = transport.abort
+        if not self._admits(transport):
+            transport.abort()
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -101,20 +106,21 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 class Acceptor:
-    """Accepts connections on ``listening``; ``make_protocol`` is given each."""
+    """Accepts connections on ``listening``; ``make_protocol`` is given each.
+
+    ``tls`` is asked at each handshake; None is plain HTTP.
+    """
 
     def __init__(
         self,
         listening: socket.socket,
         make_protocol: Callable[[Connection], asyncio.Protocol],
-        context: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext] | None,
         most: int,
     ) -> None:
         self._listening = listening
         self._make_protocol = make_protocol
-        self._tls: dict[str, Any] = (
-            {} if context is None else {"ssl": context, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
-        )
+        self._tls = tls
         self._most = most
         self._open: set[Connection] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
@@ -148,9 +154,14 @@ class Acceptor:
         task.add_done_callback(self._handshakes.discard)
 
     async def _shake_hands(self, connection: Connection, accepted: socket.socket) -> None:
+        tls: dict[str, Any] = (
+            {}
+            if self._tls is None
+            else {"ssl": self._tls(), "ssl_handshake_timeout": HANDSHAKE_SECONDS}
+        )
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._make_protocol(connection), accepted, **self._tls
+                lambda: self._make_protocol(connection), accepted, **tls
             )
         except BaseException as e:
             connection.forget(connection)

@@ -36,8 +36,12 @@ class Loop:
         metrics: Metrics,
         stop: threading.Event,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        vital: bool = True,
     ) -> None:
         self.name = name
+        self.vital = vital
+        """Whether the process is worth starting anew for it."""
         self._stop = stop
         self._monotonic = monotonic
         self._succeeded = metrics.loop_success.labels(name)
@@ -139,15 +143,15 @@ class Loops:
     stop: threading.Event = field(default_factory=threading.Event)
     _all: list[Loop] = field(default_factory=list)
 
-    def add(self, name: str) -> Loop:
+    def add(self, name: str, *, vital: bool = True) -> Loop:
         """One that is not started yet."""
-        loop = Loop(name, self.metrics, self.stop)
+        loop = Loop(name, self.metrics, self.stop, vital=vital)
         self._all.append(loop)
         return loop
 
     def faults(self) -> list[str]:
         """Why the process should be started anew: what ``/livez`` fails with."""
-        return [fault for loop in self._all if (fault := loop.fault())]
+        return [fault for loop in self._all if loop.vital and (fault := loop.fault())]
 
     def lines(self) -> list[str]:
         """How each loop is."""

@@ -1,4 +1,4 @@
-"""The two servers of one replica, and its orderly end."""
+"""The servers of one replica, and its orderly end."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -31,6 +32,7 @@ _BACKLOG: Final = 1024
 _CONNECTIONS: Final = 1024
 """Of admission; the API server needs one for each review that it waits for."""
 _HEALTH_CONNECTIONS: Final = 64
+_STATS_CONNECTIONS: Final = 128
 _SWITCH_SECONDS: Final = 0.001
 """After which a thread that computes lets others compute: a fifth of Python's default, since a
 review takes less than a millisecond."""
@@ -39,11 +41,27 @@ _FREE_BYTES: Final = 2 * 1024 * 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
+@dataclass(frozen=True)
+class StatsServer:
+    """What the aggregated API is served by, on a port of its own."""
+
+    app: Callable[..., Any]
+    tls: Callable[[], ssl.SSLContext]
+    admits: Callable[[asyncio.BaseTransport], bool]
+    leave: Callable[[], None]
+    """Called in a thread of its own when the draining begins."""
+
+
 class _Server(uvicorn.Server):
     """Leaves signals alone: they begin the draining, not the end. Accepts by rules of its own."""
 
     def __init__(
-        self, app: FastAPI, listening: socket.socket, context: ssl.SSLContext | None, most: int
+        self,
+        app: Callable[..., Any],
+        listening: socket.socket,
+        tls: Callable[[], ssl.SSLContext] | None,
+        most: int,
+        admits: Callable[[asyncio.BaseTransport], bool] = lambda _: True,
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -58,8 +76,9 @@ class _Server(uvicorn.Server):
         )
         config.load()
         super().__init__(config)
-        self._acceptor = Acceptor(listening, self._make_protocol, context, most)
+        self._acceptor = Acceptor(listening, self._make_protocol, tls, most)
         self._listening = listening
+        self._admits = admits
         self._accepting: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -85,6 +104,7 @@ class _Server(uvicorn.Server):
     def _make_protocol(self, connection: Connection) -> GuardedProtocol:
         return GuardedProtocol(
             connection,
+            self._admits,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
@@ -109,26 +129,41 @@ def run(
     lifecycle: Lifecycle,
     loops: Loops,
     settings: Settings,
+    stats: StatsServer | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once.
 
-    Health has a thread and a loop of its own: whatever keeps admission busy, it answers.
+    Health has a thread and a loop of its own: whatever keeps admission busy, it answers. So have
+    stats, so that they never keep admission busy.
 
     Raises:
         WebhookError: a port cannot be had.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     _keep_free_memory()
-    sockets = [_listen(settings.host, port) for port in (settings.port, settings.health_port)]
-    server = _Server(admission, sockets[0], context, _CONNECTIONS)
-    health_server = _Server(health, sockets[1], None, _HEALTH_CONNECTIONS)
-    thread = threading.Thread(target=_run, args=(health_server.serve,), name="health", daemon=True)
-    thread.start()
+    admission_socket = _listen(settings.host, settings.port)
+    server = _Server(admission, admission_socket, lambda: context, _CONNECTIONS)
+    health_socket = _listen(settings.host, settings.health_port)
+    beside = {"health": _Server(health, health_socket, None, _HEALTH_CONNECTIONS)}
+    if stats is not None:
+        stats_socket = _listen(settings.host, settings.stats_port)
+        beside["stats"] = _Server(
+            stats.app, stats_socket, stats.tls, _STATS_CONNECTIONS, stats.admits
+        )
+    threads = [
+        threading.Thread(target=_run, args=(one.serve,), name=name, daemon=True)
+        for name, one in beside.items()
+    ]
+    for thread in threads:
+        thread.start()
     try:
-        _run(lambda: _serve(server, lifecycle, loops, settings))
+        leave = stats.leave if stats is not None else lambda: None
+        _run(lambda: _serve(server, lifecycle, loops, settings, leave))
     finally:
-        health_server.should_exit = True
-        thread.join()
+        for one in beside.values():
+            one.should_exit = True
+        for thread in threads:
+            thread.join()
     log.info("stopped")
 
 
@@ -148,7 +183,13 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         runner.run(main())
 
 
-async def _serve(server: _Server, lifecycle: Lifecycle, loops: Loops, settings: Settings) -> None:
+async def _serve(
+    server: _Server,
+    lifecycle: Lifecycle,
+    loops: Loops,
+    settings: Settings,
+    leave: Callable[[], None],
+) -> None:
     asked = asyncio.Event()
     hurry = asyncio.Event()
 
@@ -166,6 +207,7 @@ async def _serve(server: _Server, lifecycle: Lifecycle, loops: Loops, settings: 
     await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
     if asked.is_set():
         lifecycle.draining = True
+        threading.Thread(target=leave, name="leave", daemon=True).start()
         log.info("draining", seconds=settings.drain_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hurry.wait(), settings.drain_seconds)

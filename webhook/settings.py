@@ -16,6 +16,8 @@ class Settings:
     """Admission, over TLS."""
     health_port: int = 8080
     """Health and metrics, plain."""
+    stats_port: int = 0
+    """The aggregated API, over TLS, for the API server alone; 0: it is not served."""
     release_namespace: str = "podpace-system"
     """Where the cluster's policy, the CA Secret and the lease are."""
     service: str = "podpace-webhook"

@@ -21,8 +21,10 @@ class LiveContext:
     ) -> None:
         self._minimum = minimum
         self.context = self._new_context()
-        self.loaded = False
-        """Whether there is a certificate to serve with."""
+        self.pair: KeyPair | None = None
+        """What it serves with."""
+        self.trust: bytes | None = None
+        """What callers are to trust, PEM; None where somebody else tells them."""
         self._on_expiry = on_expiry
 
     def load(self, pair: KeyPair) -> None:
@@ -39,9 +41,19 @@ class LiveContext:
             message = f"certificate and key cannot be used: {e}; check that they belong together"
             raise CertificateError(message) from e
         _load(self.context, pair)
-        self.loaded = True
+        self.pair = pair
         self._on_expiry(expires.timestamp())
         log.info("certificate loaded", expires=expires.isoformat())
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is a certificate to serve with."""
+        return self.pair is not None
+
+    @staticmethod
+    def load_into(context: ssl.SSLContext, pair: KeyPair) -> None:
+        """Serve with a pair that was loaded here in another context, too."""
+        _load(context, pair)
 
     def _new_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -64,7 +64,14 @@ MATRIX: Final[dict[str, dict[str, Any]]] = {
             }
         }
     },
-    "cert-manager, self-signed": {"webhook": {"certificates": {"mode": "certManager"}}},
+    "cert-manager, self-signed": {
+        "webhook": {"certificates": {"mode": "certManager"}},
+        "stats": {"enabled": True},
+    },
+    "counters for users": {
+        "stats": {"enabled": True, "port": 9000, "aggregateTo": "edit"},
+        "networkPolicy": {"enabled": True},
+    },
     "a Secret that is there": {
         "webhook": {
             "certificates": {"mode": "secret", "secret": {"name": "tls", "caBundle": "QQ=="}}

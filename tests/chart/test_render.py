@@ -14,6 +14,7 @@ from contract import names
 from contract.names import BURST_KEYS, OUR_LABELS, RATE_KEYS, REQUEST_KEYS, STANDARD_RATE_KEYS
 from contract.policy import NAMESPACE_KEYS, Scope, parse_policy, scope_of
 from contract.selectors import MAX_CHARS
+from contract.stats import API_SERVICE, GROUP, RESOURCE
 from enforcer.options import parser
 from tests.chart.helm import CHART, NAMESPACE, Json, find, helm, objects, refusal, template
 from tests.chart.matrix import MATRIX
@@ -104,6 +105,8 @@ def test_everything_is_labelled_and_in_the_release_namespace(values: dict[str, A
         expected = {None, values.get("namespaceOverride", NAMESPACE)} | elsewhere
         if rendered["metadata"]["name"] == f"{full}-test-pods":
             expected = {values.get("test", {}).get("namespace", "default")}
+        if rendered["metadata"]["name"] == f"{full}-stats-authentication":
+            expected = {"kube-system"}  # where the role is that it gives
         assert rendered["metadata"].get("namespace") in expected
 
 
@@ -366,6 +369,19 @@ def test_without_an_audit_the_webhook_may_not_touch_pods() -> None:
 
     assert "pods" in resources({})
     assert "pods" not in resources({"webhook": {"auditSeconds": 0}})
+
+
+def test_counters_for_users_are_asked_for_only() -> None:
+    """An aggregated API that is away keeps namespaces from ending: nobody has one unawares."""
+    with_stats = objects({"stats": {"enabled": True}})
+    service = find(with_stats, "APIService", API_SERVICE)["spec"]["service"]
+    ports = {p["name"]: p for p in find(with_stats, "Service", _WEBHOOK)["spec"]["ports"]}
+    role = find(with_stats, "ClusterRole", "podpace-read-stats")
+
+    assert "stats.podpace.io" not in template()
+    assert (service["name"], service["port"]) == (_WEBHOOK, ports["stats"]["port"])
+    assert role["rules"] == [{"apiGroups": [GROUP], "resources": [RESOURCE], "verbs": ["list"]}]
+    assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
 
 
 def test_the_chart_installs_the_version_of_the_project() -> None:

@@ -56,10 +56,18 @@ class Replica(LoggedProcess):
     """One webhook process; its log is read as it is written."""
 
     def __init__(
-        self, plane: ControlPlane, address: str, *options: str, folder: Path = ROOT
+        self,
+        plane: ControlPlane,
+        address: str,
+        *options: str,
+        folder: Path = ROOT,
+        stats: bool = False,
     ) -> None:
-        """``folder``: of its sources."""
+        """``folder``: of its sources. ``stats``: it serves the aggregated API, too."""
         self.address = address
+        self.stats_port = free_port() if stats else 0
+        if stats:
+            options = (*options, f"--stats-port={self.stats_port}")
         self.port, self.health_port = free_port(), free_port()
         command = [
             *(sys.executable, "-m", "webhook", "serve"),
@@ -124,13 +132,18 @@ class Installation:
             f"/api/v1/namespaces/{RELEASE_NAMESPACE}/services",
             {
                 "metadata": {"name": SERVICE},
-                "spec": {"ports": [{"name": "https", "port": 443, "targetPort": 8443}]},
+                "spec": {
+                    "ports": [
+                        {"name": "https", "port": 443, "targetPort": 8443},
+                        {"name": "stats", "port": 8444},
+                    ]
+                },
             },
         )
 
-    def add_replica(self, *options: str) -> Replica:
+    def add_replica(self, *options: str, stats: bool = False) -> Replica:
         """Start one and, when it is ready, let it be called."""
-        replica = Replica(self.plane, self.address, *options)
+        replica = Replica(self.plane, self.address, *options, stats=stats)
         replica.wait_ready()
         self.replicas.append(replica)
         self.set_endpoint(replica, ready=True)
@@ -141,6 +154,7 @@ class Installation:
         replicas on one address differ by port."""
         name = f"{SERVICE}-{replica.port}"
         self.admin.delete(f"{self._slices}/{name}")
+        ports = {"https": replica.port, "stats": replica.stats_port}
         if ready:
             self.admin.create(
                 self._slices,
@@ -148,7 +162,11 @@ class Installation:
                     "metadata": {"name": name, "labels": {"kubernetes.io/service-name": SERVICE}},
                     "addressType": "IPv4",
                     "endpoints": [{"addresses": [self.address], "conditions": {"ready": True}}],
-                    "ports": [{"name": "https", "port": replica.port, "protocol": "TCP"}],
+                    "ports": [
+                        {"name": name, "port": port, "protocol": "TCP"}
+                        for name, port in ports.items()
+                        if port
+                    ],
                 },
             )
 

@@ -16,6 +16,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.cluster import front_proxy
 from tests.cluster.build import bin_dir
 from tests.cluster.client import Client
 
@@ -69,10 +70,12 @@ class ControlPlane:
         self._address = address
         self.url = f"https://{address}:{self.port}"
         self.ca_file = folder / "certs" / "apiserver.crt"
+        self.front_proxy = folder / "front-proxy"
 
     def start(self, *, controllers: bool = True, kubelets: bool = False) -> None:
         """Returns when everything answers. ``kubelets``: pods will run, as service accounts."""
         (self.folder / "certs").mkdir(parents=True)
+        front_proxy.write(self.front_proxy)
         self._write_credentials()
         client, peer = free_port(), free_port()
         etcd = f"http://127.0.0.1:{client}"
@@ -100,6 +103,14 @@ class ControlPlane:
             f"--service-account-signing-key-file={self.folder / 'sa.key'}",
             "--service-cluster-ip-range=10.96.0.0/16",
             *(_API_WITH_KUBELETS if kubelets else _API_WITHOUT_KUBELETS),
+            # Aggregated APIs are called with this certificate.
+            f"--requestheader-client-ca-file={self.front_proxy / 'ca.crt'}",
+            f"--requestheader-allowed-names={front_proxy.NAME}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={self.front_proxy / 'tls.crt'}",
+            f"--proxy-client-key-file={self.front_proxy / 'tls.key'}",
             # Services are called by their endpoints, since there is no kube-proxy.
             "--enable-aggregator-routing=true",
         )

@@ -19,7 +19,7 @@ from certs.rotation import (
     next_state,
     to_secret_data,
 )
-from contract import names
+from contract import names, stats
 from kube.errors import ConflictError, NotFoundError
 from kube.ports import Api, Json
 from webhook.errors import CertificateError
@@ -27,6 +27,7 @@ from webhook.errors import CertificateError
 log = structlog.stdlib.get_logger()
 
 SECRET: Final = "podpace-webhook-ca"  # noqa: S105 - its name, not its content
+API_SERVICE: Final = f"/apis/apiregistration.k8s.io/v1/apiservices/{stats.API_SERVICE}"
 _CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
 KINDS: Final = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
 
@@ -102,6 +103,27 @@ class SharedAuthority:
             log.warning("authority restored from memory", secret=self.secret)
             return self._known[1]
         return first_state(self.now())
+
+
+def publish_to_aggregator(api: Api, bundle: bytes) -> bool:
+    """Puts the bundle in the APIService, where there is one; returns whether it was changed.
+
+    Raises:
+        ApiError: it could not be read or written; the next call goes on.
+    """
+    encoded = base64.b64encode(bundle).decode()
+    try:
+        found = api.get(API_SERVICE)
+    except NotFoundError:
+        return False
+    if found["spec"].get("caBundle") == encoded:
+        return False
+    version = found["metadata"]["resourceVersion"]
+    guard = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+    put = {"op": "add", "path": "/spec/caBundle", "value": encoded}
+    api.json_patch(API_SERVICE, [guard, put])
+    log.info("caBundle published", configuration=f"apiservices/{stats.API_SERVICE}")
+    return True
 
 
 def publish_bundle(api: Api, configuration: str, bundle: bytes) -> int:

@@ -42,6 +42,7 @@ class SelfManagedLeaf:
             if (known := self.authority.last_known()) is not None:
                 self._renew_when_due(known.signer)
             raise
+        self.live.trust = state.bundle
         if not self.live.loaded:
             # Trust is published next, but without a certificate there is nothing to lose.
             self._renew(state.signer)

@@ -16,7 +16,7 @@ from typing import Final
 
 from kube.errors import ApiError, ConflictError, NotFoundError
 from kube.ports import Api, Json
-from webhook.kube.authority import KINDS
+from webhook.kube.authority import API_SERVICE, KINDS
 from webhook.kube.cleaning import Progress, judge, make_cleanup, never_started
 from webhook.kube.unlimit import Unlimit
 
@@ -110,7 +110,13 @@ class Uninstall:
         return f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}-webhook"
 
     def _stop_admission(self) -> None:
-        """First: a pod that got a readiness gate now would never be ready."""
+        """First: a pod that got a readiness gate now would never be ready.
+
+        The aggregated API goes with it: one that nobody answers holds up the end of namespaces.
+        """
+        with contextlib.suppress(NotFoundError):
+            self.api.delete(API_SERVICE)
+            self.say("removed the API of counters")
         for kind in KINDS:
             try:
                 self.api.delete(f"/apis/admissionregistration.k8s.io/v1/{kind}/{self.name}")

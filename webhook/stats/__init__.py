@@ -1,0 +1,1 @@
+"""The aggregated API: pods' counters for whoever may read them. Admission never waits for it."""
