@@ -198,7 +198,7 @@ def test_whoever_comes_past_the_api_server_is_refused(
         if certificate is not None:
             file = ready.front_proxy / certificate
             context.load_cert_chain(file.with_suffix(".crt"), file.with_suffix(".key"))
-        with httpx.Client(verify=context, trust_env=False) as client:
+        with httpx.Client(verify=context, trust_env=False, timeout=30) as client:
             return client.get(url, headers=forged).status_code
 
     for certificate in (None, "other"):
