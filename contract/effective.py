@@ -64,6 +64,8 @@ class EffectivePolicy:
     on_violation: OnViolation = OnViolation.DENY
     require: Require = Require.NONE
     take_over: bool = False
+    schedule: bool = False
+    """Whether what pods request is booked with the scheduler."""
     mode: Mode = Mode.ENFORCE
     readiness_gate: GateRule = GateRule.ON_REQUEST
     exempt_cidrs: tuple[str, ...] = ()

@@ -65,8 +65,8 @@ def merge(namespace: Layer | None, cluster: Sequence[Layer]) -> EffectivePolicy:
     Of the cluster's policies the smallest max, burst.max and total-per-node, the largest min
     and the first word on everything else hold. A namespace's own may make the first three
     smaller and min larger, within the cluster's bounds, and be stricter. Its default comes
-    before the cluster's, it decides about take-over where the cluster is silent, and chooses
-    among the cluster's networks.
+    before the cluster's, it decides about take-over and schedule where the cluster is silent, and
+    chooses among the cluster's networks.
     """
     merging = _Merging(namespace, cluster)
     return EffectivePolicy(
@@ -74,7 +74,8 @@ def merge(namespace: Layer | None, cluster: Sequence[Layer]) -> EffectivePolicy:
         egress=merging.bounds(Direction.EGRESS),
         on_violation=merging.strictest(names.POLICY_ON_VIOLATION, _ON_VIOLATION),
         require=merging.strictest(names.POLICY_REQUIRE, _REQUIRE),
-        take_over=merging.take_over(),
+        take_over=merging.flag(names.POLICY_TAKE_OVER, lambda p: p.take_over),
+        schedule=merging.flag(names.POLICY_SCHEDULE, lambda p: p.schedule),
         mode=merging.mode(),
         readiness_gate=merging.strictest(names.POLICY_READINESS_GATE, _GATE),
         exempt_cidrs=merging.exempt_cidrs(),
@@ -155,10 +156,10 @@ class _Merging:
             return self._settle(names.POLICY_MODE, _Said(Mode.ENFORCE, bound), Mode.ENFORCE)
         return self.strictest(names.POLICY_MODE, _MODE)
 
-    def take_over(self) -> bool:
+    def flag(self, key: str, word: Callable[[Policy], bool | None]) -> bool:
         """Neither word is stricter."""
-        found = _first((*self._cluster, *self._own), lambda p: p.take_over)
-        return self._settle(names.POLICY_TAKE_OVER, found, unsaid=False)
+        found = _first((*self._cluster, *self._own), word)
+        return self._settle(key, found, unsaid=False)
 
     def exempt_cidrs(self) -> tuple[str, ...]:
         """The namespace's, within the cluster's; all of them where the cluster minds nothing."""

@@ -24,6 +24,10 @@ ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH: Final = "kubernetes.io/egress-bandwidth"
 ANNOTATION_INGRESS_CAPACITY: Final = f"{DOMAIN}/ingress-capacity"
 ANNOTATION_EGRESS_CAPACITY: Final = f"{DOMAIN}/egress-capacity"
 
+# Extended resources, bits per second: what a Node has of them, and what containers book.
+RESOURCE_INGRESS: Final = f"{DOMAIN}/ingress"
+RESOURCE_EGRESS: Final = f"{DOMAIN}/egress"
+
 # Labels, written by the webhook, read by the enforcer. Plain decimal integers.
 LABEL_LIMITED: Final = f"{DOMAIN}/limited"
 LABEL_INGRESS_BITS_PER_SECOND: Final = f"{DOMAIN}/ingress-bits-per-second"
@@ -36,6 +40,11 @@ LABEL_EGRESS_REQUEST_BITS_PER_SECOND: Final = f"{DOMAIN}/egress-request-bits-per
 # the smallest holds.
 LABEL_INGRESS_TOTAL_BITS_PER_SECOND: Final = f"{DOMAIN}/ingress-total-bits-per-second"
 LABEL_EGRESS_TOTAL_BITS_PER_SECOND: Final = f"{DOMAIN}/egress-total-bits-per-second"
+# What the scheduler has booked for the pod, as it sums its containers; never changed while it runs.
+LABEL_INGRESS_BOOKED_BITS_PER_SECOND: Final = f"{DOMAIN}/ingress-booked-bits-per-second"
+LABEL_EGRESS_BOOKED_BITS_PER_SECOND: Final = f"{DOMAIN}/egress-booked-bits-per-second"
+# The directions that the webhook booked, joined by an underscore; other bookings are the pod's own.
+LABEL_BOOKED_BY_WEBHOOK: Final = f"{DOMAIN}/booked-by-webhook"
 LABEL_SOURCE: Final = f"{DOMAIN}/source"
 LABEL_MODE: Final = f"{DOMAIN}/mode"
 
@@ -53,6 +62,9 @@ OUR_LABELS: Final = frozenset(
         LABEL_EGRESS_REQUEST_BITS_PER_SECOND,
         LABEL_INGRESS_TOTAL_BITS_PER_SECOND,
         LABEL_EGRESS_TOTAL_BITS_PER_SECOND,
+        LABEL_INGRESS_BOOKED_BITS_PER_SECOND,
+        LABEL_EGRESS_BOOKED_BITS_PER_SECOND,
+        LABEL_BOOKED_BY_WEBHOOK,
         LABEL_SOURCE,
         LABEL_MODE,
     )
@@ -80,6 +92,7 @@ POLICY_TOTAL_PER_NODE: Final = "total-per-node"
 POLICY_ON_VIOLATION: Final = "on-violation"
 POLICY_REQUIRE: Final = "require"
 POLICY_TAKE_OVER: Final = "take-over"
+POLICY_SCHEDULE: Final = "schedule"
 POLICY_MODE: Final = "mode"
 POLICY_READINESS_GATE: Final = "readiness-gate"
 POLICY_EXEMPT_CIDRS: Final = "exempt-cidrs"
@@ -143,6 +156,15 @@ REQUEST_LABELS: Final = {
 TOTAL_LABELS: Final = {
     Direction.INGRESS: LABEL_INGRESS_TOTAL_BITS_PER_SECOND,
     Direction.EGRESS: LABEL_EGRESS_TOTAL_BITS_PER_SECOND,
+}
+
+BOOKED_LABELS: Final = {
+    Direction.INGRESS: LABEL_INGRESS_BOOKED_BITS_PER_SECOND,
+    Direction.EGRESS: LABEL_EGRESS_BOOKED_BITS_PER_SECOND,
+}
+RESOURCES: Final = {
+    Direction.INGRESS: RESOURCE_INGRESS,
+    Direction.EGRESS: RESOURCE_EGRESS,
 }
 
 

@@ -51,6 +51,7 @@ class Policy:
     on_violation: OnViolation | None = None
     require: Require | None = None
     take_over: bool | None = None
+    schedule: bool | None = None
     mode: Mode | None = None
     readiness_gate: GateRule | None = None
     exempt_cidrs: tuple[str, ...] | None = None
@@ -93,6 +94,7 @@ NAMESPACE_KEYS: Final = (
     names.POLICY_ON_VIOLATION,
     names.POLICY_REQUIRE,
     names.POLICY_TAKE_OVER,
+    names.POLICY_SCHEDULE,
     names.POLICY_MODE,
     names.POLICY_READINESS_GATE,
     names.POLICY_EXEMPT_CIDRS,
@@ -161,6 +163,7 @@ def parse_policy(
         on_violation=keep(_word(data, names.POLICY_ON_VIOLATION, OnViolation)),
         require=keep(_word(data, names.POLICY_REQUIRE, Require)),
         take_over=keep(_flag(data, names.POLICY_TAKE_OVER)),
+        schedule=keep(_flag(data, names.POLICY_SCHEDULE)),
         mode=keep(_word(data, names.POLICY_MODE, Mode)),
         readiness_gate=keep(_word(data, names.POLICY_READINESS_GATE, GateRule)),
         exempt_cidrs=_cidrs(data, problems),

@@ -126,6 +126,15 @@ def _why_not(text: str) -> str:
     return "is not a quantity"
 
 
+def canonical_quantity(value: int) -> str:
+    """``20M``: as the API server writes ``value`` back, so that both compare equal as texts."""
+    for suffix in ("E", "P", "T", "G", "M", "k"):
+        scale: int = 10 ** _DECIMAL_POWERS[suffix]
+        if value and value % scale == 0:
+            return f"{value // scale}{suffix}"
+    return str(value)
+
+
 def format_bits_per_second(bits_per_second: int) -> str:
     """For people: ``10 Mbit/s``; the shortest exact decimal form."""
     for unit, scale in (

@@ -6,7 +6,15 @@ from functools import lru_cache
 from typing import Final
 
 from contract import names
-from contract.names import BURST_KEYS, RATE_KEYS, REQUEST_KEYS, STANDARD_RATE_KEYS, Direction
+from contract.booking import NO_BOOKINGS, Bookings
+from contract.names import (
+    BURST_KEYS,
+    RATE_KEYS,
+    REQUEST_KEYS,
+    RESOURCES,
+    STANDARD_RATE_KEYS,
+    Direction,
+)
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second, parse_burst_bits
 from contract.unknown import Unknown, Vocabulary
@@ -56,11 +64,15 @@ class Asked:
     shadowed: Written | None
     burst: Written | None
     request: Written | None = None
+    """By its annotation, else what the pod books by itself in its containers' resources."""
+    booking: Written | None = None
+    """What the scheduler has booked."""
+    booked_by_webhook: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Everything a pod's annotations say about bandwidth."""
+    """Everything a pod says about bandwidth."""
 
     ingress: Asked
     egress: Asked
@@ -71,6 +83,7 @@ class Reading:
     """What is written under the misspelt ones."""
     misplaced: tuple[str, ...] = ()
     """Labels that would mean something elsewhere: as an annotation, or on a namespace."""
+    bookings: Bookings = NO_BOOKINGS
 
     def of(self, direction: Direction) -> Asked:
         """One direction."""
@@ -82,10 +95,12 @@ def read(
     old_annotations: Mapping[str, str] | None = None,
     take_over: bool = False,
     labels: Mapping[str, str] | None = None,
+    bookings: Bookings = NO_BOOKINGS,
 ) -> Reading:
     """What a pod's metadata says; takes time in proportion to its size.
 
-    Our key wins over the standard one.
+    Our key wins over the standard one. What a pod books by itself is its request, where no
+    annotation says otherwise.
 
     With ``take_over`` ours was moved from the standard key earlier, so on an update an edit of
     the standard key alone is the newer word and wins.
@@ -95,9 +110,13 @@ def read(
         ours = _written(annotations, RATE_KEYS[direction], rate=True)
         standard = _written(annotations, STANDARD_RATE_KEYS[direction], rate=True)
         burst = _written(annotations, BURST_KEYS[direction], rate=False)
+        booking, is_ours = _booking(bookings, direction), direction in bookings.by_webhook
         request = _written(annotations, REQUEST_KEYS[direction], rate=True)
+        if request is None and not is_ours:
+            request = booking
+        rest = burst, request, booking, is_ours
         if ours is None or standard is None:
-            return Asked(ours or standard, None, burst, request)
+            return Asked(ours or standard, None, *rest)
         if (
             take_over
             and old_annotations is not None
@@ -106,8 +125,8 @@ def read(
                 and old_annotations.get(standard.key) != standard.text
             )
         ):
-            return Asked(standard, ours, burst, request)
-        return Asked(ours, standard, burst, request)
+            return Asked(standard, ours, *rest)
+        return Asked(ours, standard, *rest)
 
     unknown = _VOCABULARY.sort(
         key for key in annotations if key.startswith(OUR_PREFIX) and key not in OUR_ANNOTATIONS
@@ -119,7 +138,16 @@ def read(
         unknown,
         {key: annotations[key] for key, _ in unknown.misspelt},
         tuple(filter(labels.__contains__, MISPLACED_LABELS)) if labels else (),
+        bookings,
     )
+
+
+def _booking(bookings: Bookings, direction: Direction) -> Written | None:
+    bits = bookings.of(direction)
+    if bits is None:
+        return None
+    key, text = f"{RESOURCES[direction]} of containers", str(bits)
+    return Written(key, text, _parse_cached(key, text, rate=True))
 
 
 def _written(annotations: Mapping[str, str], key: str, *, rate: bool) -> Written | None:

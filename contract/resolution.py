@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from contract import names
+from contract.booking import NO_BOOKINGS, Bookings
 from contract.effective import EffectiveBounds, EffectivePolicy, EffectiveRequests, Sourced
 from contract.limits import Limit, Sharing, make_limit
 from contract.names import (
@@ -34,6 +35,8 @@ class Cause(StrEnum):
     RAISED = "raised"
     """Asked for less than the policy's min."""
     DEFAULT = "default"
+    BOOKED = "booked"
+    """More than is booked for the pod, which cannot be more while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,10 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """What is guaranteed in one direction, and where that came from; never above the limit."""
+    """What is guaranteed in one direction, and where that came from.
+
+    Never above the limit, nor above what is booked where anything is.
+    """
 
     bits_per_second: int
     source: Source
@@ -77,6 +83,7 @@ class Resolution:
     egress_total: Sourced | None = None
     ingress_request: Requested | None = None
     egress_request: Requested | None = None
+    bookings: Bookings = NO_BOOKINGS
 
     def of(self, direction: Direction) -> Resolved | None:
         """One direction."""
@@ -113,9 +120,10 @@ class Resolution:
 
     def labels(self) -> dict[str, str]:
         """The labels that tell the enforcer."""
+        labels = self.bookings.labels()
         if self.source is None:
-            return {}
-        labels = {names.LABEL_LIMITED: "true"}
+            return labels
+        labels[names.LABEL_LIMITED] = "true"
         for direction in DIRECTIONS:
             sharing = self.sharing(direction)
             if sharing.request_bits_per_second:
@@ -158,6 +166,7 @@ def resolve(reading: Reading, policy: EffectivePolicy) -> Resolution:
         egress_total=policy.egress.total,
         ingress_request=_resolve_request(reading.ingress, policy.ingress.request, ingress),
         egress_request=_resolve_request(reading.egress, policy.egress.request, egress),
+        bookings=reading.bookings,
     )
     # Without a limit nobody writes the condition and the pod would wait for ever.
     return found if found.limited else replace(found, gate=False)
@@ -195,6 +204,9 @@ def _resolve_request(
         return None
     if limit is not None and bits > limit.limit.bits_per_second:
         bits, cause, bound = limit.limit.bits_per_second, Cause.LOWERED, None
+    booked = asked.booking.bits if asked.booking is not None else None
+    if booked is not None and bits > booked:
+        bits, cause, bound = booked, Cause.BOOKED, None
     return Requested(bits, source, origin, cause, bound)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
@@ -35,6 +36,7 @@ from enforcer.datapath import build as build_datapath
 from enforcer.datapath.abi import ABI_VERSION
 from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.errors import EnforcerError, UnsupportedError
+from enforcer.kube.advertise import ExtendedResources
 from enforcer.kube.installation import Installation
 from enforcer.logs import make_log
 from enforcer.loops import start_loop
@@ -43,7 +45,7 @@ from enforcer.net.uplink import NodeLink
 from enforcer.net.uplink_speed import read_uplink
 from enforcer.options import capacity_options, parser
 from enforcer.pods.node import Node
-from enforcer.ports import Datapath, Log, Network
+from enforcer.ports import CapacityProvider, Datapath, Log, Network
 from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.reconciler import Reconciler
 from enforcer.reconcile.store import TargetStore
@@ -104,10 +106,10 @@ def _run(
     log = make_log(options.log_level)
     capacities = Capacities(capacity_options(options), read_uplink, log)
     node = None if options.node_name is None else _node(options, log, registry, count_error)
+    offer = None if node is None or not options.advertise else _offer(node, capacities, log)
     if node is not None:
-        node.watch(
-            capacities.annotate
-        )  # compiling takes long on a slow machine: the pods are listed meanwhile
+        # Compiling takes long on a slow machine: the pods are listed meanwhile.
+        node.watch(capacities.annotate, None if offer is None else offer.see)
     datapath = _build_or_say(build, options, cgroups.root, log)
     network = _network_for(datapath, build_network, options.pin_root)
     health = Health(
@@ -145,7 +147,7 @@ def _run(
     requests = Requests(worker, reconciler, cgroups, log, complaints, follows_pods=node is not None)
     shared = (
         GroupCollector(sharing.pools, reconciler.counters),
-        CapacityCollector(capacities.of),
+        CapacityCollector(capacities.of, offer),
     )
     of_pods = _register(registry, reconciler, health, node, shared, with_pods=options.pod_metrics)
     ending = threading.Event()
@@ -163,6 +165,7 @@ def _run(
         ("share", sharing.step),
         ("watch processes", reconciler.processes.step),
         *((("watch the installation", installation.step),) if installation is not None else ()),
+        *((("advertise", offer.step),) if offer is not None else ()),
     ):
         start_loop(name, step, ending, log, count_error)
     working = [
@@ -184,11 +187,27 @@ def _run(
             node.stop()
     log.info("stopped", targets_still_limited=len(reconciler.targets()))
     if installation is not None and installation.removed():
-        log.info("the installation is removed: cleaning up")
-        # A process of its own: this one holds locks and maps.
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--cleanup=json"])  # noqa: S606
+        _clean_for_good(offer, log)
     return 0
+
+
+def _offer(node: Node, capacities: Capacities, log: Log) -> ExtendedResources:
+    """What pods can book here; nothing is said of it before pods and device are known."""
+
+    def ready() -> bool:
+        return capacities.looked and node.listed
+
+    read = capacities.bits_per_second
+    return ExtendedResources(node.api, node.name, read, node.booked, ready=ready, log=log)
+
+
+def _clean_for_good(offer: CapacityProvider | None, log: Log) -> NoReturn:
+    log.info("the installation is removed: cleaning up")
+    if offer is not None:
+        offer.withdraw()
+    # A process of its own: this one holds locks and maps.
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--cleanup=json"])  # noqa: S606
 
 
 @contextmanager

@@ -63,6 +63,12 @@ def parser() -> argparse.ArgumentParser:
             "(default: 0.95 of the speed of the default route's device)",
         )
     found.add_argument(
+        "--advertise",
+        action="store_true",
+        help="with --node-name: tell the scheduler that capacity, as podpace.io/ingress and "
+        "podpace.io/egress of the Node",
+    )
+    found.add_argument(
         "--splay-seconds",
         type=_seconds,
         default=3.0,

@@ -196,6 +196,30 @@ class Shares(Protocol):
         ...
 
 
+class CapacityProvider(Protocol):
+    """Tells the scheduler what pods can book on this node, and keeps it told.
+
+    Extended resources of the Node are one (``kube/advertise.py``); a driver of dynamic resource
+    allocation could be another.
+    """
+
+    def advertised(self, direction: Direction) -> int | None:
+        """What the scheduler has to give, in bits per second; None: nothing, or not known."""
+        ...
+
+    def booked(self, direction: Direction) -> int:
+        """What this node's pods have of it."""
+        ...
+
+    def step(self) -> None:
+        """Put it right, and wait until something may have changed."""
+        ...
+
+    def withdraw(self) -> None:
+        """Offer nothing any more, for good, without harm to pods that have booked."""
+        ...
+
+
 class Reporter(Protocol):
     """Where conditions and Events go; ``reports.Reports`` is the real one."""
 

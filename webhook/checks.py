@@ -10,7 +10,15 @@ from typing import Final
 from contract import names
 from contract.effective import EffectivePolicy, Sourced
 from contract.limits import cap_burst_bits
-from contract.names import DIRECTIONS, RATE_KEYS, Direction, GateRule, OnViolation, Require
+from contract.names import (
+    DIRECTIONS,
+    RATE_KEYS,
+    RESOURCES,
+    Direction,
+    GateRule,
+    OnViolation,
+    Require,
+)
 from contract.problems import KEY_CHARS, Problem, clip
 from contract.quantity import format_bits_per_second
 from contract.reading import Reading, Written
@@ -39,7 +47,8 @@ def unreadable_quantities(reading: Reading, _: EffectivePolicy) -> Iterator[Prob
     """Also the key that does not win: a container runtime may read it and refuse the pod later."""
     for direction in DIRECTIONS:
         asked = reading.of(direction)
-        for written in (asked.rate, asked.shadowed, asked.burst, asked.request):
+        own = None if asked.booking is asked.request else asked.booking
+        for written in (asked.rate, asked.shadowed, asked.burst, asked.request, own):
             if written is not None and isinstance(written.value, Problem):
                 yield written.value
 
@@ -76,6 +85,27 @@ def requests_above_limits(reading: Reading, policy: EffectivePolicy) -> Iterator
             yield problem
 
 
+def requests_above_bookings(reading: Reading, _: EffectivePolicy) -> Iterator[Problem]:
+    """A guarantee that nobody kept room for would be taken from others' guarantees."""
+    for direction in DIRECTIONS:
+        asked = reading.of(direction)
+        booked = asked.booking.bits if asked.booking else None
+        request = asked.request
+        if request and request.bits and booked is not None and request.bits > booked:
+            rate = format_bits_per_second(booked)
+            more = (
+                "create the pod anew"
+                if asked.booked_by_webhook
+                else f"write a new pod with more of {RESOURCES[direction]} in resources.limits"
+            )
+            yield Problem(
+                request.key,
+                request.text,
+                f"is above what is booked for the pod, {rate}, which stays as it is while it runs",
+                f"write {booked} or less, or {more}",
+            )
+
+
 def out_of_bounds(reading: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
     """Limits outside min and max, bursts above burst.max; clamped instead where policy says so."""
     if policy.on_violation is OnViolation.DENY:
@@ -109,6 +139,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     unreadable_gate,
     bursts_without_limit,
     requests_above_limits,
+    requests_above_bookings,
     out_of_bounds,
     missing_limits,
 )

@@ -127,7 +127,14 @@ def _small_pod(pod: _Pod) -> Pod:
     metadata.oversized |= len(pod.spec.readiness_gates or ()) > _MAX_GATES
     spec = PodSpec() if metadata.oversized else pod.spec
     if len(msgspec.json.encode(spec)) > _MAX_SPEC_BYTES:
-        spec = PodSpec(readiness_gates=spec.readiness_gates)
+        spec = PodSpec(
+            readiness_gates=spec.readiness_gates,
+            containers=spec.containers,
+            init_containers=spec.init_containers,
+        )
+        containers = (spec.containers, spec.init_containers)
+        if len(msgspec.json.encode(containers)) > _MAX_SPEC_BYTES:
+            metadata.oversized, spec = True, PodSpec()
     return Pod(metadata, spec)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from contract import names
+from contract.booking import read_bookings
 from contract.effective import EffectivePolicy
 from contract.names import (
     BURST_KEYS,
@@ -143,7 +144,7 @@ def correct(pod: SeenPod, policy: EffectivePolicy) -> Correction | None:
     if pod.settled:
         return None
     labels, annotations = _said_decoder.decode(pod.said)
-    reading = read(annotations or {})
+    reading = read(annotations or {}, bookings=read_bookings(labels or {}))
     resolution = resolve(reading, policy)
     seen = Pod(Metadata(labels=labels, annotations=annotations))
     patch = make_patch(seen, reading, resolution, take_over=False)

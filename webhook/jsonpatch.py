@@ -1,10 +1,11 @@
 """JSON Patch (RFC 6902): the smallest list of operations between two maps of strings."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-Value = str | Mapping[str, str] | list[Mapping[str, str]]
+Value = str | Mapping[str, Any] | list[Mapping[str, str]]
 
 
 class Operation(Struct, omit_defaults=True):

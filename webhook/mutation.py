@@ -1,15 +1,16 @@
 """The decision about one pod: refused with all its problems, or admitted with a patch. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from contract import names
 from contract.effective import EffectivePolicy
-from contract.names import DIRECTIONS, OUR_LABELS, RATE_KEYS, STANDARD_RATE_KEYS
+from contract.names import DIRECTIONS, OUR_LABELS, RATE_KEYS, STANDARD_RATE_KEYS, Mode
 from contract.problems import Problem
 from contract.reading import Reading, read
 from contract.resolution import Resolution, resolve
+from webhook.booking import book, bookings_of, own_bookings
 from webhook.checks import ADVICE, CHECKS
 from webhook.gates import set_gate
 from webhook.jsonpatch import Operation, change_map
@@ -38,7 +39,8 @@ class Decision:
 _OVERSIZED: Final = Problem(
     "metadata",
     "",
-    "has more labels or annotations than the API server takes (256 KiB of annotations)",
+    "has more labels or annotations than the API server takes (256 KiB of annotations), or "
+    "containers without end",
     "write them somewhere else",
 )
 _NOT_OURS: Final = Decision((), (), (), None)
@@ -60,12 +62,17 @@ def decide(
     if pod.metadata.oversized:
         return Decision((_OVERSIZED,), (), (), None)
     old_annotations = None if old is None else old.metadata.annotations or {}
-    reading = read(annotations, old_annotations, policy.take_over, pod.metadata.labels)
+    present = bookings_of(pod, (old or pod).metadata.labels or {})
+    books = old is None and policy.schedule
+    known = own_bookings(pod, present) if books else present
+    reading = read(annotations, old_annotations, policy.take_over, pod.metadata.labels, known)
     refusing = found = _problems(reading, policy)
     warnings = [warning for advice in ADVICE for warning in advice(reading, policy)]
     if old_annotations is not None:
-        earlier = frozenset(_problems(read(old_annotations), policy)) if found else frozenset()
+        before = read(old_annotations, bookings=known)
+        earlier = frozenset(_problems(before, policy)) if found else frozenset()
         refusing = [p for p in found if p not in earlier]
+        refusing += _never_booked(reading, before, policy)
         warnings = [str(p) for p in found if p in earlier] + warnings
         gate = names.ANNOTATION_READINESS_GATE
         if annotations.get(gate) != old_annotations.get(gate):
@@ -73,7 +80,11 @@ def decide(
     resolution = resolve(reading, policy)
     if refusing:
         return Decision(tuple(refusing), tuple(warnings), (), resolution)
-    patch = make_patch(pod, reading, resolution, take_over=policy.take_over)
+    booking: list[Operation] = []
+    if books:
+        booking, not_booked, resolution = book(pod, resolution, present, enforcers)
+        warnings += not_booked
+    patch = make_patch(pod, reading, resolution, take_over=policy.take_over) + booking
     if old is None:
         gate_patch, gate_warnings = set_gate(pod, resolution, enforcers)
         patch += gate_patch
@@ -106,6 +117,22 @@ def denial_message(problems: Sequence[Problem], subject: str) -> str:
     if len(problems) > _TOLD_PROBLEMS:
         lines.append(f"and {len(problems) - _TOLD_PROBLEMS} more")
     return f"{count} with {subject}:\n  " + "\n  ".join(lines)
+
+
+def _never_booked(reading: Reading, before: Reading, policy: EffectivePolicy) -> Iterator[Problem]:
+    """Requests that a running pod raises, where new pods' are booked: nobody kept room for it."""
+    if not policy.schedule or policy.mode is not Mode.ENFORCE:
+        return
+    for direction in DIRECTIONS:
+        asked, was = reading.of(direction), before.of(direction).request
+        bits = asked.request.bits if asked.request else None
+        least = (was.bits if was else None) or 0
+        if asked.request and bits and bits > least and asked.booking is None:
+            reason = (
+                "is more than before, and nothing is booked for the pod, which was there before"
+            )
+            fix = "create the pod anew, so that the scheduler finds room for it"
+            yield Problem(asked.request.key, asked.request.text, reason, fix).shortened()
 
 
 def _problems(reading: Reading, policy: EffectivePolicy) -> list[Problem]:

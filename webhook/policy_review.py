@@ -67,6 +67,7 @@ def _said_in_vain(policy: Policy, cluster: Sequence[Layer]) -> tuple[str, ...]:
         (names.POLICY_ON_VIOLATION, policy.on_violation, merged.on_violation),
         (names.POLICY_REQUIRE, policy.require, merged.require),
         (names.POLICY_TAKE_OVER, policy.take_over, merged.take_over),
+        (names.POLICY_SCHEDULE, policy.schedule, merged.schedule),
         (names.POLICY_MODE, policy.mode, merged.mode),
         (names.POLICY_READINESS_GATE, policy.readiness_gate, merged.readiness_gate),
     ):

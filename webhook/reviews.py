@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from contract.names import RESOURCES, Direction
 from contract.problems import clip
 from webhook.jsonpatch import Operation
 from webhook.reach import Placement
@@ -47,9 +48,36 @@ class ReadinessGate(Struct, rename="camel"):
     condition_type: str
 
 
+class Amounts(Struct, rename={str(d): key for d, key in RESOURCES.items()}, omit_defaults=True):
+    """Of our extended resources. The API server sends texts; people may write numbers."""
+
+    ingress: str | int | float | None = None
+    egress: str | int | float | None = None
+
+    def of(self, direction: Direction) -> str | int | float | None:
+        """One direction's."""
+        return self.ingress if direction is Direction.INGRESS else self.egress
+
+
+class Resources(Struct, omit_defaults=True):
+    """Of a container."""
+
+    limits: Amounts | None = None
+    requests: Amounts | None = None
+
+
+class Container(Struct, rename="camel", omit_defaults=True):
+    """A container, as far as the scheduler sums it."""
+
+    resources: Resources | None = None
+    restart_policy: str | None = None
+
+
 class PodSpec(Placement, rename="camel"):
     """PodSpec, as far as we read it."""
 
+    containers: list[Container] | None = None
+    init_containers: list[Container] | None = None
     readiness_gates: list[ReadinessGate] | None = None
 
 

@@ -35,6 +35,8 @@ class Explained:
     """``KEY: "TEXT"``, or that the pod asks for nothing."""
     guaranteed: str = ""
     """What is guaranteed of that, and by whose word; empty: nothing."""
+    booked: str = ""
+    """What the scheduler keeps for it, or why it keeps nothing; empty: nothing is to be booked."""
     shares: str = ""
     """Whose total it is bounded by, in a sentence; empty: by none."""
 
@@ -75,7 +77,7 @@ class Explanation:
 def explain(pod: PodLimits, policies: Policies) -> Explanation:
     """Merges and resolves as the webhook does, and says why the labels are what they are."""
     effective = merge(policies.own, policies.cluster)
-    resolution = resolve(read(pod.annotations), effective)
+    resolution = resolve(read(pod.annotations, bookings=pod.bookings), effective)
     directions = tuple(
         Explained(
             direction,
@@ -83,6 +85,7 @@ def explain(pod: PodLimits, policies: Policies) -> Explanation:
             _because(pod, direction, resolution.of(direction), effective, policies),
             _asked(pod, direction),
             _guaranteed(pod, direction, resolution.request(direction)),
+            _booked(pod, direction, effective),
             _shares(pod, direction, effective.of(direction).total),
         )
         for direction in DIRECTIONS
@@ -110,10 +113,23 @@ def _guaranteed(pod: PodLimits, direction: Direction, request: Requested | None)
     bound = request.bound
     if request.cause is Cause.ASKED:
         return f"{text}: the pod asks for it ({request.origin})"
+    if request.cause is Cause.BOOKED:
+        return f"{text}: it is what is booked, which cannot be more while the pod runs"
     if bound is None:
         return f"{text}: all of its limit"
     what = {Cause.LOWERED: "maximum", Cause.RAISED: "minimum"}.get(request.cause, "default")
     return f"{text}: it is {_whose(bound, what)}"
+
+
+def _booked(pod: PodLimits, direction: Direction, effective: EffectivePolicy) -> str:
+    bits, requested = pod.bookings.of(direction), pod.sharing(direction).request_bits_per_second
+    if bits is not None:
+        ours = direction in pod.bookings.by_webhook
+        whose = "by the webhook, when it was created" if ours else "by its containers' resources"
+        return f"{format_bits_per_second(bits)} booked with the scheduler, {whose}"
+    if requested and effective.schedule:
+        return "nothing is booked with the scheduler: see its warnings, or create the pod anew"
+    return "nothing is booked with the scheduler: no policy says schedule" if requested else ""
 
 
 def _shares(pod: PodLimits, direction: Direction, total: Sourced | None) -> str:
@@ -205,6 +221,7 @@ def _words(policy: Policy | EffectivePolicy) -> dict[str, str]:
         names.POLICY_ON_VIOLATION: policy.on_violation,
         names.POLICY_REQUIRE: policy.require,
         names.POLICY_TAKE_OVER: policy.take_over,
+        names.POLICY_SCHEDULE: policy.schedule,
         names.POLICY_MODE: policy.mode,
         names.POLICY_READINESS_GATE: policy.readiness_gate,
     }

@@ -63,6 +63,7 @@ def print_pod(pod: PodLimits, sample: Sample | None) -> None:
     table = make_table("", "INGRESS", "EGRESS")
     table.add_row("limit", *(_rate(pod.of(d)) for d in Direction))
     table.add_row("guaranteed", *(_guaranteed(pod.sharing(d)) for d in Direction))
+    table.add_row("booked", *(_booked(pod.bookings.of(d)) for d in Direction))
     table.add_row("total of its namespace", *(_total(pod.sharing(d)) for d in Direction))
     table.add_row("burst", *(_burst(pod.of(d)) for d in Direction))
     key = f"{pod.namespace}/{pod.name}"
@@ -121,6 +122,8 @@ def print_explanation(explanation: "Explanation") -> None:
         out.print(f"        the pod asks for: {explained.asked}", soft_wrap=True)
         if explained.guaranteed:
             out.print(f"        {explained.guaranteed}", soft_wrap=True)
+        if explained.booked:
+            out.print(f"        {explained.booked}", soft_wrap=True)
         if explained.shares:
             out.print(f"        {explained.shares}", soft_wrap=True)
     status, reason = _in_force(pod)
@@ -158,6 +161,10 @@ def _guaranteed(sharing: Sharing) -> str:
         if sharing.request_bits_per_second
         else "-"
     )
+
+
+def _booked(bits: int | None) -> str:
+    return "-" if bits is None else format_bits_per_second(bits)
 
 
 def _total(sharing: Sharing) -> str:

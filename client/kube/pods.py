@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contract import names
+from contract.booking import NO_BOOKINGS, Bookings, read_bookings
 from contract.limits import NOT_SHARED, Limit, Sharing
 from contract.names import (
     BURST_LABELS,
@@ -57,6 +58,8 @@ class PodLimits:
     """Those that ask for limits."""
     ingress_sharing: Sharing = NOT_SHARED
     egress_sharing: Sharing = NOT_SHARED
+    bookings: Bookings = NO_BOOKINGS
+    """With the scheduler."""
 
     def of(self, direction: Direction) -> Limit | None:
         """One direction."""
@@ -74,7 +77,8 @@ class PodLimits:
         """One direction, for people; a dash: nothing holds it."""
         limit = self.of(direction)
         bits = None if limit is None else limit.bits_per_second
-        return describe_bandwidth(bits, self.sharing(direction), "together") or "-"
+        booked = self.bookings.of(direction)
+        return describe_bandwidth(bits, self.sharing(direction), "together", booked) or "-"
 
     @property
     def limited(self) -> bool:
@@ -115,6 +119,7 @@ def read_pod(pod: Mapping[str, Any]) -> PodLimits:
         annotations={key: annotations[key] for key in INPUT_KEYS if key in annotations},
         ingress_sharing=_sharing(labels, Direction.INGRESS),
         egress_sharing=_sharing(labels, Direction.EGRESS),
+        bookings=read_bookings(labels),
     )
 
 

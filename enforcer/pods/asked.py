@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from contract import names
+from contract.booking import NO_BOOKINGS, Bookings, read_bookings
 from contract.limits import Limit, Limits, Sharing, make_limit, namespace_group
 from contract.names import (
     BURST_LABELS,
@@ -35,6 +36,8 @@ class Asked:
     """Directions that ask for a limit nobody can read."""
     origin: str = ""
     """Where the limit came from, for people."""
+    bookings: Bookings = NO_BOOKINGS
+    """With the scheduler; nothing here depends on them."""
 
     def over(self, before: Limits | None) -> Limits | None:
         """The limits to hold: what cannot be read stays as it was ``before``."""
@@ -78,6 +81,7 @@ def read_asked(labels: Mapping[str, str], annotations: Mapping[str, str], namesp
         tuple(problems),
         frozenset(unreadable),
         _origin(labels.get(names.LABEL_SOURCE), namespace),
+        read_bookings(labels),
     )
 
 

@@ -72,7 +72,7 @@ def released(pod: Pod) -> Condition | None:
 
 def _in_force(pod: Pod, outcome: InForce) -> Condition:
     held = ", ".join(
-        f"{_direction(outcome.limits, direction)} ({_how(outcome.of(direction))})"
+        f"{_direction(outcome.limits, direction, pod)} ({_how(outcome.of(direction))})"
         for direction in Direction
         if outcome.limits.concerns(direction)
     )
@@ -100,11 +100,12 @@ def describe(limits: Limits) -> str:
     )
 
 
-def _direction(limits: Limits, direction: Direction) -> str:
-    """``egress 100 Mbit/s, 20 Mbit/s of it guaranteed``, and of which total."""
+def _direction(limits: Limits, direction: Direction, pod: Pod | None = None) -> str:
+    """``egress 100 Mbit/s, 20 Mbit/s of it guaranteed``, what ``pod`` booked, of which total."""
     limit, of_whom = limits.of(direction), f"for {limits.group.replace(':', ' ')} on this node"
     bits = None if limit is None else limit.bits_per_second
-    return f"{direction} {describe_bandwidth(bits, limits.sharing(direction), of_whom)}"
+    booked = None if pod is None else pod.asked.bookings.of(direction)
+    return f"{direction} {describe_bandwidth(bits, limits.sharing(direction), of_whom, booked)}"
 
 
 def describe_all(limits: Limits | None) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from enforcer.kube.own_node import node_watch
+from contract.names import Direction
+from enforcer.kube.own_node import OwnNode, node_watch
 from enforcer.kube.reflector import pod_watch
 from enforcer.loops import start_loop
 from enforcer.pods.cgroup_watch import CgroupWatch
@@ -36,14 +37,27 @@ class Node:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loop: PodLoop | None = None
 
-    def watch(self, tell_annotations: Callable[[Mapping[str, str]], None]) -> None:
+    def watch(
+        self,
+        tell_annotations: Callable[[Mapping[str, str]], None],
+        tell_node: Callable[[OwnNode | None], None] | None = None,
+    ) -> None:
         """Begin to list and watch; what comes of pods waits until there is a datapath.
 
-        ``tell_annotations`` is told what our annotations of the Node say.
+        ``tell_annotations`` is told what our annotations of the Node say, and ``tell_node`` all
+        that is read of it, and that it is gone.
         """
         watch = pod_watch(self.api, self.name, self._tell, self.log, self.count_restart)
         self._start("watch pods", watch.step, self.splay_seconds)
-        own = node_watch(self.api, self.name, tell_annotations)
+
+        def tell(node: OwnNode | None) -> None:
+            # Of a Node that is gone holds what it said.
+            if node is not None:
+                tell_annotations(node.annotations)
+            if tell_node is not None:
+                tell_node(node)
+
+        own = node_watch(self.api, self.name, tell, metadata_only=tell_node is None)
         self._start("watch node", own.step, self.splay_seconds)
 
     def follow(
@@ -82,6 +96,10 @@ class Node:
     def counts(self) -> dict[str, int]:
         """Pods by condition reason."""
         return {} if self._loop is None else self._loop.counts()
+
+    def booked(self, direction: Direction) -> int:
+        """What this node's pods have booked with the scheduler, in bits per second."""
+        return 0 if self._loop is None else self._loop.booked(direction)
 
     def stop(self) -> None:
         """Let the threads come to an end; nobody need wait for them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from contract.limits import Limits
-from contract.names import EventReason, Reason
+from contract.names import Direction, EventReason, Reason
 from enforcer.pods.cgroups import choose_cgroup, pod_uid
 from enforcer.pods.condition import (
     Held,
@@ -162,6 +162,14 @@ class PodLoop:
             if entry.pod is not None and entry.outcome is not None:
                 found[Reason(entry.judged(entry.pod, entry.outcome).reason)] += 1
         return {str(reason): count for reason, count in found.items()}
+
+    def booked(self, direction: Direction) -> int:
+        """What pods that have not ended have of the scheduler, in bits per second; any thread."""
+        return sum(
+            entry.pod.asked.bookings.of(direction) or 0
+            for entry in list(self._entries.values())
+            if entry.pod is not None and not entry.pod.ended
+        )
 
     def _unlisted(self, uid: str) -> None:
         entry = self._entries.get(uid)

@@ -65,11 +65,18 @@ class Capacities:
         self._lock = threading.Lock()
         self._annotations: Mapping[str, str] = {}
         self._device = DeviceSpeed("", None, "not looked yet")
+        self.looked = False
+        """Whether the device has been looked at."""
         self._now = dict.fromkeys(DIRECTIONS, UNKNOWN)
 
     def of(self, direction: Direction) -> Capacity:
         """One direction's."""
         return self._now[direction]
+
+    def bits_per_second(self, direction: Direction) -> int | None:
+        """One direction's, as it is booked; None: not known."""
+        found = self._now[direction].bytes_per_sec
+        return None if found is None else found * BITS_PER_BYTE
 
     def annotate(self, annotations: Mapping[str, str]) -> None:
         """What the Node says now."""
@@ -83,6 +90,7 @@ class Capacities:
         with self._lock:
             self._device = device
             self._choose()
+        self.looked = True
 
     def step(self) -> None:
         """Look, and wait: a device comes up, or another route is the default."""

@@ -27,6 +27,7 @@ OURS = {
 }
 INITIALIZED = {"type": "Initialized", "status": "True"}
 STRATEGIC = "strategic-merge-patch+json"
+INGRESS_RESOURCE, EGRESS_RESOURCE = "podpace.io/ingress", "podpace.io/egress"
 NODE = "node-1"
 OTHER_NODE = "node-2"
 OWN_NODE_ONLY = "own node only"
@@ -177,12 +178,87 @@ def test_it_writes_nothing_else_even_beside_its_condition(
     ],
 )
 def test_its_role_allows_nothing_else(agent: Client, here: str, method: str, path: str) -> None:
-    """List and watch pods and nodes, patch pods' status, create and patch Events."""
+    """List and watch pods and nodes, patch their status, create and patch Events."""
     headers = {"Content-Type": "application/merge-patch+json"} if method == "PATCH" else {}
 
     answer = agent.http.request(method, path.format(pod=here), json={}, headers=headers)
 
     assert answer.status_code == 403
+
+
+def _advertise(client: Client, node: str, status: Json, **more: Json) -> httpx.Response:
+    return client.try_patch(
+        f"/api/v1/nodes/{node}/status", {"status": status, **more}, "merge-patch+json"
+    )
+
+
+def test_it_writes_what_the_scheduler_can_give_on_its_own_node(agent: Client) -> None:
+    """Made, changed, one taken away again; on a Node without any capacity, too."""
+    made = _advertise(agent, NODE, {"capacity": {INGRESS_RESOURCE: "1G", EGRESS_RESOURCE: "400G"}})
+    gone = _advertise(agent, NODE, {"capacity": {INGRESS_RESOURCE: None, EGRESS_RESOURCE: "2G"}})
+
+    assert made.json()["status"]["capacity"] == {INGRESS_RESOURCE: "1G", EGRESS_RESOURCE: "400G"}
+    assert gone.json()["status"]["capacity"] == {EGRESS_RESOURCE: "2G"}
+
+
+def test_it_says_nothing_of_another_node(agent: Client) -> None:
+    """A node that was taken over draws no pods away from others, nor keeps them off."""
+    refused = _advertise(agent, OTHER_NODE, {"capacity": {EGRESS_RESOURCE: "1G"}})
+
+    assert refused.status_code == 422
+    assert "its own Node only" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("status", "more"),
+    [
+        ({"capacity": {"cpu": "64"}}, {}),
+        ({"capacity": {EGRESS_RESOURCE: "1G", "example.com/gpu": "8"}}, {}),
+        ({"allocatable": {EGRESS_RESOURCE: "1G"}}, {}),
+        ({"conditions": [{"type": "Ready", "status": "True"}]}, {}),
+        ({"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}, {}),
+        ({"nodeInfo": {"kernelVersion": "1"}}, {}),
+        ({}, {"metadata": {"labels": {"a": "b"}}}),
+        ({}, {"metadata": {"annotations": {"a": "b"}}}),
+        ({}, {"metadata": {"finalizers": ["example.com/keep"]}}),
+    ],
+)
+def test_it_changes_nothing_else_of_its_node(agent: Client, status: Json, more: Json) -> None:
+    """Neither other resources nor its labels, by which pods are placed."""
+    refused = _advertise(agent, NODE, status, **more)
+
+    assert refused.status_code == 422, refused.text
+    assert "and nothing else" in refused.text
+
+
+def test_it_never_says_that_there_is_nothing(agent: Client) -> None:
+    """A kubelet that is restarted ends all pods that have booked of 0."""
+    refused = _advertise(agent, NODE, {"capacity": {EGRESS_RESOURCE: "0"}})
+
+    assert refused.status_code == 422
+    assert "would end pods" in refused.text
+
+
+def test_a_kubelet_says_of_its_node_what_it_likes(installation: Installation) -> None:
+    """The policy is about enforcers."""
+    said = {"capacity": {"cpu": "8", EGRESS_RESOURCE: "0"}}
+
+    assert _advertise(installation.admin, OTHER_NODE, said).is_success
+
+
+@pytest.mark.parametrize("where", ["containers", "initContainers"])
+def test_a_booking_that_would_be_misread_is_refused_where_the_webhook_is_not_asked(
+    admin: Client, where: str
+) -> None:
+    """Beyond 2^63 the scheduler takes it for a small number."""
+    body = pod(name="misread")
+    too_much = {"limits": {EGRESS_RESOURCE: "9223372036854775808"}}
+    body["spec"].setdefault(where, []).append({"name": "much", "image": "x", "resources": too_much})
+
+    refused = admin.http.post("/api/v1/namespaces/kube-system/pods", json=body)
+
+    assert refused.status_code == 422, refused.text
+    assert "at most 1P" in refused.text
 
 
 def test_nobody_else_writes_its_condition(

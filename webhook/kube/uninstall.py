@@ -19,6 +19,7 @@ from kube.ports import Api, Json
 from webhook.kube.authority import API_SERVICE, KINDS
 from webhook.kube.cleaning import Progress, judge, make_cleanup, never_started
 from webhook.kube.unlimit import Unlimit
+from webhook.kube.withdraw import withdraw_capacity
 
 _BY_HELM: Final = "meta.helm.sh/release-name"
 """Helm annotates what it installs, and nothing that others apply."""
@@ -91,7 +92,11 @@ class Uninstall:
             return Progress(
                 0, 0, (f"the conditions of {len(claiming)} pods are still there: {some}",)
             )
-        return self._clean()
+        progress = self._clean()
+        if progress.done:
+            # Before, an enforcer would write it again.
+            withdraw_capacity(self.api, self.say)
+        return progress
 
     def _of_helm(self) -> bool:
         """Whether Helm has installed what is there of both workloads, and something is."""

@@ -103,6 +103,9 @@ require: {{ . | quote }}
 {{- if not (kindIs "invalid" $p.takeOver) }}
 take-over: {{ $p.takeOver | quote }}
 {{- end }}
+{{- if not (kindIs "invalid" $p.schedule) }}
+schedule: {{ $p.schedule | quote }}
+{{- end }}
 {{- with $p.mode }}
 mode: {{ . | quote }}
 {{- end }}
@@ -234,7 +237,9 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
           'podpace.io/ingress-bits-per-second', 'podpace.io/egress-bits-per-second',
           'podpace.io/ingress-burst-bits', 'podpace.io/egress-burst-bits',
           'podpace.io/ingress-request-bits-per-second', 'podpace.io/egress-request-bits-per-second',
-          'podpace.io/ingress-total-bits-per-second', 'podpace.io/egress-total-bits-per-second']
+          'podpace.io/ingress-total-bits-per-second', 'podpace.io/egress-total-bits-per-second',
+          'podpace.io/ingress-booked-bits-per-second', 'podpace.io/egress-booked-bits-per-second',
+          'podpace.io/booked-by-webhook']
 {{- end }}
 
 {{/* CEL: the annotations that ask for limits. */}}

@@ -206,6 +206,50 @@ def test_whose_total_bounds_a_pod_is_explained(labels, cluster, says):
     assert pod.describe(Direction.EGRESS) == ("of 9 Mbit/s together" if labels else "-")
 
 
+BOOKED = {
+    "limited": "true",
+    "egress-request-bits-per-second": "9000000",
+    "egress-booked-bits-per-second": "9000000",
+}
+
+
+@pytest.mark.parametrize(
+    ("labels", "cluster", "guaranteed", "booked"),
+    [
+        (
+            BOOKED | {"booked-by-webhook": "egress"},
+            {"schedule": "true", "egress.request.default": "50M"},
+            "9 Mbit/s guaranteed: it is what is booked, which cannot be more while the pod runs",
+            "9 Mbit/s booked with the scheduler, by the webhook, when it was created",
+        ),
+        (
+            BOOKED,
+            None,
+            "9 Mbit/s guaranteed: the pod asks for it (podpace.io/egress of containers)",
+            "9 Mbit/s booked with the scheduler, by its containers' resources",
+        ),
+        (
+            {"limited": "true", "egress-request-bits-per-second": "5000000"},
+            {"egress.request.default": "5M"},
+            "5 Mbit/s guaranteed: it is the cluster's default (podpace-policy in rel)",
+            "nothing is booked with the scheduler: no policy says schedule",
+        ),
+        (
+            {"limited": "true", "egress-request-bits-per-second": "5000000"},
+            {"egress.request.default": "5M", "schedule": "true"},
+            "5 Mbit/s guaranteed: it is the cluster's default (podpace-policy in rel)",
+            "nothing is booked with the scheduler: see its warnings, or create the pod anew",
+        ),
+        ({}, {"schedule": "true"}, "", ""),
+    ],
+)
+def test_what_is_booked_is_explained_beside_what_is_guaranteed(labels, cluster, guaranteed, booked):
+    """And why nothing is."""
+    explained = explain(read_pod(_json(labels=labels)), _read(None, cluster)).directions[1]
+
+    assert (explained.guaranteed, explained.booked) == (guaranteed, booked)
+
+
 def test_labels_that_do_not_follow_are_said_to_be_old():
     """A policy that came after the pod."""
     policies = _read({"egress.default": "10M"}, None)

@@ -232,6 +232,14 @@ def test_a_namespace_may_be_stricter_than_the_cluster_and_not_milder(
     assert held(mild, None) == mild
 
 
+def test_a_namespace_decides_about_booking_where_the_cluster_is_silent() -> None:
+    """Neither word is stricter; of the cluster's the first that says one."""
+    assert merge(own(schedule="true"), [cluster()]).schedule is True
+    assert merge(own(schedule="false"), [cluster(schedule="true")]).schedule is True
+    assert merge(own(schedule="true"), [cluster(schedule="false")]).schedule is False
+    assert merge(None, [cluster()]).schedule is False
+
+
 def test_a_namespace_decides_about_take_over_where_the_cluster_is_silent() -> None:
     """Neither word is stricter, so the cluster's binds."""
     assert merge(own(take_over="true"), [cluster()]).take_over is True

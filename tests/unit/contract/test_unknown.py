@@ -44,7 +44,7 @@ def test_only_the_first_few_keys_are_looked_at():
     assert next(taken) == f"key-{MAX_UNKNOWN + 1}"
 
 
-@pytest.mark.parametrize("key", ["egress.quota", "egress.quota.period", "schedule", "x"])
+@pytest.mark.parametrize("key", ["egress.quota", "egress.quota.period", "calendar", "x"])
 def test_a_newer_versions_policy_key_is_no_problem_and_is_told(key):
     """Helm writes the policy before it replaces the webhook that reads it."""
     policy, problems = parse_policy({key: "1G"})

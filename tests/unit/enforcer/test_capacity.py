@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from contract.names import Direction
-from enforcer.kube.own_node import node_watch, read_annotations
+from enforcer.kube.own_node import OwnNode, node_watch, read_node
 from enforcer.net.uplink_speed import read_uplink
 from enforcer.sharing.capacity import Capacities, Capacity, CapacitySource, choose_capacity
 from enforcer.state import DeviceSpeed
 from kube.ports import Event
 from tests.fakes import FakeLog
 
-EGRESS = Direction.EGRESS
+EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
 KEY = "podpace.io/egress-capacity"
 G = 10**9
 TOLD = DeviceSpeed("eth0", 10 * G)
@@ -169,16 +169,18 @@ class _Api:
         assert (path, query["fieldSelector"]) == ("/api/v1/nodes", "metadata.name=n1")
         for kind, text in (("ADDED", "1G"), ("MODIFIED", "2G"), ("DELETED", "2G")):
             node = {"metadata": {"name": "n1", "annotations": {KEY: text, "other": "x"}}}
+            node["status"] = {"capacity": {"cpu": "4", "podpace.io/egress": text}}
             yield Event(kind, json.dumps(node).encode(), "7")
             if kind == "ADDED":
                 yield Event("BOOKMARK", b"", "7", complete=True)
 
 
-def test_a_nodes_annotations_are_followed():
-    """A Node that is gone changes nothing; what is not ours is left out."""
+def test_a_node_is_followed():
+    """To its end; what is not ours is left out."""
     told = []
 
-    node_watch(_Api(), "n1", told.append).step()
+    node_watch(_Api(), "n1", told.append, metadata_only=False).step()
 
-    assert told == [{KEY: "1G"}, {KEY: "2G"}]
-    assert read_annotations(b'{"metadata": {}}') == {}
+    ours = [OwnNode({KEY: text}, {INGRESS: None, EGRESS: text}) for text in ("1G", "2G")]
+    assert told == [*ours, None]
+    assert read_node(b'{"metadata": {}}') == OwnNode({}, {INGRESS: None, EGRESS: None})

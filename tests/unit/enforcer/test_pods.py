@@ -169,6 +169,19 @@ def test_a_mirror_annotation_cannot_name_an_ordinary_pod():
             "guaranteed, of 500 Mbit/s for namespace shop on this node (paced); from the pod",
         ),
         (
+            make_pod(
+                labels=labels("5000000") | {"podpace.io/egress-booked-bits-per-second": "3000000"}
+            ),
+            InForce(
+                Limits(egress=make_limit(5_000_000), egress_sharing=Sharing(2_000_000)),
+                PACED,
+                PACED,
+            ),
+            "True",
+            Reason.ENFORCED,
+            "egress 5 Mbit/s, 2 Mbit/s of it guaranteed, 3 Mbit/s booked (paced); from the pod",
+        ),
+        (
             make_pod(labels=labels(mode="observe")),
             InForce(Limits(None, make_limit(5_000_000), Mode.OBSERVE), PACED, Held("observed")),
             "False",

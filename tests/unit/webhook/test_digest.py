@@ -12,6 +12,19 @@ from webhook.policies import PolicyKey, PolicyStore
 
 EGRESS, GATE = "podpace.io/egress-bandwidth", "podpace.io/BandwidthEnforced"
 PODS: dict[str, dict[str, Any]] = {
+    "books": {
+        "metadata": {"annotations": {"podpace.io/ingress-request": "1M"}},
+        "spec": {
+            "containers": [{"name": "a", "resources": {}}, {"image": "b"}],
+            "initContainers": [
+                {
+                    "restartPolicy": "Always",
+                    "resources": {"limits": {"cpu": "1", "podpace.io/egress": "2M"}},
+                }
+            ],
+            "nodeSelector": {"a": "b" * 100_000},
+        },
+    },
     "bare": {"metadata": {"name": "web"}},
     "no maps": {"metadata": {"labels": None, "annotations": None}, "spec": {}},
     "empty maps": {"metadata": {"labels": {}, "annotations": {}}, "spec": {}},
@@ -46,7 +59,7 @@ def review(operation: str, new: Any, old: Any) -> bytes:
 def store() -> PolicyStore:
     """A policy of the cluster with much to say."""
     found = PolicyStore("podpace-system")
-    data = {"egress.max": "1G", "take-over": "true", "readiness-gate": "always"}
+    data = {"egress.max": "1G", "take-over": "true", "readiness-gate": "always", "schedule": "true"}
     found.put(PolicyKey("podpace-system", "podpace-policy"), data)
     return found
 
@@ -90,6 +103,11 @@ def test_a_policys_digest_is_decided_as_the_policy_is(
         {"metadata": {}, "spec": {"readinessGates": [{"conditionType": GATE}] * 30_000}},
         {"metadata": {}, "spec": {"nodeSelector": {f"l{n:06d}": "x" for n in range(30_000)}}},
         {"metadata": {}, "spec": {"containers": [{"env": [{"value": "<" * 10**6}]}]}},
+        {"metadata": {}, "spec": {"initContainers": [{"name": "a"}] * 100_000}},
+        {
+            "metadata": {},
+            "spec": {"containers": [{"resources": {"limits": {"podpace.io/egress": "1" * 10**6}}}]},
+        },
     ],
 )
 def test_a_digest_is_small(pod: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from contract.merging import Layer, merge
 from contract.names import Source
 from contract.policy import Scope, parse_policy
 from contract.reading import read
+from webhook.booking import bookings_of
 from webhook.checks import CHECKS
 from webhook.mutation import decide, denial_message
 from webhook.policy_review import policy_denial_message, review_policy
@@ -34,19 +35,20 @@ PODS = examples("user/refused.md")
 POLICIES = examples("operator/refused-policies.md")
 
 
-def _pod(blocks: dict[str, str]) -> tuple[dict[str, str], EffectivePolicy]:
+def _pod(blocks: dict[str, str]) -> tuple[Pod, EffectivePolicy]:
     data: dict[str, Any] = yaml.safe_load(blocks.get("yaml policy", "{}"))
     policy, problems = parse_policy(data)
     assert problems == ()
     own = Layer("default", "podpace-policy", Source.NAMESPACE, policy)
-    return yaml.safe_load(blocks["yaml pod"])["annotations"], merge(own, ())
+    found = yaml.safe_load(blocks["yaml pod"])
+    metadata, spec = {"annotations": found["annotations"]}, found.get("spec", {})
+    return msgspec.convert({"metadata": metadata, "spec": spec}, Pod), merge(own, ())
 
 
 @pytest.mark.parametrize("title", PODS)
 def test_a_refused_pod_reads_what_the_page_says(title: str) -> None:
     """Key, text, reason and fix."""
-    annotations, policy = _pod(PODS[title])
-    pod = msgspec.convert({"metadata": {"annotations": annotations}}, Pod)
+    pod, policy = _pod(PODS[title])
 
     problems = decide(pod, policy).problems
 
@@ -70,7 +72,8 @@ def test_every_check_has_an_example(check: Any) -> None:
     """A new check needs a section of its own."""
     found = []
     for blocks in PODS.values():
-        annotations, policy = _pod(blocks)
-        found += list(check(read(annotations), policy))
+        pod, policy = _pod(blocks)
+        reading = read(pod.metadata.annotations or {}, bookings=bookings_of(pod, {}))
+        found += list(check(reading, policy))
 
     assert found

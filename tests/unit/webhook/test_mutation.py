@@ -47,6 +47,7 @@ def test_the_checks_run_in_this_order() -> None:
         "unreadable_gate",
         "bursts_without_limit",
         "requests_above_limits",
+        "requests_above_bookings",
         "out_of_bounds",
         "missing_limits",
     ]

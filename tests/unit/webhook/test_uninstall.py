@@ -13,6 +13,7 @@ from tests.unit.webhook.fake_api import FakeApi
 from webhook.kube.cleaning import judge, make_cleanup, never_started
 from webhook.kube.uninstall import Uninstall
 from webhook.kube.unlimit import Unlimit
+from webhook.kube.withdraw import withdraw_capacity
 
 NAMESPACE = "podpace-system"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -422,3 +423,20 @@ def test_a_node_that_got_room_meanwhile_is_waited_for() -> None:
     late["status"]["startTime"] = "2026-01-01T00:00:00Z"
 
     assert not judge(cleaner, [pod("real", ready=True), late]).done
+
+
+def test_what_the_scheduler_was_told_is_taken_off_every_node() -> None:
+    """And nothing else of a Node; a second run has nothing to say."""
+    api, said = FakeApi(), list[str]()
+    capacity = {"cpu": "4", "podpace.io/egress": "1G", "podpace.io/ingress": "1G"}
+    for name, found in (("a", capacity), ("b", {"cpu": "4"}), ("c", {"podpace.io/egress": "2G"})):
+        api.put(
+            f"/api/v1/nodes/{name}", {"metadata": {"name": name}, "status": {"capacity": found}}
+        )
+
+    for _ in range(2):
+        withdraw_capacity(api, said.append)
+
+    left = [api.get(f"/api/v1/nodes/{name}")["status"]["capacity"] for name in "abc"]
+    assert left == [{"cpu": "4"}, {"cpu": "4"}, {}]
+    assert said == ["the scheduler has no bandwidth of 2 nodes to give any more"]

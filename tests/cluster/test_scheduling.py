@@ -1,0 +1,314 @@
+"""Bookings on the real API server and scheduler, with the enforcer's own code for two nodes.
+
+The nodes have no kubelet: what it would copy from ``capacity`` to ``allocatable`` is copied here,
+and pods that are bound do not run.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from contract.names import Direction
+from enforcer.kube.advertise import ExtendedResources
+from enforcer.kube.own_node import node_watch
+from enforcer.logs import make_log
+from enforcer.loops import start_loop
+from kube.api import KubeApi
+from kube.credentials import load
+from tests.cluster.client import Client, Json
+from tests.cluster.helpers import until
+from tests.cluster.install import RELEASE_NAMESPACE, Installation, pod
+from tests.cluster.nodes.identity import bound_token, enforcer_pod
+from tests.cluster.plane import ControlPlane
+from tests.pod_shapes import EGRESS, REQUEST, SHAPES, Shape
+
+NODES: Final = ("narrow-a", "narrow-b")
+ROOM: Final = {"cpu": "64", "memory": "256Gi", "pods": "110"}
+CAPACITY: Final = 10**9
+_SECONDS: Final = 60
+"""How long a test waits before it gives up; nothing is said by it of how long it should take."""
+
+
+class Node:
+    """A Node object, and the part of an enforcer that speaks of it."""
+
+    def __init__(self, plane: ControlPlane, admin: Client, name: str, work: Path) -> None:
+        self.name = name
+        self.path = f"/api/v1/nodes/{name}"
+        self._plane, self._admin, self._work = plane, admin, work
+        self._stopping = threading.Event()
+        self._pods = f"/api/v1/namespaces/{RELEASE_NAMESPACE}/pods"
+
+    def register(self) -> None:
+        """As a new kubelet does."""
+        labels = {"kubernetes.io/hostname": self.name, "narrow": "true"}
+        self._admin.create("/api/v1/nodes", {"metadata": {"name": self.name, "labels": labels}})
+        ready = {"type": "Ready", "status": "True"}
+        status = {"capacity": ROOM, "allocatable": ROOM, "conditions": [ready]}
+        self._admin.patch(f"{self.path}/status", {"status": status})
+        self._admin.patch(self.path, {"spec": {"taints": None}})
+
+    def unregister(self) -> None:
+        """Somebody deletes the object; pods on it go when it stays away, which it does not."""
+        self._admin.delete(self.path)
+
+    def start_enforcer(self) -> ExtendedResources:
+        """With the token of its own pod, which the admission policy asks for."""
+        own = self._admin.create(self._pods, enforcer_pod(self.name))
+        (self._work / f"{self.name}.yaml").write_text(
+            yaml.safe_dump(
+                {
+                    "current-context": "x",
+                    "clusters": [
+                        {
+                            "name": "x",
+                            "cluster": {
+                                "server": self._plane.url,
+                                "certificate-authority": str(self._plane.ca_file),
+                            },
+                        }
+                    ],
+                    "users": [{"name": "x", "user": {"token": bound_token(self._admin, own)}}],
+                    "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+                }
+            )
+        )
+        api = KubeApi(lambda: load(str(self._work / f"{self.name}.yaml")))
+        self._stopping, log = threading.Event(), make_log("error")
+        offer = ExtendedResources(
+            api,
+            self.name,
+            {Direction.EGRESS: CAPACITY}.get,
+            lambda _: 0,
+            ready=lambda: True,
+            log=log,
+        )
+        watch = node_watch(api, self.name, offer.see, metadata_only=False)
+        for name, step in (("watch node", watch.step), ("advertise", offer.step)):
+            start_loop(name, step, self._stopping, log, lambda _: None)
+        return offer
+
+    def still_enforcer(self) -> None:
+        """Its threads stop where they are."""
+        self._stopping.set()
+
+    def kill_enforcer(self) -> None:
+        """Its threads stop where they are; the pod object goes, and its rights with it."""
+        self.still_enforcer()
+        self._admin.delete(f"{self._pods}/{enforcer_pod(self.name)['metadata']['name']}")
+
+    def wait_capacity(self) -> None:
+        """Returns when its enforcer has said what it has, and the kubelet has copied it."""
+        until(
+            lambda: self._admin.get(self.path)["status"].get("capacity", {}),
+            lambda capacity: capacity.get(EGRESS) == "1G",
+            _SECONDS,
+        )
+        copied = {"status": {"allocatable": {EGRESS: "1G"}}}
+        self._admin.patch(f"{self.path}/status", copied)
+
+
+@pytest.fixture(scope="module")
+def nodes(
+    installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Node]]:
+    """Two of 1 Gbit/s."""
+    work = tmp_path_factory.mktemp("scheduling")
+    with ExitStack() as stack:
+        made = [Node(installation.plane, installation.admin, name, work) for name in NODES]
+        for node in made:
+            node.register()
+            stack.callback(node.unregister)
+            node.start_enforcer()
+            stack.callback(node.kill_enforcer)
+        for node in made:
+            node.wait_capacity()
+        yield made
+
+
+@pytest.fixture
+def booking(installation: Installation, namespace: str) -> str:
+    """A namespace whose policy books."""
+    installation.set_policy(namespace, {"schedule": "true"})
+    return namespace
+
+
+def asking(name: str, request: str = "200M") -> Json:
+    """A pod for these nodes."""
+    return pod({REQUEST: request}, name=name, nodeSelector={"narrow": "true"})
+
+
+def placed(admin: Client, namespace: str) -> tuple[dict[str, int], list[str]]:
+    """How many pods each node has, and why the others wait, as the scheduler says it."""
+    counts: dict[str, int] = {}
+    waiting = []
+    for found in admin.get(f"/api/v1/namespaces/{namespace}/pods")["items"]:
+        node = found["spec"].get("nodeName")
+        if node:
+            counts[node] = counts.get(node, 0) + 1
+        else:
+            conditions = found["status"].get("conditions", [])
+            waiting += [c["message"] for c in conditions if c["type"] == "PodScheduled"]
+    return counts, waiting
+
+
+def test_two_nodes_of_1g_take_ten_of_twelve_pods_that_request_200m(
+    admin: Client, nodes: list[Node], booking: str
+) -> None:
+    """Five each; two wait with the scheduler's reason, and one of them runs when one leaves."""
+    pods = f"/api/v1/namespaces/{booking}/pods"
+    for number in range(12):
+        admin.create(pods, asking(f"p{number}"))
+
+    counts, waiting = until(
+        lambda: placed(admin, booking),
+        lambda found: sum(found[0].values()) == 10 and len(found[1]) == 2,
+        _SECONDS,
+    )
+
+    assert counts == {node.name: 5 for node in nodes}
+    assert all("2 Insufficient podpace.io/egress" in why for why in waiting)
+    running = [p for p in admin.get(pods)["items"] if p["spec"].get("nodeName")]
+    admin.delete(f"{pods}/{running[0]['metadata']['name']}")
+    counts, waiting = until(
+        lambda: placed(admin, booking), lambda found: len(found[1]) == 1, _SECONDS
+    )
+    assert sum(counts.values()) == 10
+
+
+def test_a_node_that_is_made_anew_has_its_capacity_again_and_ends_no_pod(
+    admin: Client, nodes: list[Node], booking: str
+) -> None:
+    """Its pods stay bound to its name; nobody else wrote to it."""
+    pods, node = f"/api/v1/namespaces/{booking}/pods", nodes[0]
+    body = asking("stays")
+    body["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node.name}
+    admin.create(pods, body)
+    until(lambda: placed(admin, booking)[0], lambda counts: counts == {node.name: 1}, _SECONDS)
+
+    node.unregister()
+    node.register()
+    node.wait_capacity()
+
+    assert placed(admin, booking)[0] == {node.name: 1}
+
+
+def test_an_enforcer_that_was_away_finds_what_it_said_and_puts_right_what_changed(
+    admin: Client, nodes: list[Node], booking: str
+) -> None:
+    """While it is away its Node keeps what it said; a Node made anew meanwhile gets it later."""
+    node = nodes[1]
+    body = asking("stays")
+    body["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node.name}
+    admin.create(f"/api/v1/namespaces/{booking}/pods", body)
+    until(lambda: placed(admin, booking)[0], lambda counts: counts == {node.name: 1}, _SECONDS)
+
+    node.kill_enforcer()
+    assert admin.get(node.path)["status"]["capacity"][EGRESS] == "1G"
+    node.unregister()
+    node.register()
+    assert EGRESS not in admin.get(node.path)["status"]["capacity"]
+    node.start_enforcer()
+    node.wait_capacity()
+
+    assert placed(admin, booking)[0] == {node.name: 1}
+
+
+def test_who_goes_for_good_leaves_no_key_and_no_pod_is_ended(
+    admin: Client, nodes: list[Node], booking: str
+) -> None:
+    """As an enforcer whose installation was deleted."""
+    node = nodes[0]
+    body = asking("stays")
+    body["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node.name}
+    admin.create(f"/api/v1/namespaces/{booking}/pods", body)
+    until(lambda: placed(admin, booking)[0], lambda counts: counts == {node.name: 1}, _SECONDS)
+
+    node.kill_enforcer()
+    offer = node.start_enforcer()
+    until(lambda: offer.advertised(Direction.EGRESS), bool, _SECONDS)
+    node.still_enforcer()
+    offer.withdraw()
+
+    assert admin.get(node.path)["status"]["capacity"] == ROOM
+    assert placed(admin, booking)[0] == {node.name: 1}
+    node.kill_enforcer()
+    node.start_enforcer()
+    node.wait_capacity()
+
+
+def test_a_quota_refuses_the_sixth_pod_in_the_api_servers_words(
+    admin: Client, booking: str
+) -> None:
+    """1G for the namespace, 200M each. Its status is filled in as the controller does."""
+    quota = {"requests.podpace.io/egress": "1G"}
+    path = f"/api/v1/namespaces/{booking}/resourcequotas"
+    admin.create(path, {"metadata": {"name": "bandwidth"}, "spec": {"hard": quota}})
+    used = dict.fromkeys(quota, "0")
+    admin.patch(f"{path}/bandwidth/status", {"status": {"hard": quota, "used": used}})
+    pods = f"/api/v1/namespaces/{booking}/pods"
+    for number in range(5):
+        until(
+            lambda number=number: admin.http.post(pods, json=asking(f"p{number}")),
+            lambda answer: answer.is_success,
+            _SECONDS,
+        )
+
+    refused = admin.http.post(pods, json=asking("p5"))
+
+    assert refused.status_code == 403
+    assert refused.json()["message"] == (
+        'pods "p5" is forbidden: exceeded quota: bandwidth, '
+        "requested: requests.podpace.io/egress=200M, used: requests.podpace.io/egress=1G, "
+        "limited: requests.podpace.io/egress=1G"
+    )
+
+
+def test_a_limit_range_bounds_and_gives_what_containers_book(admin: Client, booking: str) -> None:
+    """Its default is a booking of the pod's own; its max is the API server's to hold."""
+    bounds = {"type": "Container", "default": {EGRESS: "5M"}, "max": {EGRESS: "50M"}}
+    path = f"/api/v1/namespaces/{booking}/limitranges"
+    admin.create(path, {"metadata": {"name": "bandwidth"}, "spec": {"limits": [bounds]}})
+    pods = f"/api/v1/namespaces/{booking}/pods"
+
+    made = until(
+        lambda: admin.http.post(pods, json=pod({})).json(),
+        lambda found: EGRESS in found["spec"]["containers"][0]["resources"].get("limits", {}),
+        _SECONDS,
+    )
+
+    assert made["metadata"]["labels"]["podpace.io/egress-request-bits-per-second"] == "5000000"
+    own = pod({}, name="own")
+    own["spec"]["containers"][0]["resources"] = {"limits": {EGRESS: "60M"}}
+    assert (
+        "maximum podpace.io/egress usage per Container is 50M"
+        in admin.http.post(pods, json=own).text
+    )
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if not s.policy], ids=lambda shape: shape.what)
+def test_the_api_server_takes_a_booked_pod_of_any_shape(
+    admin: Client, booking: str, shape: Shape
+) -> None:
+    """And sums for a quota what the page says: by the same function as the scheduler."""
+    quota = {"requests.podpace.io/egress": "10P"}
+    path = f"/api/v1/namespaces/{booking}/resourcequotas"
+    admin.create(path, {"metadata": {"name": "sum"}, "spec": {"hard": quota}})
+    admin.patch(
+        f"{path}/sum/status", {"status": {"hard": quota, "used": dict.fromkeys(quota, "0")}}
+    )
+    body = {"apiVersion": "v1", "kind": "Pod"} | shape.pod
+    body["metadata"]["name"] = "shape"
+
+    answer = admin.http.post(f"/api/v1/namespaces/{booking}/pods", json=body)
+
+    assert answer.is_success is not shape.refused, answer.text
+    if shape.refused:
+        return
+    used = admin.get(f"{path}/sum")["status"]["used"]["requests.podpace.io/egress"]
+    assert used == ("0" if shape.booked == "-" else shape.booked)
