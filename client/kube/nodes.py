@@ -23,6 +23,8 @@ _SHORT_SINCE: Final = "podpace_group_short_since_timestamp_seconds"
 _UNSHARED: Final = "podpace_node_unshared_bytes_per_second"
 _CAPACITY: Final = "podpace_capacity_bytes_per_second"
 _CAPACITY_INFO: Final = "podpace_capacity_info"
+_BOOKED: Final = "podpace_booked_bytes_per_second"
+_ADVERTISED: Final = "podpace_advertised_bytes_per_second"
 _BYTES: Final = ("podpace_uplink_bytes_total", "podpace_passed_bytes_total")
 """What a pod moved: at the uplink, where that is counted, else all of it."""
 
@@ -37,6 +39,8 @@ class Page:
     capacity: Mapping[Direction, tuple[str, str]] = field(default_factory=dict)
     """Where the capacity is from, and what more is known of that."""
     pods: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
+    booking: Mapping[tuple[str, Direction], float] = field(default_factory=dict)
+    """By the metric's name and direction: what the scheduler has, and has given."""
     read_at: float | None = None
     """Unix time; None: not told."""
 
@@ -64,7 +68,7 @@ class Group:
     """Of a node's capacity: ``annotation``, ``option``, ``device`` or ``unknown``, and more."""
     members: int
     requested_bits_per_second: float
-    """Guaranteed to its pods: booked."""
+    """Guaranteed to its pods."""
     used_bits_per_second: float
     unshared_bits_per_second: float
     """Of the node's own traffic and of exempt networks: nobody shares that."""
@@ -72,6 +76,10 @@ class Group:
     """Unix time; None: there is enough for all."""
     most: tuple[User, ...]
     """Who uses most."""
+    booked_bits_per_second: float | None = None
+    """Of a node: what the scheduler has given to its pods; None: its enforcer tells it nothing."""
+    schedulable_bits_per_second: float | None = None
+    """Of a node: what the scheduler has to give in all; None: nothing."""
 
 
 def read_page(text: str) -> Page:
@@ -82,6 +90,7 @@ def read_page(text: str) -> Page:
     unshared: dict[Direction, float] = {}
     capacity: dict[Direction, tuple[str, str]] = {}
     pods: dict[Key, dict[str, float]] = {}
+    booking: dict[tuple[str, Direction], float] = {}
     read_at = None
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -96,6 +105,8 @@ def read_page(text: str) -> Page:
                 pods.setdefault((pod, direction), {})[sample.name] = value
             elif "group" in labels:
                 groups.setdefault((labels["group"], direction), {})[sample.name] = value
+            elif sample.name in (_BOOKED, _ADVERTISED):
+                booking[sample.name, direction] = value
             elif sample.name == _UNSHARED:
                 unshared[direction] = value
             elif sample.name == _CAPACITY:
@@ -103,7 +114,7 @@ def read_page(text: str) -> Page:
             elif sample.name == _CAPACITY_INFO and value:
                 groups.setdefault((NODE, direction), {})
                 capacity[direction] = (labels.get("source", ""), labels.get("detail", ""))
-    return Page(groups, unshared, capacity, pods, read_at)
+    return Page(groups, unshared, capacity, pods, booking, read_at)
 
 
 def make_groups(
@@ -133,6 +144,11 @@ def _group(
     of_node = group == NODE
     source, detail = page.capacity.get(direction, ("", "")) if of_node else ("policy", "")
     total = values.get(_TOTAL)
+
+    def booking(name: str) -> float | None:
+        rate = page.booking.get((name, direction)) if of_node else None
+        return None if rate is None else rate * BITS_PER_BYTE
+
     return Group(
         node=node,
         group=group,
@@ -151,6 +167,8 @@ def _group(
             for (pod, way), rate in used.items()
             if way is direction and (of_node or group == namespace_group(pod.partition("/")[0]))
         ),
+        booked_bits_per_second=booking(_BOOKED),
+        schedulable_bits_per_second=booking(_ADVERTISED),
     )
 
 

@@ -77,7 +77,8 @@ def print_pod(pod: PodLimits, sample: Sample | None) -> None:
 def print_groups(groups: tuple["Group", ...], now: float) -> None:
     """One row for each direction of a node, and of a namespace with a total on it."""
     table = make_table(
-        "NODE", "OF", "", "TOTAL", "FROM", "GUARANTEED", "USED", "SHORT FOR", "MOST BY"
+        *("NODE", "OF", "", "TOTAL", "FROM", "BOOKED", "GUARANTEED"),
+        *("USED", "SHORT FOR", "MOST BY"),
     )
     for group in groups:
         total, since = group.total_bits_per_second, group.short_since
@@ -90,6 +91,7 @@ def print_groups(groups: tuple["Group", ...], now: float) -> None:
             group.direction,
             "-" if total is None else format_rate(total),
             group.source or "-",
+            _booked_of(group),
             format_rate(group.requested_bits_per_second),
             used,
             "-" if since is None else f"{max(0.0, now - since):.0f} s",
@@ -109,6 +111,15 @@ def print_set(explanation: "Explanation", *, dry_run: bool) -> None:
         out.print(f"{explained.direction:<8}{limit}: {explained.because}", soft_wrap=True)
         for more in filter(None, (explained.guaranteed, explained.shares)):
             out.print(f"        {more}", soft_wrap=True)
+
+
+def _booked_of(group: "Group") -> str:
+    """``200 Mbit/s of 1 Gbit/s``: with the scheduler, of what it has."""
+    if group.booked_bits_per_second is None:
+        return "-"
+    most = group.schedulable_bits_per_second
+    of = "nothing" if most is None else format_rate(most)
+    return f"{format_rate(group.booked_bits_per_second)} of {of}"
 
 
 def print_explanation(explanation: "Explanation") -> None:

@@ -40,6 +40,9 @@ HEALTHY: Final = {
     'podpace_pods{instance="n1",node="node-1",reason="Failed"}': "0x120",
     'podpace_build_info{version="1",abi="1",instance="n1"}': "1x120",
     'podpace_capacity_bytes_per_second{direction="egress",instance="n1"}': "100x120",
+    'podpace_booked_bytes_per_second{direction="egress",instance="n1"}': "100x120",
+    'podpace_booked_bytes_per_second{direction="ingress",instance="n1"}': "0x120",
+    'podpace_advertised_bytes_per_second{direction="egress",instance="n1"}': "100x120",
     f"podpace_group_requested_{_NODE}": "100x120",
     f"podpace_group_requested_{_OTHER_NODE}": "0x120",
 }
@@ -71,6 +74,9 @@ FAULTS: Final[dict[str, dict[str, str]]] = {
     },
     "PodpacePodsNotLimited": {'podpace_pods{instance="n1",node="node-1",reason="Failed"}': "2x120"},
     "PodpaceNodeOverbooked": {f"podpace_group_requested_{_NODE}": "101x120"},
+    "PodpaceCapacityWithdrawn": {
+        'podpace_booked_bytes_per_second{direction="ingress",instance="n1"}': "1x120"
+    },
     "PodpaceCapacityUnknown": {f"podpace_group_requested_{_OTHER_NODE}": "1x120"},
     "PodpaceVersionsDiffer": {'podpace_build_info{version="2",abi="1",instance="n2"}': "1x120"},
 }

@@ -4,6 +4,7 @@ import pytest
 
 from client.kube.nodes import Group, Page, User, make_groups, read_page
 from client.kube.output import print_groups
+from client.output import format_rate
 from contract.names import Direction
 
 EGRESS = Direction.EGRESS
@@ -40,6 +41,41 @@ podpace_passed_bytes_total{{target="cgroup:/x",direction="egress"}} 1.0
 def page(web: float = 0.0, db: float = 0.0, other: float = 0.0, used: float = 1e9) -> Page:
     """One enforcer's, with what its pods have sent."""
     return read_page(PAGE.format(web=web, db=db, other=other, used=used))
+
+
+BOOKING = """# TYPE podpace_booked_bytes_per_second gauge
+podpace_booked_bytes_per_second{direction="egress"} 50000000.0
+podpace_booked_bytes_per_second{direction="ingress"} 0.0
+# TYPE podpace_advertised_bytes_per_second gauge
+podpace_advertised_bytes_per_second{direction="egress"} 125000000.0
+# TYPE podpace_capacity_info gauge
+podpace_capacity_info{direction="ingress",source="unknown",detail="no route"} 1.0
+podpace_capacity_info{direction="egress",source="device",detail="eth0"} 1.0
+"""
+
+
+def test_what_the_scheduler_has_and_has_given_is_told_of_nodes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing at all is told apart from nothing booked."""
+    pages = {"n1": read_page(BOOKING), "n2": page()}
+
+    groups = make_groups(pages, pages, 1.0)
+    print_groups(groups, 0.0)
+
+    told = {
+        (g.node, g.group, g.direction.value): (
+            g.booked_bits_per_second,
+            g.schedulable_bits_per_second,
+        )
+        for g in groups
+    }
+    assert told["n1", "node", "egress"] == (4e8, 1e9)
+    assert told["n1", "node", "ingress"] == (0.0, None)
+    assert told["n2", "node", "egress"] == told["n2", "namespace:shop", "egress"] == (None, None)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{format_rate(4e8)} of {format_rate(1e9)}" in said
+    assert f"{format_rate(0.0)} of nothing" in said
 
 
 def test_a_node_and_its_namespaces_are_told_with_those_who_use_most() -> None:
