@@ -20,6 +20,7 @@ _NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
 _SPECIAL: Final = re.compile(r"[+-]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _INT: Final = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]*|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[+-]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_MOST_DIGITS: Final = 100
 _TAG: Final = "tag:yaml.org,2002:"
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -67,17 +68,30 @@ class Loader(_BASE):  # type: ignore[misc]
         return found
 
 
-def _construct_number(_: Loader, __: Any) -> float:
-    # Nothing that we read may be a number: that it is one is all that counts.
-    return 0.0
+def _construct_float(_: Loader, node: Any) -> float:
+    try:
+        return float(node.value.replace("_", ""))
+    except ValueError:
+        # Infinities, as YAML spells them: that it is no text is all that counts.
+        return 0.0
+
+
+def _construct_int(_: Loader, node: Any) -> float:
+    """Quantities and replicas may be numbers; no sensible one has more digits."""
+    digits = node.value.replace("_", "").lower()
+    octal = re.sub(r"^([+-]?)0o?([0-7]+)$", r"\g<1>0o\2", digits)
+    try:
+        return int(octal, 0) if len(digits) <= _MOST_DIGITS else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _construct_bool(_: Loader, node: Any) -> bool:
     return node.value in _TRUE
 
 
-Loader.add_constructor(f"{_TAG}int", _construct_number)
-Loader.add_constructor(f"{_TAG}float", _construct_number)
+Loader.add_constructor(f"{_TAG}int", _construct_int)
+Loader.add_constructor(f"{_TAG}float", _construct_float)
 Loader.add_constructor(f"{_TAG}bool", _construct_bool)
 
 

@@ -31,6 +31,8 @@ _TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
 """Of Kubernetes' own kinds."""
 _GROUPS: Final = frozenset({"", "v1", "apps/v1", "batch/v1"})
 _LIST: Final = "List"
+_OURS: Final = f"{names.DOMAIN}/"
+_MOST_REPLICAS: Final = 100_000
 
 
 class UnusableInputError(Exception):
@@ -48,6 +50,7 @@ class NamedPod:
     metadata: Metadata
     """The workload's own; a pod's is its pod's."""
     written_twice: tuple[str, ...] = ()
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,16 @@ class NamedNamespace:
     labels: Mapping[str, str]
 
 
-Named = NamedPod | NamedPolicy | NamedNamespace
+@dataclass(frozen=True, slots=True)
+class NamedQuota:
+    """A ResourceQuota, as far as it is about bandwidth."""
+
+    namespace: str
+    name: str
+    hard: Mapping[str, str]
+
+
+Named = NamedPod | NamedPolicy | NamedNamespace | NamedQuota
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +151,16 @@ class _Reader:
         if kind == "Namespace":
             yield NamedNamespace(metadata.name or "", metadata.labels or {})
             return
+        if kind == "ResourceQuota":
+            yield NamedQuota(namespace, metadata.name or "", _hard(document))
+            return
         generated = metadata.generate_name
         name = metadata.name or (f"{generated}*" if generated else "(no name)")
         for where, template in self._templates(kind, document):
             pod = self._convert(_texts(template), Pod)
             shown = f"{name} ({where})" if where else name
-            yield NamedPod(kind, shown, namespace, pod, metadata, self.twice)
+            replicas = _replicas(document.get("spec"))
+            yield NamedPod(kind, shown, namespace, pod, metadata, self.twice, replicas)
 
     def _templates(self, kind: str, document: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
         if kind not in _TEMPLATES or (document.get("apiVersion") or "") not in _GROUPS:
@@ -192,6 +208,24 @@ def _texts(found: Any, *keys: str) -> Any:
     if isinstance(copied.get("metadata"), dict):
         copied["metadata"] = _texts(copied["metadata"])
     return copied
+
+
+def _hard(document: dict[Any, Any]) -> dict[str, str]:
+    """Quantities may be written as numbers."""
+    spec = document.get("spec")
+    hard = spec.get("hard") if isinstance(spec, dict) else None
+    ours = (hard if isinstance(hard, dict) else {}).items()
+    return {
+        str(k): str(v)
+        for k, v in ours
+        if str(k).partition(".")[2].startswith(_OURS) or str(k).startswith(_OURS)
+    }
+
+
+def _replicas(spec: object) -> int:
+    """How many pods of it there are to be; one where nothing of the kind is said."""
+    found = spec.get("replicas", 1) if isinstance(spec, dict) else 1
+    return found if isinstance(found, int) and 0 <= found <= _MOST_REPLICAS else 1
 
 
 def _may_be_policy(metadata: Metadata) -> bool:

@@ -18,14 +18,23 @@ from contract.names import (
     Direction,
 )
 from contract.problems import Problem
-from contract.quantity import format_bits_per_second
-from webhook.manifests import NamedNamespace, NamedPod, NamedPolicy, UnusableInputError, load
+from contract.quantity import format_bits_per_second, parse_value
+from webhook.manifests import (
+    NamedNamespace,
+    NamedPod,
+    NamedPolicy,
+    NamedQuota,
+    UnusableInputError,
+    load,
+)
 from webhook.mutation import Decision, decide, denial_message
 from webhook.policies import DEFAULT_RELEASE_NAMESPACE, PolicyStore
 from webhook.policy_review import policy_denial_message, review_policy
+from webhook.quotas import COUNTED, Quota, refused, uncounted
 from webhook.reviews import encode_patch, fit_warnings
 from webhook.workloads import misplaced_annotations
 
+_NO_PODS: Final = frozenset({"ConfigMap", "ResourceQuota"})
 ADMITTED: Final = 0
 DENIED: Final = 1
 UNUSABLE: Final = 2
@@ -89,12 +98,15 @@ def review(paths: Sequence[str], options: Options) -> tuple[int, str]:
                 exempt.add(named.name)
         elif isinstance(named, NamedPolicy) and named.scope(options.release_namespace) is not None:
             store.put(named.key, named.config_map.data or {})
+    quotas = [_quota(named) for named in objects if isinstance(named, NamedQuota)]
     verdicts = [
         _judge_policy(named, store)
         if isinstance(named, NamedPolicy)
+        else _judge_quota(named)
+        if isinstance(named, NamedQuota)
         else _leave_out(named)
         if named.namespace in exempt
-        else _judge_pod(named, store.effective(named.namespace))
+        else _judge_pod(named, store.effective(named.namespace), quotas)
         for named in objects
         if not isinstance(named, NamedNamespace)
     ]
@@ -133,20 +145,34 @@ def _judge_policy(policy: NamedPolicy, store: PolicyStore) -> Verdict:
     )
 
 
-def _judge_pod(named: NamedPod, policy: EffectivePolicy) -> Verdict:
+def _quota(named: NamedQuota) -> Quota:
+    read = {d: parse_value(named.hard[key]) for d, key in COUNTED.items() if key in named.hard}
+    hard = {direction: bits for direction, bits in read.items() if bits is not None}
+    return Quota(named.namespace, named.name, hard)
+
+
+def _judge_quota(named: NamedQuota) -> Verdict:
+    warnings = fit_warnings(list(uncounted(named.hard)))
+    return _unlimited("ResourceQuota", named.namespace, named.name, warnings=warnings)
+
+
+def _judge_pod(named: NamedPod, policy: EffectivePolicy, quotas: Sequence[Quota] = ()) -> Verdict:
     decision = decide(named.pod, policy)
     warnings = [*_twice(named.written_twice), *decision.warnings]
     if named.kind != "Pod":
         warnings += misplaced_annotations(named.metadata)
     resolution = decision.resolution
     admitted = resolution if decision.allowed else None
+    over = ""
+    if admitted is not None:
+        over = refused(quotas, named.namespace, admitted.bookings, named.replicas)
     return Verdict(
         kind=named.kind,
         namespace=named.namespace,
         name=named.name,
-        allowed=decision.allowed,
+        allowed=decision.allowed and not over,
         left_out="",
-        message=""
+        message=over
         if decision.allowed
         else denial_message(decision.problems, "the pod's bandwidth"),
         problems=[asdict(p) for p in decision.problems],
@@ -165,15 +191,28 @@ def _leave_out(named: NamedPod) -> Verdict:
     gates = named.pod.spec.readiness_gates or ()
     gated = any(gate.condition_type == CONDITION_BANDWIDTH_ENFORCED for gate in gates)
     waits = f"nobody opens the readiness gate {CONDITION_BANDWIDTH_ENFORCED} there"
-    return Verdict(
-        kind=named.kind,
-        namespace=named.namespace,
-        name=named.name,
-        allowed=True,
+    return _unlimited(
+        named.kind,
+        named.namespace,
+        named.name,
         left_out="its namespace is left out of podpace: nothing limits it, and nothing refuses it",
+        warnings=[f"{waits}: it will not be Ready"] if gated else [],
+    )
+
+
+def _unlimited(
+    kind: str, namespace: str, name: str, *, warnings: list[str], left_out: str = ""
+) -> Verdict:
+    """Admitted, and nothing is put in."""
+    return Verdict(
+        kind=kind,
+        namespace=namespace,
+        name=name,
+        allowed=True,
+        left_out=left_out,
         message="",
         problems=[],
-        warnings=[f"{waits}: it will not be Ready"] if gated else [],
+        warnings=warnings,
         labels={},
         annotations={},
         limits={},
@@ -234,7 +273,7 @@ def _as_text(verdicts: Iterable[Verdict]) -> Iterable[str]:
         for direction, limit in verdict.limits.items():
             rate = format_bits_per_second(limit["bits_per_second"])
             yield f"  {direction:8}{rate}, burst {limit['burst_bits']} bits, {limit['origin']}"
-        judged = verdict.allowed and verdict.kind != "ConfigMap" and not verdict.left_out
+        judged = verdict.allowed and verdict.kind not in _NO_PODS and not verdict.left_out
         for direction, request in verdict.requests.items():
             rate = format_bits_per_second(request["bits_per_second"])
             yield f"  {direction:8}{rate} guaranteed, {request['origin']}"

@@ -102,6 +102,7 @@ MATRIX: Final[dict[str, dict[str, Any]]] = {
             "onViolation": "clamp",
             "require": "both",
             "takeOver": False,
+            "schedule": True,
             "mode": "observe",
             "readinessGate": "never",
             "exemptCidrs": ["10.0.0.0/8", "fd00::/8"],

@@ -473,3 +473,14 @@ def test_the_verb_is_given_to_the_role_that_is_named(role: str) -> None:
 
     assert labels == ([f"rbac.authorization.k8s.io/aggregate-to-{role}"] if role else [])
     assert not [o for o in objects({}) if o["metadata"]["name"] == "podpace-change-bandwidth"]
+
+
+def test_an_enforcer_that_advertises_nothing_may_not_write_to_nodes() -> None:
+    """The right goes with the option."""
+    for advertise in (True, False):
+        rendered = objects({"enforcer": {"advertise": advertise}})
+        daemon = find(rendered, "DaemonSet", "podpace-enforcer")["spec"]["template"]["spec"]
+        rules = find(rendered, "ClusterRole", "podpace-enforcer")["rules"]
+
+        assert ("--advertise" in daemon["containers"][0]["args"]) is advertise
+        assert any("nodes/status" in rule["resources"] for rule in rules) is advertise

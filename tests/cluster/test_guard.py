@@ -186,19 +186,31 @@ def test_its_role_allows_nothing_else(agent: Client, here: str, method: str, pat
     assert answer.status_code == 403
 
 
+@pytest.fixture
+def registered(admin: Client, agent: Client) -> Client:
+    """The enforcer of a Node whose kubelet has told what it has."""
+    told = {"capacity": {"cpu": "8"}, "allocatable": {"cpu": "8"}}
+    assert _advertise(admin, NODE, told).is_success
+    return agent
+
+
 def _advertise(client: Client, node: str, status: Json, **more: Json) -> httpx.Response:
     return client.try_patch(
         f"/api/v1/nodes/{node}/status", {"status": status, **more}, "merge-patch+json"
     )
 
 
-def test_it_writes_what_the_scheduler_can_give_on_its_own_node(agent: Client) -> None:
-    """Made, changed, one taken away again; on a Node without any capacity, too."""
-    made = _advertise(agent, NODE, {"capacity": {INGRESS_RESOURCE: "1G", EGRESS_RESOURCE: "400G"}})
-    gone = _advertise(agent, NODE, {"capacity": {INGRESS_RESOURCE: None, EGRESS_RESOURCE: "2G"}})
+def test_it_writes_what_the_scheduler_can_give_on_its_own_node(registered: Client) -> None:
+    """Made, changed, and taken away again."""
+    both = {INGRESS_RESOURCE: "1G", EGRESS_RESOURCE: "400G"}
 
-    assert made.json()["status"]["capacity"] == {INGRESS_RESOURCE: "1G", EGRESS_RESOURCE: "400G"}
-    assert gone.json()["status"]["capacity"] == {EGRESS_RESOURCE: "2G"}
+    made = _advertise(registered, NODE, {"capacity": both})
+    changed = _advertise(registered, NODE, {"capacity": {EGRESS_RESOURCE: "2G"}})
+    gone = _advertise(registered, NODE, {"capacity": dict.fromkeys(both)})
+
+    assert made.json()["status"]["capacity"] == {"cpu": "8"} | both, made.text
+    assert changed.json()["status"]["capacity"][EGRESS_RESOURCE] == "2G"
+    assert gone.json()["status"]["capacity"] == {"cpu": "8"}
 
 
 def test_it_says_nothing_of_another_node(agent: Client) -> None:
@@ -231,9 +243,9 @@ def test_it_changes_nothing_else_of_its_node(agent: Client, status: Json, more: 
     assert "and nothing else" in refused.text
 
 
-def test_it_never_says_that_there_is_nothing(agent: Client) -> None:
+def test_it_never_says_that_there_is_nothing(registered: Client) -> None:
     """A kubelet that is restarted ends all pods that have booked of 0."""
-    refused = _advertise(agent, NODE, {"capacity": {EGRESS_RESOURCE: "0"}})
+    refused = _advertise(registered, NODE, {"capacity": {EGRESS_RESOURCE: "0"}})
 
     assert refused.status_code == 422
     assert "would end pods" in refused.text

@@ -132,10 +132,13 @@ def nodes(
 
 
 @pytest.fixture
-def booking(installation: Installation, namespace: str) -> str:
-    """A namespace whose policy books."""
+def booking(installation: Installation, namespace: str) -> Iterator[str]:
+    """A namespace whose policy books; its pods leave at once, as no kubelet would let them go."""
     installation.set_policy(namespace, {"schedule": "true"})
-    return namespace
+    yield namespace
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    for found in installation.admin.get(pods)["items"]:
+        installation.admin.delete(f"{pods}/{found['metadata']['name']}")
 
 
 def asking(name: str, request: str = "200M") -> Json:

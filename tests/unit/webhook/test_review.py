@@ -273,3 +273,62 @@ def test_the_version_is_printed() -> None:
 
     assert done.returncode == 0
     assert done.stdout.startswith("podpace-webhook 0.")
+
+
+QUOTA = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: podpace-policy, namespace: podpace-system}
+data: {schedule: "true"}
+---
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: bandwidth}
+spec: {hard: {requests.podpace.io/egress: 1G, podpace.io/ingress: 1G, pods: 9}}
+---
+"""
+BOOKED = """
+apiVersion: v1
+kind: Pod
+metadata: {name: p%d, annotations: {podpace.io/egress-request: 200M}}
+spec: {containers: [{name: main, image: x}]}
+---
+"""
+
+
+def test_a_quota_refuses_the_pod_that_it_would_refuse_in_the_cluster() -> None:
+    """In the same words; what it does not count is a warning."""
+    manifests = QUOTA + "".join(BOOKED % number for number in range(6))
+
+    done = run("-f", "-", "-o", "json", stdin=manifests)
+
+    verdicts = {v["name"]: v for v in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert [verdicts[f"p{n}"]["allowed"] for n in range(6)] == [True] * 5 + [False]
+    assert verdicts["p5"]["message"] == (
+        "exceeded quota: bandwidth, requested: requests.podpace.io/egress=200M, used: "
+        "requests.podpace.io/egress=1G, limited: requests.podpace.io/egress=1G"
+    )
+    assert verdicts["bandwidth"]["warnings"] == [
+        "podpace.io/ingress is never counted; write requests.podpace.io/ingress"
+    ]
+
+
+def test_a_quota_counts_each_pod_of_a_workload() -> None:
+    """As many as it is to have; of another namespace none."""
+    workload = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: %s}
+spec:
+  replicas: %s
+  template:
+    metadata: {annotations: {podpace.io/egress-request: 200M}}
+    spec: {containers: [{name: main, image: x}]}
+---
+"""
+    fits = run("-f", "-", stdin=QUOTA + workload % ("default", 5) + workload % ("other", 90))
+    over = run("-f", "-", stdin=QUOTA + workload % ("default", 7))
+
+    assert fits.returncode == 0, fits.stdout
+    assert "2 of 7 pods: exceeded quota: bandwidth" in over.stdout
