@@ -109,7 +109,7 @@ def print_set(explanation: "Explanation", *, dry_run: bool) -> None:
         bits = explained.bits_per_second
         limit = "no limit of its own" if bits is None else format_bits_per_second(bits)
         out.print(f"{explained.direction:<8}{limit}: {explained.because}", soft_wrap=True)
-        for more in filter(None, (explained.guaranteed, explained.shares)):
+        for more in filter(None, (explained.guaranteed, explained.booked, explained.shares)):
             out.print(f"        {more}", soft_wrap=True)
 
 
