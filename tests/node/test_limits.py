@@ -1,5 +1,6 @@
 """Limited pods on real nodes: kubelet, containerd, runc, CNI bridge, kernel 6.1."""
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -169,7 +170,14 @@ def test_take_over_leaves_one_limiter(podpace: Cluster, peers: dict[str, Pod]) -
         ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH: "5M",
         ANNOTATION_KUBERNETES_INGRESS_BANDWIDTH: "8M",
     }
-    podpace.apply(pod("once", node, annotations))
+    made = pod("once", node, annotations)
+    moved = ("create", "--dry-run=server", "-o", "json", "-f", "-")
+    podpace.until(
+        "the webhook knows the policy",
+        lambda: podpace.kubectl(*moved, stdin=json.dumps(made)),
+        lambda said: ANNOTATION_KUBERNETES_EGRESS_BANDWIDTH not in said,
+    )
+    podpace.apply(made)
     (item,) = wait_ready(podpace, "once")
     said = wait_condition(podpace, item.name, "Enforced", "ingress 8 Mbit/s", "egress 5 Mbit/s")
     assert "somebody else's" not in said["message"]
