@@ -175,7 +175,8 @@ def _get(plane: ControlPlane, user: str, namespace: str) -> httpx.Response:
 def test_the_api_server_decides_who_reads_which_namespace(ready: ControlPlane) -> None:
     """Before it calls us; the answer has pods of that namespace only."""
     mine, others = _get(ready, VIEWER, MINE), _get(ready, VIEWER, OTHERS)
-    everybody = ready.client().http.get(path_of(MINE).replace(f"namespaces/{MINE}/", ""))
+    with ready.client() as admin:
+        everybody = admin.http.get(path_of(MINE).replace(f"namespaces/{MINE}/", ""))
 
     assert mine.status_code == 200, mine.text
     (web,) = mine.json()["items"]
