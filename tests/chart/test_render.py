@@ -378,7 +378,12 @@ def test_counters_for_users_are_asked_for_only() -> None:
     ports = {p["name"]: p for p in find(with_stats, "Service", _WEBHOOK)["spec"]["ports"]}
     role = find(with_stats, "ClusterRole", "podpace-read-stats")
 
-    assert "stats.podpace.io" not in template()
+    # An uninstall takes off one of before.
+    named = [o for o in objects() if API_SERVICE in str(o)]
+    assert [(o["kind"], o["metadata"]["name"]) for o in named] == [
+        ("ClusterRole", "podpace-uninstall")
+    ]
+    assert GROUP not in str([o for o in objects() if o not in named])
     assert (service["name"], service["port"]) == (_WEBHOOK, ports["stats"]["port"])
     assert role["rules"] == [{"apiGroups": [GROUP], "resources": [RESOURCE], "verbs": ["list"]}]
     assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
