@@ -93,7 +93,7 @@ def prometheus(
     # As the chart starts them, with a capacity.
     first.stop()
     # A link of no known speed, as here, would have nothing to tell of its capacity.
-    first.start("--pod-metrics", "--egress-capacity=1G", "--ingress-capacity=1G")
+    first.start("--pod-metrics", "--advertise", "--egress-capacity=1G", "--ingress-capacity=1G")
     token = plane.folder / "prometheus.token"
     token.write_text(plane.token("admin"))
     jobs = [
