@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from contract.names import Direction
+from contract.names import DOMAIN, Direction
 
-GROUP: Final = "stats.podpace.io"
+GROUP: Final = f"stats.{DOMAIN}"
 VERSION: Final = "v1alpha1"
 RESOURCE: Final = "pods"
 API_SERVICE: Final = f"{VERSION}.{GROUP}"

@@ -4,7 +4,7 @@ import argparse
 from importlib.metadata import version
 from pathlib import Path
 
-from contract.names import DEFAULT_SOCKET_PATH, Direction
+from contract.names import DEFAULT_SOCKET_PATH, RESOURCES, Direction
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second
 from enforcer.logs import LEVELS
@@ -65,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--advertise",
         action="store_true",
-        help="with --node-name: tell the scheduler that capacity, as podpace.io/ingress and "
-        "podpace.io/egress of the Node",
+        help="with --node-name: tell the scheduler that capacity, as "
+        f"{' and '.join(RESOURCES.values())} of the Node",
     )
     found.add_argument(
         "--splay-seconds",

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from contract.api import Health
 from contract.limits import BITS_PER_BYTE, Limits
 from contract.names import Direction
+from contract.stats import READ_AT
 from enforcer.api.http import Answer, Request, Response
 from enforcer.state import Counters, Target, TargetCounters
 from enforcer.targets import POD_PREFIX, is_pod
@@ -205,7 +206,7 @@ class TargetCollector(Collector):
         """One family after another."""
         targets = list(self._read())
         yield GaugeMetricFamily(
-            "podpace_read_timestamp_seconds",
+            READ_AT,
             "When these counters were read, as Unix time: rates are by this clock.",
             time.time(),
         )

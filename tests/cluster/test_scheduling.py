@@ -160,6 +160,14 @@ def placed(admin: Client, namespace: str) -> tuple[dict[str, int], list[str]]:
     return counts, waiting
 
 
+def place_one(admin: Client, namespace: str, node: Node) -> None:
+    """A pod that has booked, on that node."""
+    body = asking("stays")
+    body["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node.name}
+    admin.create(f"/api/v1/namespaces/{namespace}/pods", body)
+    until(lambda: placed(admin, namespace)[0], lambda counts: counts == {node.name: 1}, _SECONDS)
+
+
 def test_two_nodes_of_1g_take_ten_of_twelve_pods_that_request_200m(
     admin: Client, nodes: list[Node], booking: str
 ) -> None:
@@ -188,11 +196,8 @@ def test_a_node_that_is_made_anew_has_its_capacity_again_and_ends_no_pod(
     admin: Client, nodes: list[Node], booking: str
 ) -> None:
     """Its pods stay bound to its name; nobody else wrote to it."""
-    pods, node = f"/api/v1/namespaces/{booking}/pods", nodes[0]
-    body = asking("stays")
-    body["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node.name}
-    admin.create(pods, body)
-    until(lambda: placed(admin, booking)[0], lambda counts: counts == {node.name: 1}, _SECONDS)
+    node = nodes[0]
+    place_one(admin, booking, node)
 
     node.unregister()
     node.register()
@@ -206,10 +211,7 @@ def test_an_enforcer_that_was_away_finds_what_it_said_and_puts_right_what_change
 ) -> None:
     """While it is away its Node keeps what it said; a Node made anew meanwhile gets it later."""
     node = nodes[1]
-    body = asking("stays")
-    body["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node.name}
-    admin.create(f"/api/v1/namespaces/{booking}/pods", body)
-    until(lambda: placed(admin, booking)[0], lambda counts: counts == {node.name: 1}, _SECONDS)
+    place_one(admin, booking, node)
 
     node.kill_enforcer()
     assert admin.get(node.path)["status"]["capacity"][EGRESS] == "1G"
@@ -227,10 +229,7 @@ def test_who_goes_for_good_leaves_no_key_and_no_pod_is_ended(
 ) -> None:
     """As an enforcer whose installation was deleted."""
     node = nodes[0]
-    body = asking("stays")
-    body["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node.name}
-    admin.create(f"/api/v1/namespaces/{booking}/pods", body)
-    until(lambda: placed(admin, booking)[0], lambda counts: counts == {node.name: 1}, _SECONDS)
+    place_one(admin, booking, node)
 
     node.kill_enforcer()
     offer = node.start_enforcer()
