@@ -4,8 +4,7 @@ import contextlib
 import sys
 import time
 from functools import partial
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,11 +16,24 @@ from client.kube.api import Cluster, NotFoundError, Wanted, connect, use
 from client.kube.counters import Counters
 from client.kube.flags import HELP, take
 from client.kube.live import next_rows, show_live
+from client.kube.options import (
+    DEFAULT_RELEASE_NAMESPACE,
+    AllNamespaces,
+    Context,
+    Kubeconfig,
+    Namespace,
+    PodName,
+    ReleaseNamespace,
+    Selector,
+)
 from client.kube.pods import LIMITED_SELECTOR, PodLimits, decode_pod, read_pod, sort_pods
 from client.kube.rates import Enforcers, Sample
 from client.kube.watching import Changed
 from client.output import Format, console, name_command, print_data, print_problems
 from client.top import make_view
+
+if TYPE_CHECKING:
+    from client.kube.refusals import Refusal
 
 app = typer.Typer(
     name="kubectl-podpace",
@@ -31,25 +43,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-PodName = Annotated[str, typer.Argument(help="A pod's name.", metavar="POD")]
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="Default: the context's namespace.")
-]
-AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")]
-Selector = Annotated[
-    str, typer.Option("--selector", "-l", help="Of pods, such as app=web,tier!=test.")
-]
-Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig file.")]
-# readable=False: a file that cannot be read is our message, not typer's.
-Kubeconfig = Annotated[
-    Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config.", readable=False)
-]
-ReleaseNamespace = Annotated[
-    str,
-    typer.Option(help="Where Podpace is installed.", envvar="PODPACE_RELEASE_NAMESPACE"),
-]
-DEFAULT_RELEASE_NAMESPACE = "podpace-system"
 
 
 def main() -> None:
@@ -141,7 +134,7 @@ def show(
 
 @app.command()
 def explain(
-    pod: PodName,
+    pod: Annotated[str, typer.Argument(help="A pod, or a workload without one.", metavar="POD")],
     *,
     namespace: Namespace = None,
     output_format: Output = Format.TABLE,
@@ -149,12 +142,19 @@ def explain(
     kubeconfig: Kubeconfig = None,
     release_namespace: ReleaseNamespace = DEFAULT_RELEASE_NAMESPACE,
 ) -> None:
-    """Explain where the limits of POD came from: its annotations and the policies."""
+    """Explain where the limits of POD came from: its annotations and the policies.
+
+    Of a workload, such as a Deployment, say why its pods were refused.
+    """
     from client.kube.explain import explain as explain_pod
     from client.kube.policies import read_policies
 
     cluster = connect(kubeconfig, context)
-    found = _pod(cluster, namespace, pod)
+    try:
+        found = _pod(cluster, namespace, pod)
+    except NotFoundError as error:
+        _explain_refused(cluster, namespace or cluster.namespace, pod, output_format, error)
+        return
     policies = read_policies(cluster, found.namespace, release_namespace)
     explanation = explain_pod(found, policies)
     if output_format is Format.TABLE:
@@ -277,6 +277,23 @@ def nodes(
 
 def _limited(cluster: Cluster, wanted: Wanted) -> tuple[PodLimits, ...]:
     return sort_pods(map(read_pod, cluster.list(wanted.path, wanted.query)))
+
+
+def _explain_refused(
+    cluster: Cluster, namespace: str, name: str, output_format: Format, error: NotFoundError
+) -> None:
+    """What its owner was told of a pod that is not there; raises ``error`` if nobody was."""
+    from client.kube.refusals import refused_pods
+
+    refusals: tuple[Refusal, ...] = ()
+    with contextlib.suppress(ClientError):  # no right to Events: the pod is missing all the same
+        refusals = refused_pods(cluster, namespace, name)
+    if not refusals:
+        raise error
+    if output_format is Format.TABLE:
+        output.print_refusals(refusals)
+    else:
+        print_data(refusals, output_format)
 
 
 def _pod(cluster: Cluster, namespace: str | None, name: str) -> PodLimits:

@@ -10,8 +10,11 @@ from contract.names import Direction
 from contract.quantity import format_bits_per_second
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from client.kube.explain import Explanation
     from client.kube.nodes import Group
+    from client.kube.refusals import Refusal
 
 _COUNTERS = (
     ("passed", "podpace_passed_bytes_total", format_bytes),
@@ -151,6 +154,21 @@ def print_explanation(explanation: "Explanation") -> None:
         for policy in explanation.policies:
             table.add_row(policy.place, str(policy.priority), policy.namespaces, policy.says)
         out.print(table)
+
+
+def print_refusals(refusals: "Iterable[Refusal]") -> None:
+    """A paragraph for each owner: what it was told, and how its quota stands."""
+    out = console()
+    for refusal in refusals:
+        times = "once" if refusal.times == 1 else f"{refusal.times} times"
+        said = f"{refusal.owner} could not make pods, {times}, last at {refusal.last}"
+        out.print(f"{said}:", soft_wrap=True)
+        out.print(f"        {refusal.message}", soft_wrap=True)
+        for use in refusal.uses:
+            now = f"quota {use.quota} now: {use.resource} {use.used} of {use.hard}"
+            out.print(f"        {now}", soft_wrap=True)
+        if refusal.advice:
+            out.print(f"        {refusal.advice}", soft_wrap=True)
 
 
 def _in_force(pod: PodLimits) -> tuple[str, str]:

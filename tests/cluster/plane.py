@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -185,6 +186,19 @@ class ControlPlane:
             text=True,
             timeout=seconds,
             env={"HOME": str(self.folder), "PATH": "/usr/bin:/bin"},
+            check=False,
+        )
+
+    def kubectl_podpace(
+        self, *arguments: str, user: str = "admin"
+    ) -> subprocess.CompletedProcess[str]:
+        """The plugin as kubectl runs it; its failure is the caller's to judge."""
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("kubectl-podpace")), *arguments],
+            env={"HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig(user))},
+            capture_output=True,
+            text=True,
+            timeout=120,
             check=False,
         )
 

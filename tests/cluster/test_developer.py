@@ -8,13 +8,10 @@ server and webhook are real, the enforcer is its page of metrics: real ones are 
 import contextlib
 import json
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -111,20 +108,6 @@ def ready(installation: Installation, enforcer: ThreadingHTTPServer) -> Iterator
         admin.delete(f"/api/v1/namespaces/{namespace}")
 
 
-def run(
-    plane: ControlPlane, *arguments: str, user: str = "admin"
-) -> subprocess.CompletedProcess[str]:
-    """As kubectl runs its plugins."""
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("kubectl-podpace")), *arguments],
-        env={"HOME": str(plane.folder), "KUBECONFIG": str(plane.kubeconfig(user))},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def served(installation: Installation) -> bool:
     """Whether the API server has found somebody behind the API."""
     path = f"/apis/apiregistration.k8s.io/v1/apiservices/{API_SERVICE}"
@@ -150,8 +133,8 @@ def test_a_verb_works_in_the_own_namespace_and_nowhere_else(
     """Whole: no counters are missing, and no policy."""
     verb, *rest = command
 
-    here = run(ready, verb, "-n", MINE, *rest, user=DEVELOPER)
-    elsewhere = run(ready, verb, "-n", OTHERS, *rest, user=DEVELOPER)
+    here = ready.kubectl_podpace(verb, "-n", MINE, *rest, user=DEVELOPER)
+    elsewhere = ready.kubectl_podpace(verb, "-n", OTHERS, *rest, user=DEVELOPER)
 
     assert (here.returncode, here.stderr) == (code, "")
     assert says in " ".join(here.stdout.split())
@@ -161,8 +144,8 @@ def test_a_verb_works_in_the_own_namespace_and_nowhere_else(
 
 def test_counters_of_all_namespaces_are_not_the_developers(ready: ControlPlane) -> None:
     """Nor are the enforcers' pages."""
-    everywhere = run(ready, "top", "-A", *ONCE, user=DEVELOPER)
-    nodes = run(ready, "nodes", "--interval=1", user=DEVELOPER)
+    everywhere = ready.kubectl_podpace("top", "-A", *ONCE, user=DEVELOPER)
+    nodes = ready.kubectl_podpace("nodes", "--interval=1", user=DEVELOPER)
 
     assert (everywhere.returncode, nodes.returncode) == (1, 1)
 
@@ -220,8 +203,8 @@ def test_without_anybody_behind_it_administrators_read_the_enforcers(
     installation.set_endpoint(replica, ready=False)
     try:
         gone = until(lambda: _get(ready, DEVELOPER, MINE), lambda answer: answer.status_code == 503)
-        show = run(ready, "show", "web", "-n", MINE, user=DEVELOPER)
-        top = run(ready, "top", "-n", MINE, "-o", "json", "--interval=1")
+        show = ready.kubectl_podpace("show", "web", "-n", MINE, user=DEVELOPER)
+        top = ready.kubectl_podpace("top", "-n", MINE, "-o", "json", "--interval=1")
     finally:
         installation.set_endpoint(replica, ready=True)
         until(lambda: served(installation), bool)
@@ -246,12 +229,12 @@ def test_set_changes_pods_of_the_own_namespace_within_its_policies(
     installation.set_policy(MINE, {"egress.max": "15M", "on-violation": "clamp"})
     mine = ("set", "-n", MINE)
     try:
-        tried = run(ready, *mine, "web", "--egress=12M", "--dry-run", user=DEVELOPER)
+        tried = ready.kubectl_podpace(*mine, "web", "--egress=12M", "--dry-run", user=DEVELOPER)
         after_dry_run = _egress(installation)
-        done = run(ready, *mine, "-l", "app=web", "--egress=20M", user=DEVELOPER)
+        done = ready.kubectl_podpace(*mine, "-l", "app=web", "--egress=20M", user=DEVELOPER)
         bounded = _egress(installation)
-        elsewhere = run(ready, "set", "-n", OTHERS, "web", "--egress=1M", user=DEVELOPER)
-        viewer = run(ready, *mine, "web", "--egress=1M", user=VIEWER)
+        elsewhere = ready.kubectl_podpace("set", "-n", OTHERS, "web", "--egress=1M", user=DEVELOPER)
+        viewer = ready.kubectl_podpace(*mine, "web", "--egress=1M", user=VIEWER)
     finally:
         installation.set_policy(MINE, None)
 
@@ -276,11 +259,15 @@ def test_set_changes_no_pod_when_one_of_them_is_refused(
     bursty = {"metadata": {"annotations": {"podpace.io/egress-burst": "1Mi"}}}
     installation.admin.patch(f"{path}/bursty", bursty)
     try:
-        done = run(ready, "set", "-n", MINE, "-l", "app=web", "--egress=none", user=DEVELOPER)
+        done = ready.kubectl_podpace(
+            "set", "-n", MINE, "-l", "app=web", "--egress=none", user=DEVELOPER
+        )
     finally:
         installation.admin.delete(f"{path}/bursty")
-    wrong = run(ready, "set", "-n", MINE, "web", "--egress=10Mbps", user=DEVELOPER)
-    nobody = run(ready, "set", "-n", MINE, "-l", "app=none", "--egress=1M", user=DEVELOPER)
+    wrong = ready.kubectl_podpace("set", "-n", MINE, "web", "--egress=10Mbps", user=DEVELOPER)
+    nobody = ready.kubectl_podpace(
+        "set", "-n", MINE, "-l", "app=none", "--egress=1M", user=DEVELOPER
+    )
 
     assert (done.returncode, done.stdout, _egress(installation)) == (1, "", before)
     assert f"{MINE}/bursty: " in done.stderr

@@ -271,6 +271,36 @@ def test_a_quota_refuses_the_sixth_pod_in_the_api_servers_words(
     )
 
 
+def test_explain_of_a_workload_names_the_quota_that_refused_its_pods(
+    admin: Client, installation: Installation, booking: str
+) -> None:
+    """The ReplicaSet's real controller was told; its author reads it without another right."""
+    quota = {"requests.podpace.io/egress": "100M"}
+    path = f"/api/v1/namespaces/{booking}/resourcequotas"
+    admin.create(path, {"metadata": {"name": "narrow"}, "spec": {"hard": quota}})
+    used = dict.fromkeys(quota, "0")
+    admin.patch(f"{path}/narrow/status", {"status": {"hard": quota, "used": used}})
+    labels, template = {"app": "web"}, asking("web")
+    template["metadata"] = {"labels": labels, "annotations": template["metadata"]["annotations"]}
+    admin.create(
+        f"/apis/apps/v1/namespaces/{booking}/replicasets",
+        {
+            "metadata": {"name": "web"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
+        },
+    )
+
+    explained = until(
+        lambda: installation.plane.kubectl_podpace("explain", "web", "-n", booking),
+        lambda done: done.returncode == 0,
+        _SECONDS,
+    )
+
+    assert "is forbidden: exceeded quota: narrow, requested: requests" in explained.stdout
+    assert "quota narrow now: requests.podpace.io/egress 0 of 100M" in explained.stdout
+    assert "have the quota raised" in explained.stdout
+
+
 def test_a_limit_range_bounds_and_gives_what_containers_book(admin: Client, booking: str) -> None:
     """Its default is a booking of the pod's own; its max is the API server's to hold."""
     bounds = {"type": "Container", "default": {EGRESS: "5M"}, "max": {EGRESS: "50M"}}

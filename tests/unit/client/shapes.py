@@ -9,13 +9,14 @@ import msgspec
 from client.kube.explain import Explanation
 from client.kube.nodes import Group
 from client.kube.pods import PodLimits
+from client.kube.refusals import Refusal
 from client.top import Row
 
 SCHEMA: Final = Path(__file__).parents[3] / "docs" / "user" / "kubectl.schema.json"
 SHAPES: Final[dict[str, Any]] = {
     "list": tuple[PodLimits, ...],
     "show": PodLimits,
-    "explain": Explanation,
+    "explain": Explanation | tuple[Refusal, ...],
     "set": tuple[PodLimits, ...],
     "top": tuple[Row, ...],
     "nodes": tuple[Group, ...],
