@@ -5,32 +5,25 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.registry import Collector
 
 from contract.api import Health
 from enforcer.api import metrics
 from enforcer.api.capacity_metrics import CapacityCollector
 from enforcer.api.control import make_control
 from enforcer.api.group_metrics import GroupCollector
-from enforcer.api.http import Answer, HttpServer
 from enforcer.api.metrics import ErrorCounter
+from enforcer.api.pages import make_pages
+from enforcer.api.registry import register
 from enforcer.api.requests import Requests
-from enforcer.api.sockets import (
-    listen_tcp,
-    listen_unix,
-    notify_systemd,
-    raise_descriptor_limit,
-    refuse_second_daemon,
-    remove_own,
-)
+from enforcer.api.serve import served
+from enforcer.api.sockets import notify_systemd, raise_descriptor_limit, refuse_second_daemon
 from enforcer.cleanup import clean_up
 from enforcer.datapath import build as build_datapath
 from enforcer.datapath.abi import ABI_VERSION
@@ -53,7 +46,7 @@ from enforcer.reconcile.work_queue import WorkQueue
 from enforcer.reconcile.worker import Worker
 from enforcer.sharing.capacity import Capacities
 from enforcer.sharing.loop import Sharing
-from enforcer.targets import CgroupTree, find_cgroup_root, is_pod
+from enforcer.targets import CgroupTree, find_cgroup_root
 from enforcer.unsupported import UnsupportedDatapath, UnsupportedNetwork
 from kube.errors import NoClusterError
 
@@ -149,7 +142,7 @@ def _run(
         GroupCollector(sharing.pools, reconciler.counters),
         CapacityCollector(capacities.of, offer),
     )
-    of_pods = _register(registry, reconciler, health, node, shared, with_pods=options.pod_metrics)
+    of_pods = register(registry, reconciler, health, node, shared, with_pods=options.pod_metrics)
     ending = threading.Event()
 
     def ready() -> bool:
@@ -173,8 +166,9 @@ def _run(
         for name, run in (("reconcile", worker.run), ("urgent", worker.run_urgent))
     ]
     try:
-        pages = metrics.make_metrics(registry, of_pods, ready, worker.stuck)
-        with _served(options, make_control(reconciler, requests, health), pages, log):
+        pages = make_pages(registry, of_pods, ready, worker.stuck)
+        control = make_control(reconciler, requests, health)
+        with served(options.socket, options.metrics_address, control, pages, log):
             log.info("started", socket=str(options.socket), cgroup_root=str(cgroups.root))
             notify_systemd()
             ending.wait()
@@ -210,27 +204,6 @@ def _clean_for_good(offer: CapacityProvider | None, log: Log) -> NoReturn:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--cleanup=json"])  # noqa: S606
 
 
-@contextmanager
-def _served(
-    options: argparse.Namespace, control: Answer, pages: Answer, log: Log
-) -> Iterator[None]:
-    """Others reach the metrics' address: its threads, places and readings are its own."""
-    listener = listen_unix(options.socket)
-    inode = options.socket.stat().st_ino
-    servers = {"control": HttpServer(listener, control, log, places=32, seconds=10)}
-    try:
-        if options.metrics_address is not None:
-            tcp = listen_tcp(*options.metrics_address)
-            servers["metrics"] = HttpServer(tcp, pages, log, places=16, seconds=5)
-        for name, server in servers.items():
-            server.start(name)
-        yield
-    finally:
-        for server in servers.values():
-            server.close()
-        remove_own(options.socket, inode)
-
-
 def _node(
     options: argparse.Namespace, log: Log, registry: CollectorRegistry, count_error: ErrorCounter
 ) -> Node:
@@ -261,33 +234,6 @@ def _installation(options: argparse.Namespace, log: Log) -> Installation | None:
 
     namespace, name = options.installation
     return Installation(KubeApi(lambda: load(options.kubeconfig)), namespace, name, log)
-
-
-def _register(
-    registry: CollectorRegistry,
-    reconciler: Reconciler,
-    health: Health,
-    node: Node | None,
-    shared: Iterable[Collector],
-    *,
-    with_pods: bool,
-) -> CollectorRegistry:
-    """Fill ``registry``; returns another one, with the series of pods and of ``shared`` only."""
-    count_pods = node.counts if node is not None else dict[str, int]
-
-    def known() -> frozenset[int]:
-        return frozenset(target.cgroup_id for target in reconciler.targets())
-
-    registry.register(metrics.NodeCollector(reconciler.counters, health, count_pods, known))
-    registry.register(
-        metrics.TargetCollector(lambda: reconciler.counters(lambda t: with_pods or not is_pod(t)))
-    )
-    of_pods = CollectorRegistry()
-    for collector in shared:
-        registry.register(collector)
-        of_pods.register(collector)
-    of_pods.register(metrics.TargetCollector(lambda: reconciler.counters(is_pod)))
-    return of_pods
 
 
 def _build_or_say(

@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from contract.api import Health, TargetRequest
 from contract.limits import Limits
 from enforcer.api.http import Request
-from enforcer.api.metrics import ErrorCounter, NodeCollector, TargetCollector, make_metrics
+from enforcer.api.metrics import ErrorCounter, NodeCollector, TargetCollector
+from enforcer.api.pages import make_pages
 from enforcer.state import Counters, Target, TargetCounters
 
 HEALTH = Health("0.1.0", 1, "0123abcd", "/sys/fs/cgroup")
@@ -136,7 +137,7 @@ def test_a_page_is_read_from_the_kernel_once_for_all_who_ask(monkeypatch):
     monkeypatch.setattr("enforcer.api.metrics.time.monotonic", lambda: now[0])
     kernel, registry = _Kernel(0, 1, 2, 3), CollectorRegistry()
     registry.register(kernel.collector())
-    answer = make_metrics(registry, CollectorRegistry(), lambda: True, lambda: "")
+    answer = make_pages(registry, CollectorRegistry(), lambda: True, lambda: "")
 
     texts = [answer(Request("GET", "/metrics", b"")).body for _ in range(50)]
     now[0] += 1
@@ -151,7 +152,7 @@ def test_livez_fails_while_a_worker_is_stuck():
     """Whoever is asked for it then starts the daemon anew; readiness is another question."""
     keys = ["", "/kubepods/pod1"]
     nothing = CollectorRegistry()
-    answer = make_metrics(nothing, nothing, lambda: True, lambda: keys.pop(0))
+    answer = make_pages(nothing, nothing, lambda: True, lambda: keys.pop(0))
 
     responses = [answer(Request("GET", path, b"")) for path in ("/livez", "/livez", "/readyz")]
 
