@@ -11,7 +11,7 @@ ENGINE_PACKAGES := docker.io debootstrap
 # Where no image registry is reached: BASE=an image of your own.
 IMAGE_OPTIONS = $(if $(BASE),--build-arg BASE=$(BASE))
 
-.PHONY: help setup lint test test-vm test-long test-node test-images images dev demo bench bench-vm bench-webhook
+.PHONY: help setup lint test test-cluster test-vm test-long test-node test-images images dev demo bench bench-vm bench-webhook
 
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ lint: setup ## Format and type checks, import contracts
 	.venv/bin/lint-imports
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h
 
-test: setup ## All tests, as root; the first run builds a Kubernetes control plane
-	@$(PYTHON) -m tests $(ARGS)
+test: setup ## Kernel, unit, chart and docs, as root; the first run builds Helm
+	@$(PYTHON) -m tests local $(ARGS)
+
+test-cluster: setup ## Against a real control plane, which the first run builds (root)
+	@$(PYTHON) -m tests cluster $(ARGS)
 
 test-vm: setup ## Kernel tests in QEMU: KERNEL=5.10|6.1|6.12|newest|all, FULL=1 for more, BCC=newest, ARCH=arm64 (root)
 	@$(if $(ARCH),dpkg -s qemu-system-arm >/dev/null 2>&1 || { apt-get update -q && \

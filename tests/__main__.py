@@ -1,10 +1,11 @@
-"""What ``make test`` runs: the layers that need nothing but this machine.
+"""What ``make test`` and ``make test-cluster`` run.
 
-    python -m tests [--once-more] [PYTEST_ARGUMENT...]
+    python -m tests local|cluster [PYTEST_ARGUMENT...]
 
-The kernel layer waits for traffic most of its time. Beside it, in the processor time that is left,
-the control plane is built, and what computes is tested. With ``--once-more``, tests that failed are
-run a second time at the end, with nothing beside them, and must pass then.
+``local`` is the kernel layer, and beside it what only computes. The kernel layer waits for traffic
+most of its time, so several of its tests run at once, and the rest takes the processor time that is
+left. Tests that failed are run a second time at the end, one by one with nothing of ours beside
+them, and must pass then: many judge what packets did on a machine that may be busy.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.build import BuildError, bin_dir
+from tests.cluster.build import BuildError, bin_dir, helm_dir
 
 _ROOT: Final = Path(__file__).parent.parent
 _PASSED: Final = 0
@@ -34,17 +35,21 @@ class Part:
 
     name: str
     folders: tuple[str, ...]
+    side_by_side: tuple[str, ...]
+    """pytest-xdist's options."""
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Each part remembers by itself what failed."""
         folders = [f"tests/{folder}" for folder in self.folders]
         cache = f"cache_dir=.pytest_cache/{self.name}"
-        return [sys.executable, "-m", "pytest", "-o", cache, *folders, *arguments]
+        return [sys.executable, "-m", "pytest", "-q", "-o", cache, *folders, *arguments]
 
 
-COMPUTING: Final = Part("computing", ("unit", "chart"))
-KERNEL: Final = Part("kernel", ("kernel",))
-CLUSTER: Final = Part("cluster", ("docs", "cluster"))
+# Three at once keep two processors less than half busy.
+KERNEL: Final = Part("kernel", ("kernel",), ("-n3", "--dist=worksteal"))
+COMPUTING: Final = Part("computing", ("unit", "chart", "docs"), ("-n2", "--dist=worksteal"))
+# Each worker has a control plane of its own, so tests of one file stay together.
+CLUSTER: Final = Part("cluster", ("cluster",), ("-n2", "--dist=loadfile"))
 
 
 def run(part: Part, arguments: Sequence[str]) -> int:
@@ -54,41 +59,52 @@ def run(part: Part, arguments: Sequence[str]) -> int:
     return _PASSED if code == _NONE_COLLECTED and arguments else code
 
 
-def build_and_compute(arguments: Sequence[str]) -> int:
-    """What runs beside the kernel layer."""
-    try:
-        bin_dir()
-    except BuildError as error:
-        print(error, file=sys.stderr)
-        return _NOT_RUN
-    return run(COMPUTING, arguments)
-
-
-def run_all(arguments: Sequence[str]) -> dict[Part, int]:
-    """Exit codes."""
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"== {time.monotonic() - started:.0f} s: {text}", file=sys.stderr, flush=True)
-
-    say("kernel layer; beside it the control plane is built, then unit and chart are tested")
+def run_local(arguments: Sequence[str]) -> dict[Part, int]:
+    """Exit codes of both parts."""
+    say("kernel; beside it unit, chart and docs")
     with tempfile.TemporaryFile() as output:
         beside = subprocess.Popen(
-            [sys.executable, "-m", "tests", "--beside", *arguments],
+            [sys.executable, "-m", "tests", "beside", *arguments],
             cwd=_ROOT,
             stdout=output,
             preexec_fn=_be_idle,  # noqa: PLW1509 - this process has one thread
         )
-        codes = {KERNEL: run(KERNEL, arguments)}
-        say("waiting for unit and chart")
-        codes[COMPUTING] = beside.wait()
+        kernel = run(KERNEL, [*KERNEL.side_by_side, *arguments])
+        say("waiting for unit, chart and docs")
+        computing = beside.wait()
         output.seek(0)
         sys.stdout.write(output.read().decode(errors="replace"))
         sys.stdout.flush()
-    say("docs and cluster")
-    codes[CLUSTER] = run(CLUSTER, arguments)
-    say("done")
-    return codes
+    return {KERNEL: kernel, COMPUTING: computing}
+
+
+def run_beside(arguments: Sequence[str]) -> int:
+    """What runs beside the kernel layer."""
+    helm_dir()
+    return run(COMPUTING, [*COMPUTING.side_by_side, *arguments])
+
+
+def run_cluster(arguments: Sequence[str]) -> dict[Part, int]:
+    """The exit code of the one part."""
+    bin_dir()
+    say("cluster")
+    return {CLUSTER: run(CLUSTER, [*CLUSTER.side_by_side, *arguments])}
+
+
+def once_more(codes: dict[Part, int], arguments: Sequence[str]) -> None:
+    """Runs what failed, and puts in its new exit codes."""
+    for part in [part for part, code in codes.items() if code == _TESTS_FAILED]:
+        say(f"once more what failed of {part.name}")
+        codes[part] = run(part, ["--last-failed", *arguments])
+
+
+def say(text: str) -> None:
+    """A line on what comes next."""
+    elapsed = time.monotonic() - _STARTED
+    print(f"== {elapsed:.0f} s: {text}", file=sys.stderr, flush=True)
+
+
+_STARTED: Final = time.monotonic()
 
 
 def _be_idle() -> None:
@@ -99,14 +115,16 @@ def _be_idle() -> None:
 
 def main(arguments: list[str]) -> int:
     """An exit code: 0 when all passed."""
-    if arguments[:1] == ["--beside"]:
-        return build_and_compute(arguments[1:])
-    once_more = arguments[:1] == ["--once-more"]
-    codes = run_all(arguments[once_more:])
-    if once_more:
-        for part in [part for part, code in codes.items() if code == _TESTS_FAILED]:
-            print(f"== once more what failed of {part.name}", file=sys.stderr, flush=True)
-            codes[part] = run(part, ["--last-failed", *arguments[1:]])
+    layer, rest = arguments[0], arguments[1:]
+    try:
+        if layer == "beside":
+            return run_beside(rest)
+        codes = {"local": run_local, "cluster": run_cluster}[layer](rest)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return _NOT_RUN
+    once_more(codes, rest)
+    say("done")
     return max(codes.values())
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from tests.cluster.build import bin_dir
+from tests.cluster.build import helm_dir
 
 CHART: Final = Path(__file__).parents[2] / "charts" / "podpace"
 RELEASE: Final = "podpace"
@@ -21,7 +21,7 @@ def helm(
 ) -> subprocess.CompletedProcess[str]:
     """Runs it with no configuration but the arguments; its failure is the caller's to judge."""
     return subprocess.run(
-        [str(bin_dir() / program), *arguments],
+        [str(helm_dir() / program), *arguments],
         input=stdin,
         capture_output=True,
         text=True,

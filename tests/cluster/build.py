@@ -1,7 +1,8 @@
 """Kubernetes' and Helm's binaries: built once from ``controlplane/``, kept outside the checkout.
 
 The cache's key is a hash of the sources, so an edit builds anew. ``python -m tests.cluster.build``
-builds ahead of the tests and shows progress: the first build compiles all of Kubernetes.
+builds ahead of the tests and shows progress: the first build compiles all of Kubernetes. Helm comes
+first and is kept by itself, since the chart's tests need nothing else.
 """
 
 import fcntl
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +28,7 @@ COMPONENTS: Final = (
     "kubelet",
     "kubectl",
 )
-"""All of them are one binary, ``controlplane``; both Helms are beside it."""
+"""All of them are one binary, ``controlplane``."""
 HELMS: Final = {"helm": "helm.sh/helm/v4/cmd/helm", "helm3": "helm.sh/helm/v3/cmd/helm"}
 _VERSION_PACKAGE: Final = "k8s.io/component-base/version"
 _HELM3_PACKAGES: Final = ("helm.sh/helm/v3/pkg/chartutil", "helm.sh/helm/v3/pkg/lint/rules")
@@ -43,27 +45,26 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "podpace"
 
 
-def bin_dir() -> Path:
-    """A folder with one link per component, and ``HELMS``, after building what is not cached.
+def helm_dir() -> Path:
+    """A folder with ``HELMS``, after building what is not cached.
 
     Whoever else builds at the same time is waited for: two builds compile everything twice.
 
     Raises:
         BuildError: there is no Go toolchain, or the build failed.
     """
-    folder = _folder()
-    if not is_built():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(folder.parent / "build.lock", "w") as lock:  # noqa: PTH123 - flock needs a file
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not is_built():
-                _build(folder)
-    return folder
+    return _built("helm", _build_helms)
+
+
+def bin_dir() -> Path:
+    """A folder with one link per component, and ``HELMS``; as :func:`helm_dir` otherwise."""
+    helm_dir()
+    return _built("controlplane", _build_controlplane)
 
 
 def is_built() -> bool:
     """Whether nothing has to be compiled."""
-    return (_folder() / COMPONENTS[-1]).exists()
+    return all(_folder(product).exists() for product in ("helm", "controlplane"))
 
 
 def unbuildable() -> str:
@@ -71,8 +72,25 @@ def unbuildable() -> str:
     return "" if is_built() or _go() else _NO_GO
 
 
-def _folder() -> Path:
-    return cache_dir() / f"controlplane-{_sources_hash()}"
+def _folder(product: str) -> Path:
+    return cache_dir() / f"{product}-{_sources_hash()}"
+
+
+def _built(product: str, build: Callable[[Path], None]) -> Path:
+    folder = _folder(product)
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock_file = folder.parent / f"build-{product}.lock"
+        with open(lock_file, "w") as lock:  # noqa: PTH123 - flock needs a file
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                    # One rename publishes all of it: an interrupted build leaves nothing half done.
+                    made = Path(scratch) / product
+                    made.mkdir()
+                    build(made)
+                    made.rename(folder)
+    return folder
 
 
 def _sources_hash() -> str:
@@ -87,27 +105,31 @@ def _go() -> str | None:
     return shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
 
 
-def _build(folder: Path) -> None:
+def _build_helms(folder: Path) -> None:
+    for name, package in HELMS.items():
+        _compile(package, folder / name)
+
+
+def _build_controlplane(folder: Path) -> None:
+    _compile(".", folder / "controlplane")
+    for name in COMPONENTS:
+        (folder / name).symlink_to("controlplane")
+    for name in HELMS:
+        (folder / name).symlink_to(helm_dir() / name)
+
+
+def _compile(package: str, target: Path) -> None:
     go = _go()
     if go is None:
         raise BuildError(_NO_GO)
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
     stamps = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor}
     values = [f"{_VERSION_PACKAGE}.{k}={v}" for k, v in stamps.items()]
-    for package in _HELM3_PACKAGES:
-        values += [f"{package}.k8sVersionMajor={major}", f"{package}.k8sVersionMinor={minor}"]
+    for helm3 in _HELM3_PACKAGES:
+        values += [f"{helm3}.k8sVersionMajor={major}", f"{helm3}.k8sVersionMinor={minor}"]
     flags = "-s -w " + " ".join(f"-X {value}" for value in values)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        for name, package in {"controlplane": ".", **HELMS}.items():
-            target = f"{scratch}/{name}"
-            command = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", target, package]
-            _run_with_progress(name, command)
-        for name in COMPONENTS:
-            (Path(scratch) / name).symlink_to("controlplane")
-        Path(scratch).chmod(0o755)
-        # One rename publishes all of it: a build that was interrupted leaves nothing half done.
-        shutil.move(scratch, folder)
-        Path(scratch).mkdir()
+    command = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(target), package]
+    _run_with_progress(target.name, command)
 
 
 def _run_with_progress(name: str, command: list[str]) -> None:

@@ -318,7 +318,7 @@ def _check_that_the_policy_is_kept(bare: ControlPlane, admin: Client, program: s
 
 def test_the_page_on_installing_installs_and_upgrades(bare: ControlPlane, tmp_path: Path) -> None:
     """Copy and paste, from the first block to the last."""
-    reader = Reader(tmp_path, {"KUBECONFIG": str(bare.kubeconfig("admin"))})
+    reader = Reader(tmp_path, {"KUBECONFIG": str(bare.kubeconfig("admin"))}, bare.bin)
     with Kubelets(bare) as kubelets:
         assert reader.follow(ROOT / "docs/operator/install.md", "run=cluster") > 0
         removed = helm(bare, "uninstall", RELEASE, "--wait", "--timeout=120s")

@@ -21,7 +21,7 @@ def test_what_a_page_says_to_run_in_a_cluster_runs(
     environment = {"KUBECONFIG": str(installation.plane.kubeconfig("admin"))}
 
     try:
-        assert Reader(tmp_path, environment).follow(page, CLUSTER) > 0
+        assert Reader(tmp_path, environment, installation.plane.bin).follow(page, CLUSTER) > 0
     finally:
         # What selects namespaces is felt by the first pods of every new one.
         path = f"/api/v1/namespaces/{RELEASE_NAMESPACE}/configmaps?labelSelector=podpace.io/policy"

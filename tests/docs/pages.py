@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.build import bin_dir
+from tests.cluster.build import helm_dir
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -41,6 +41,8 @@ class Reader:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    programs: Path = field(default_factory=helm_dir)
+    """Where helm is, and kubectl if the page needs it."""
     output: str = ""
     """Of the last command."""
 
@@ -63,7 +65,7 @@ class Reader:
         return done
 
     def _run(self, commands: str, *, fails: bool) -> None:
-        path = f"{Path(sys.executable).parent}:{bin_dir()}:{os.environ['PATH']}"
+        path = f"{Path(sys.executable).parent}:{self.programs}:{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],
             cwd=self.folder,

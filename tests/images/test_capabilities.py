@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.cluster.build import bin_dir
+from tests.cluster.build import helm_dir
 from tests.images.conftest import IMAGES, REPOSITORY, SAMPLE
 from tests.images.engine import Engine
 
@@ -21,7 +21,7 @@ def daemonset() -> dict[str, Any]:
     """The pod template's only container, as the chart's defaults render it."""
     rendered = subprocess.run(
         [
-            *(str(bin_dir() / "helm"), "template", "podpace", str(REPOSITORY / "charts/podpace")),
+            *(str(helm_dir() / "helm"), "template", "podpace", str(REPOSITORY / "charts/podpace")),
             "--namespace=podpace-system",
         ],
         capture_output=True,

@@ -118,6 +118,7 @@ def kernel_objects() -> list[int]:
 
 
 @pytest.mark.slow_emulated
+@pytest.mark.alone
 def test_a_thousand_rounds_leave_nothing(node: Node) -> None:
     """A thousand times on and off: no program, map, link, attachment, descriptor or memory more."""
     import httpx

@@ -83,6 +83,7 @@ def test_a_request_is_kept_on_a_link_that_is_short_and_none_of_it_is_left(link, 
     assert kept >= 0.95 * REQUEST
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("link", [Direction.EGRESS], indirect=True)
 def test_traffic_between_pods_of_the_node_is_not_slowed_by_a_link_that_is_short(link) -> None:
     """It does not use the link, so it has more than all of that."""

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow_emulated
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
 LOWEST, HIGHEST = 0.97, 1.01
 FIRST_SECOND_EXTRA_BYTES = 150_000
+AT_FULL_SPEED = (pytest.mark.native, pytest.mark.alone)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,9 @@ def wired() -> Iterator[tuple[Rig, Podpace]]:
         (10_000_000, 10, "bbr", 4),
         (37_000_000, 3, "cubic", 6),
         (100_000_000, 50, "cubic", 4),
-        pytest.param(250_000_000, 24, "bbr", 4, marks=pytest.mark.native),
-        pytest.param(1_000_000_000, 10, "cubic", 6, marks=pytest.mark.native),
-        pytest.param(2_500_000_000, 1, "bbr", 4, marks=pytest.mark.native),
+        pytest.param(250_000_000, 24, "bbr", 4, marks=AT_FULL_SPEED),
+        pytest.param(1_000_000_000, 10, "cubic", 6, marks=AT_FULL_SPEED),
+        pytest.param(2_500_000_000, 1, "bbr", 4, marks=AT_FULL_SPEED),
     ],
 )
 def test_tcp_egress_uses_its_limit_and_no_more(
@@ -115,6 +116,7 @@ def test_a_modest_flow_gets_what_it_wants_beside_greedy_ones(wired: tuple[Rig, P
 
 
 @pytest.mark.native
+@pytest.mark.alone
 def test_short_connections_and_a_bulk_flow_live_together(wired: tuple[Rig, Podpace]) -> None:
     """A thousand connections a second and a bulk flow: neither starves, the bound holds."""
     r, limiter = wired
@@ -138,6 +140,7 @@ def test_short_connections_and_a_bulk_flow_live_together(wired: tuple[Rig, Podpa
 
 
 @pytest.mark.native
+@pytest.mark.alone
 def test_request_response_is_quick_beside_a_bulk_flow(wired: tuple[Rig, Podpace]) -> None:
     """HTTP answers take at most twice as long, and 2 ms, with a bulk flow in the same target."""
     r, limiter = wired
