@@ -12,18 +12,12 @@ from contract.names import Direction
 from enforcer.datapath import abi, libbpf, pins, probes, records
 from enforcer.datapath.earlier import WAY, EarlierSockets
 from enforcer.datapath.exempt import ExemptLists
-from enforcer.datapath.libbpf import AttachType
+from enforcer.datapath.programs import HOOKS, Programs
 from enforcer.errors import DatapathError, UnsupportedError
 from enforcer.state import NO_RATES, Attachment, Rates, Target, TargetCounters, Used, Way
 
-_MAX_NAMES: Final = 4096
 _NODE: Final = 0
 """No cgroup's id: whose list the networks of the node itself are."""
-_HOOKS: Final = {
-    "podpace_ingress": AttachType.INGRESS,
-    "podpace_egress": AttachType.EGRESS,
-    "podpace_sockops": AttachType.SOCK_OPS,
-}
 
 
 class KernelDatapath:
@@ -57,8 +51,8 @@ class KernelDatapath:
             self._exempt = ExemptLists(self._current.fds.get("exempt_networks", -1))
         except OSError as error:
             raise UnsupportedError(f"cannot open the pins below {pin_root}: {error}") from error
+        self._programs = Programs(self._current, lambda: self._older)
         self._earlier = EarlierSockets(self._current)
-        self._names: dict[int, str] = {}
         self._records = threading.Lock()
         self._rates: dict[int, Rates] = {}
         self._let_go: set[int] = set()
@@ -78,7 +72,7 @@ class KernelDatapath:
         try:
             with _directory(cgroup_path) as cgroup_fd:
                 cgroup_id = os.fstat(cgroup_fd).st_ino
-                ours = self._ours(cgroup_fd)
+                ours = self._programs.ours(cgroup_fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -105,7 +99,7 @@ class KernelDatapath:
             return None
         try:
             cgroup_id = os.fstat(cgroup_fd).st_ino
-            programs = [libbpf.attached(cgroup_fd, hook) for hook in _HOOKS.values()]
+            programs = [libbpf.attached(cgroup_fd, hook) for hook in HOOKS.values()]
             record = records.read_limits(self._current, cgroup_id)
             return (*programs, cgroup_id, None if record is None else abi.decode_said(record))
         except OSError:
@@ -127,13 +121,13 @@ class KernelDatapath:
         done: list[str] = []
         try:
             with _directory(target.cgroup_path) as cgroup_fd:
-                ours = self._ours(cgroup_fd)
+                ours = self._programs.ours(cgroup_fd)
                 try:
-                    for name, hook in _HOOKS.items():
+                    for name, hook in HOOKS.items():
                         if self._current.program_ids[name] not in ours[name]:
-                            self._attach(name, hook, target.cgroup_path, cgroup_fd)
+                            self._programs.attach(name, hook, target.cgroup_path, cgroup_fd)
                             done.append(name)
-                    if len(done) == len(_HOOKS):
+                    if len(done) == len(HOOKS):
                         records.start_state(
                             self._current, target.cgroup_id, self._older_last_attached(ours)
                         )
@@ -142,7 +136,7 @@ class KernelDatapath:
                     self._write_record(target, way, handover=handover)
                 except OSError:
                     for name in done:
-                        libbpf.detach(self._current.fds[name], cgroup_fd, _HOOKS[name])
+                        libbpf.detach(self._current.fds[name], cgroup_fd, HOOKS[name])
                     raise
                 # A network that cannot be written is limited: the next look finds it missing.
                 with contextlib.suppress(OSError):
@@ -150,7 +144,7 @@ class KernelDatapath:
                 for name, ids in ours.items():
                     for number in ids:
                         if number != self._current.program_ids[name]:
-                            self._detach_program(number, cgroup_fd, _HOOKS[name])
+                            self._programs.detach(number, cgroup_fd, HOOKS[name])
                 if handover:
                     for older in self._older:
                         self._earlier.release(target.cgroup_path, target.cgroup_id, older)
@@ -165,7 +159,7 @@ class KernelDatapath:
         try:
             with _directory(cgroup_path) as cgroup_fd:
                 cgroup_id = os.fstat(cgroup_fd).st_ino
-                ours = self._ours(cgroup_fd)
+                ours = self._programs.ours(cgroup_fd)
                 with self._records:
                     self._let_go.add(cgroup_id)
                     self._rates.pop(cgroup_id, None)
@@ -180,7 +174,7 @@ class KernelDatapath:
                     self._earlier.release(cgroup_path, cgroup_id, generation)
                 for name, ids in ours.items():
                     for number in ids:
-                        self._detach_program(number, cgroup_fd, _HOOKS[name])
+                        self._programs.detach(number, cgroup_fd, HOOKS[name])
         except (FileNotFoundError, NotADirectoryError):
             return  # the kernel took the programs with the cgroup
         except OSError as error:
@@ -274,59 +268,6 @@ class KernelDatapath:
         return sorted(
             self._older, key=lambda older: not attached.isdisjoint(older.program_ids.values())
         )
-
-    def _ours(self, cgroup_fd: int) -> dict[str, list[int]]:
-        """Our programs on this cgroup by hook: pinned, and by name those whose pin is lost."""
-        known = {
-            number: name
-            for generation in (self._current, *self._older)
-            for name, number in generation.program_ids.items()
-        }
-        return {
-            name: [
-                number
-                for number in libbpf.attached(cgroup_fd, hook)
-                if known.get(number) == name or self._name_of(number) == name
-            ]
-            for name, hook in _HOOKS.items()
-        }
-
-    def _name_of(self, number: int) -> str:
-        """A program's name; empty where it is gone or we may not look (no CAP_SYS_ADMIN)."""
-        if len(self._names) > _MAX_NAMES:
-            self._names.clear()
-        if number not in self._names:
-            try:
-                fd = libbpf.program_open(number)
-            except OSError:
-                return ""
-            try:
-                self._names[number] = libbpf.program_identity(fd)[1]
-            finally:
-                os.close(fd)
-        return self._names[number]
-
-    def _detach_program(self, number: int, cgroup_fd: int, hook: AttachType) -> None:
-        for generation in (self._current, *self._older):
-            for name, known in generation.program_ids.items():
-                if known == number:
-                    libbpf.detach(generation.fds[name], cgroup_fd, hook)
-                    return
-        fd = libbpf.program_open(number)
-        try:
-            libbpf.detach(fd, cgroup_fd, hook)
-        finally:
-            os.close(fd)
-
-    def _attach(self, name: str, hook: AttachType, cgroup_path: str, cgroup_fd: int) -> None:
-        """One of today's programs. Raises OSError, with who is in the way."""
-        for place, number, flags in libbpf.alone_above(cgroup_path, hook):
-            how = "with override, and would be switched off" if flags else "as the only one"
-            who = f"program {self._name_of(number) or '?'} (id {number}) on {place}"
-            raise PermissionError(
-                f"{who} is attached {how}: whoever attached it has to allow several (multi)"
-            )
-        libbpf.attach(self._current.fds[name], cgroup_fd, hook)
 
     def _takes_over(self, record: bytes | None, ours: Mapping[str, list[int]]) -> bool:
         """Whether sockets are still as older programs of ours have set them."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from contract.limits import Limits
 from contract.names import Direction, Mode
-from enforcer.datapath import abi, libbpf
+from enforcer.datapath import abi, libbpf, state_abi
 from enforcer.datapath.layout import layout_of
 from enforcer.datapath.pins import Generation
 from enforcer.state import Counters, Rates, Used, Way, bound
@@ -44,25 +44,25 @@ def frees_sockets(before: bytes | None, limits: Limits, way: Way) -> bool:
     return bool((held.egress and not paced) or (bounded and not bounds))
 
 
-def read_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:
+def read_state(generation: Generation, cgroup_id: int) -> state_abi.PodState | None:
     """A target's state, consistent; None where there is no record."""
     value = libbpf.map_lookup(
-        generation.fds["target_state"], abi.map_key(cgroup_id), abi.STATE_BYTES, locked=True
+        generation.fds["target_state"], abi.map_key(cgroup_id), state_abi.STATE_BYTES, locked=True
     )
-    return None if value is None else abi.decode_state(value)
+    return None if value is None else state_abi.decode_state(value)
 
 
 def start_state(generation: Generation, cgroup_id: int, older: Iterable[Generation]) -> None:
     """Fresh state, or what an older generation, of any ABI, had counted; the last one's counts."""
-    value = bytes(abi.STATE_BYTES)
+    value = bytes(state_abi.STATE_BYTES)
     for other in older:
         state = _older_state(other, cgroup_id)
         if state is not None:
-            value = abi.encode_state(state)
+            value = state_abi.encode_state(state)
     libbpf.map_update(generation.fds["target_state"], abi.map_key(cgroup_id), value, locked=True)
 
 
-def _older_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:
+def _older_state(generation: Generation, cgroup_id: int) -> state_abi.PodState | None:
     if "target_state" not in generation.fds:
         return None
     map_fd = generation.fds["target_state"]
@@ -76,15 +76,15 @@ def _older_state(generation: Generation, cgroup_id: int) -> abi.PodState | None:
         layout.value_bytes,
         locked=any(name.startswith("lock") for name in layout.numbers),
     )
-    return None if value is None else abi.take_over_state(value, layout.numbers)
+    return None if value is None else state_abi.take_over_state(value, layout.numbers)
 
 
 def read_used(generation: Generation, cgroup_id: int) -> Used | None:
     """Bytes that have passed; None where there is no record."""
     value = libbpf.map_lookup(
-        generation.fds["target_state"], abi.map_key(cgroup_id), abi.STATE_BYTES, locked=True
+        generation.fds["target_state"], abi.map_key(cgroup_id), state_abi.STATE_BYTES, locked=True
     )
-    return None if value is None else abi.decode_used(value)
+    return None if value is None else state_abi.decode_used(value)
 
 
 def read_wanted_ns(generation: Generation) -> int:
@@ -94,7 +94,7 @@ def read_wanted_ns(generation: Generation) -> int:
 
 
 def counters(
-    direction: Direction, state: abi.DirectionState, limits: Limits, rates: Rates
+    direction: Direction, state: state_abi.DirectionState, limits: Limits, rates: Rates
 ) -> Counters:
     """One direction for people: an idle target's last share and flows are not news."""
     idle = time.monotonic_ns() - state.refilled_at_ns > _IDLE_NS

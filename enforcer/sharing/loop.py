@@ -7,7 +7,7 @@ node's link, where that is shared.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -18,8 +18,9 @@ from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.store import TargetStore
 from enforcer.sharing.groups import Group, floor, groups_of
 from enforcer.sharing.node import NodePool, node_group
+from enforcer.sharing.parts import Parts, Share, make_rates
 from enforcer.sharing.pool import CALM_NS, Pool
-from enforcer.state import NO_RATES, Given, Rates, Target, Used, exempt_list_id
+from enforcer.state import Given, Target, Used, exempt_list_id
 
 TICK_SECONDS: Final = 0.15
 WATCH_SECONDS: Final = 0.1
@@ -27,10 +28,6 @@ REST: Final = 4
 """A look is followed by a rest of so many times its length: on a machine that is slow or full, the
 division is the slower and not the machine."""
 _NSEC_PER_SEC: Final = 10**9
-STALE_NS: Final = 10 * _NSEC_PER_SEC
-"""So long current rates hold when nobody renews them: then equal parts do."""
-_RENEW_NS: Final = 4 * _NSEC_PER_SEC
-_NEVER_NS: Final = 2**63
 _LINK_NS: Final = 10 * _NSEC_PER_SEC
 Key = tuple[str, Direction]
 AnyPool = Pool | NodePool
@@ -53,7 +50,7 @@ class Sharing:
     ) -> None:
         """``link``: the node's, where it is shared."""
         self._datapath = datapath
-        self._network = network
+        self._parts = Parts(datapath, network, complaints)
         self._store = store
         self._log = log
         self._complaints = complaints
@@ -63,8 +60,6 @@ class Sharing:
         self._lock = threading.Lock()
         self._pools: dict[Key, Pool] = {}
         self._nodes: dict[Direction, NodePool] = {}
-        self._rates: dict[int, tuple[Target, Rates]] = {}
-        """By cgroup id: what was given last."""
         self._version = -1
         self._capacities: object = None
         self._has_requests = False
@@ -73,14 +68,12 @@ class Sharing:
         self._seen_wanted_ns = 0
         self._watched_until_ns = 0
         self._took_ns = 0
-        self._write_at_ns = 0
-        """When something is to be given, or renewed."""
 
     def adopt(self, targets: Iterable[Target]) -> None:
         """Before anything is put in force after a restart: equal parts, whatever was before."""
         with self._lock:
             self._regroup(tuple(targets))
-            self._write(self._clock_ns())
+            self._parts.write(self._clock_ns(), self._shares, self._shown_list())
 
     def admit(self, target: Target) -> None:
         """Before a target's limits are put in force: it begins with little, so that the sum holds.
@@ -88,7 +81,7 @@ class Sharing:
         The next step makes room for it.
         """
         with self._lock:
-            known = self._rates.get(target.cgroup_id)
+            known = self._parts.last(target.cgroup_id)
             if known is not None and known[0].limits == target.limits:
                 return
             given = {
@@ -100,7 +93,7 @@ class Sharing:
                 for direction in (group.direction,)
             }
             if given or known is not None:
-                self._give(target, _rates(given, 0, self._local_list if self._nodes else 0))
+                self._parts.give(target, make_rates(given, 0, self._shown_list()))
 
     def _start(self, group: Group, before: Given | None) -> Given:
         pools: dict[Key, AnyPool] = {(p.group.name, p.group.direction): p for p in self._all()}
@@ -125,14 +118,14 @@ class Sharing:
             if self._has_changed(now_ns):
                 self._regroup(self._store.all())
             if not self._pools and not self._nodes:
-                self._write(now_ns)
+                self._parts.write(now_ns, self._shares, self._shown_list())
                 return
             counted = self._counted()
             if self._is_wanted(now_ns, counted):
                 self._watched_until_ns = now_ns + CALM_NS
             if now_ns < self._watched_until_ns:
                 self._divide(now_ns, counted)
-            self._write(now_ns)
+            self._parts.write(now_ns, self._shares, self._shown_list())
 
     def pools(self) -> list[AnyPool]:
         """For metrics: every group as it is now."""
@@ -179,7 +172,6 @@ class Sharing:
         return any(busy)
 
     def _regroup(self, targets: Sequence[Target]) -> None:
-        self._write_at_ns = 0
         self._has_requests = any(
             target.limits.sharing(direction).request_bits_per_second
             for target in targets
@@ -195,16 +187,7 @@ class Sharing:
             node.regroup(group)
             if sum(group.requests) > group.total:
                 self._say("overbooked", group, requested_bytes_per_sec=sum(group.requests))
-        there = {target.cgroup_id: target for target in targets}
-        shares = {number for number, *_ in self._shares()}
-        for number, (target, _) in list(self._rates.items()):
-            if number not in there:
-                del self._rates[number]
-            elif number not in shares:
-                self._give(there[number], NO_RATES)
-                del self._rates[number]
-            elif there[number] != target:
-                self._rates[number] = there[number], self._rates[number][1]
+        self._parts.regroup(targets, self._shares())
 
     def _node_groups(self, targets: Sequence[Target], *, short: bool = False) -> Iterator[Group]:
         """The link's members; with ``short``, where it is that."""
@@ -224,7 +207,7 @@ class Sharing:
         for pool in self._pools.values():
             was_short = pool.short_since_ns
             if pool.look(now_ns, used):
-                self._write_at_ns = 0
+                self._parts.due()
             self._told(pool, was_short)
             for number in pool.parts:
                 bounds[pool.group.direction][number] = pool.given(number).current
@@ -234,7 +217,7 @@ class Sharing:
             was_short = node.short_since_ns
             uplink_bytes = counted[direction is not Direction.INGRESS]
             if node.look(now_ns, uplink_bytes, used, bounds[direction]):
-                self._write_at_ns = 0
+                self._parts.due()
             self._told(node, was_short)
 
     def _used(self) -> Iterator[tuple[int, Used]]:
@@ -247,7 +230,7 @@ class Sharing:
                 if used is not None:
                     yield number, used
 
-    def _shares(self) -> list[tuple[int, Target, dict[Direction, Given], bool]]:
+    def _shares(self) -> list[Share]:
         """Everyone who shares: what he is given, and whether anything of it is short."""
         found: dict[int, tuple[int, Target, dict[Direction, Given], bool]] = {}
         for pool in self._all():
@@ -261,40 +244,9 @@ class Sharing:
                 found[number] = number, target, given, was or is_short
         return list(found.values())
 
-    def _write(self, now_ns: int) -> None:
-        """Put in force what differs from what is; who gets less first."""
-        if now_ns < self._write_at_ns:
-            return
-        changes: list[tuple[int, Target, Rates]] = []
-        is_any_short = False
-        for number, target, given, is_short in self._shares():
-            is_any_short |= is_short
-            rates = _rates(given, 0, self._local_list if self._nodes else 0)
-            before = self._rates.get(number, (target, NO_RATES))[1]
-            is_fresh = before.until_ns - now_ns > STALE_NS - _RENEW_NS
-            same = replace(before, until_ns=0) == rates
-            if same and (is_fresh if is_short else not before.until_ns):
-                continue
-            if is_short:
-                rates = replace(rates, until_ns=now_ns + STALE_NS)
-            changes.append((_more(before, rates), target, rates))
-        changes.sort(key=lambda change: change[0])
-        are_given = [self._give(target, rates) for _, target, rates in changes]
-        is_open = is_any_short or not all(are_given)
-        self._write_at_ns = now_ns + _RENEW_NS // 4 if is_open else _NEVER_NS
-
-    def _give(self, target: Target, rates: Rates) -> bool:
-        """Whether it is in force."""
-        try:
-            self._datapath.give(target, rates)
-            ingress = rates.ingress
-            self._network.give(target.cgroup_id, None if ingress is None else ingress.current)
-        except DatapathError as error:
-            self._complaints.failed("share", str(error), target)
-            return False
-        self._complaints.worked("share", target)
-        self._rates[target.cgroup_id] = target, rates
-        return True
+    def _shown_list(self) -> int:
+        """Whose networks do not use the node's link; 0 where that is not shared."""
+        return self._local_list if self._nodes else 0
 
     def _told(self, pool: AnyPool, was_short: int) -> None:
         if bool(was_short) != bool(pool.short_since_ns):
@@ -309,16 +261,3 @@ class Sharing:
             members=len(group.targets),
             **more,
         )
-
-
-def _rates(given: Mapping[Direction, Given], until_ns: int, local_list: int) -> Rates:
-    return Rates(given.get(Direction.INGRESS), given.get(Direction.EGRESS), until_ns, local_list)
-
-
-def _more(before: Rates, after: Rates) -> int:
-    """How much more is given than before, in both directions together."""
-    return sum(
-        (given.current if (given := after.of(direction)) else 0)
-        - (was.current if (was := before.of(direction)) else 0)
-        for direction in Direction
-    )

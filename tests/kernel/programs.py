@@ -18,7 +18,7 @@ from typing import Final
 
 from contract.limits import Limits
 from contract.names import Direction
-from enforcer.datapath import abi, compiler, exempt, libbpf
+from enforcer.datapath import abi, compiler, exempt, libbpf, state_abi
 from enforcer.datapath.pins import SOURCE_DIR
 from tests.kernel import flows
 from tests.kernel.cases import RATE
@@ -76,8 +76,8 @@ class Outcome:
     packet: bytes
     departs_at_ns: int
     """0: at once."""
-    before: abi.PodState
-    after: abi.PodState
+    before: state_abi.PodState
+    after: state_abi.PodState
     flow: flows.Flow
 
     def changed(self, direction: Direction) -> dict[str, int]:
@@ -110,7 +110,7 @@ class Programs:
         direction: Direction,
         packet: bytes,
         limits: Limits,
-        state: abi.PodState,
+        state: state_abi.PodState,
         *,
         ingress_shaped: bool = False,
         mtu_bytes: int = abi.STANDARD_MTU,
@@ -130,7 +130,7 @@ class Programs:
             CGROUP_ID, limits, ingress_shaped=ingress_shaped, mtu_bytes=mtu_bytes
         )
         libbpf.map_update(self._limits_fd, _FIRST, record)
-        libbpf.map_update(self._state_fd, _FIRST, abi.encode_state(state))
+        libbpf.map_update(self._state_fd, _FIRST, state_abi.encode_state(state))
         libbpf.map_update(self._flow_fd, _FIRST, flows.encode_flow(flow or flows.Flow()))
         libbpf.map_update(self._receipt_fd, _FIRST, _RECEIPT.pack(*(receipt or (0, 0))))
         frame = bytes(ETHERNET_BYTES - 2) + ether_type(packet).to_bytes(2, "big") + packet
@@ -152,7 +152,7 @@ class Programs:
 
         with ThreadPoolExecutor(at_once) as threads:
             *_, (verdict, packet_after, context_after) = threads.map(run_at, places)
-        value = libbpf.map_lookup(self._state_fd, _FIRST, abi.STATE_BYTES)
+        value = libbpf.map_lookup(self._state_fd, _FIRST, state_abi.STATE_BYTES)
         flow_after = libbpf.map_lookup(self._flow_fd, _FIRST, flows.FLOW_BYTES)
         assert value is not None
         assert flow_after is not None
@@ -161,7 +161,7 @@ class Programs:
             packet_after,
             _TSTAMP.unpack_from(context_after)[0],
             state,
-            abi.decode_state(value),
+            state_abi.decode_state(value),
             flows.decode_flow(flow_after),
         )
 
@@ -205,7 +205,7 @@ class Programs:
         return bool(noted)
 
 
-def gathered(side: abi.DirectionState) -> abi.DirectionState:
+def gathered(side: state_abi.DirectionState) -> state_abi.DirectionState:
     """What was taken from a grant, charged and counted."""
     return replace(
         side,
@@ -257,14 +257,14 @@ def constant(name: str) -> int:
     raise LookupError(name)
 
 
-def blank_state() -> abi.PodState:
+def blank_state() -> state_abi.PodState:
     """A record as attach writes it."""
-    return abi.decode_state(bytes(abi.STATE_BYTES))
+    return state_abi.decode_state(bytes(state_abi.STATE_BYTES))
 
 
 def still_state(
     direction: Direction, tokens_bytes: int, rate_bytes_per_sec: int = RATE
-) -> abi.PodState:
+) -> state_abi.PodState:
     """So much credit, and no time that passes: its clock is ahead, which counts as none."""
     later_ns = time.monotonic_ns() + _HOUR_NS
     return with_fields(
@@ -279,7 +279,9 @@ def still_state(
     )
 
 
-def with_fields(state: abi.PodState, direction: Direction, **fields: int) -> abi.PodState:
+def with_fields(
+    state: state_abi.PodState, direction: Direction, **fields: int
+) -> state_abi.PodState:
     """The state with some fields of one direction replaced."""
     name = direction.value
     return replace(state, **{name: replace(getattr(state, name), **fields)})

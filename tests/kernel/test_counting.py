@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contract.limits import Limits, make_limit
 from contract.names import Direction
-from enforcer.datapath import abi
+from enforcer.datapath import abi, state_abi
 from tests.kernel import packets
 from tests.kernel.cases import (
     DEEP,
@@ -267,7 +267,7 @@ def test_time_is_credited_by_the_monotonic_clock(programs: Programs, direction: 
 GRANT = 10_000
 
 
-def granted(direction: Direction, tokens_bytes: int, **fields: int) -> abi.PodState:
+def granted(direction: Direction, tokens_bytes: int, **fields: int) -> state_abi.PodState:
     """A state whose last look, an hour ago, left so much credit and a grant."""
     started = still_state(direction, tokens_bytes)
     clocks = {"refilled_at_ns": 1, "epoch_started_at_ns": 1, "epoch_length_ns": 1}
@@ -319,7 +319,7 @@ class Granted:
     name: str
     direction: Direction
     packet: bytes
-    state: abi.PodState
+    state: state_abi.PodState
     looks: bool
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from contract.limits import Limit, Limits
 from contract.names import Direction, Mode
-from enforcer.datapath import abi, exempt
+from enforcer.datapath import abi, exempt, state_abi
 from enforcer.datapath.layout import layout_of
 from enforcer.state import Given, Rates, exempt_list_id
 from tests.kernel import flows
@@ -133,8 +133,8 @@ def test_what_is_asked_often_is_read_without_the_rest(programs: Programs) -> Non
     """decode_used gives what decode_state does."""
     leaf = programs.module[b"test_state"].Leaf
     record, _ = numbered(fields(leaf), ctypes.sizeof(leaf))
-    state = abi.decode_state(record)
-    used = abi.decode_used(record)
+    state = state_abi.decode_state(record)
+    used = state_abi.decode_used(record)
     for direction, side in ((Direction.INGRESS, state.ingress), (Direction.EGRESS, state.egress)):
         assert used.of(direction) == (side.passed_bytes + side.taken_bytes, side.local_bytes)
 
@@ -144,12 +144,12 @@ def test_user_space_reads_every_field_of_the_state(programs: Programs) -> None:
     leaf = programs.module[b"test_state"].Leaf
     layout = fields(leaf)
     record, numbers = numbered(layout, ctypes.sizeof(leaf))
-    state = abi.decode_state(record)
-    words = (name for name in abi.PodState.__slots__ if name not in list(Direction))
+    state = state_abi.decode_state(record)
+    words = (name for name in state_abi.PodState.__slots__ if name not in list(Direction))
     decoded = {name: getattr(state, name) for name in words} | {
         f"{direction.value}.{name}": getattr(getattr(state, direction.value), name)
         for direction in Direction
-        for name in abi.DirectionState.__slots__
+        for name in state_abi.DirectionState.__slots__
     }
     # Not data: the lock, and what aligns its neighbour.
     assert decoded == {
@@ -157,7 +157,7 @@ def test_user_space_reads_every_field_of_the_state(programs: Programs) -> None:
         for name, number in numbers.items()
         if not name.startswith("lock") and "reserved" not in name
     }
-    assert read(abi.encode_state(state), layout) == decoded | {
+    assert read(state_abi.encode_state(state), layout) == decoded | {
         name: 0 for name in numbers if name not in decoded
     }
 
@@ -166,15 +166,15 @@ def test_the_state_of_another_abi_is_read_by_its_names(programs: Programs) -> No
     """Wherever a field has gone to, its number is taken over; what was not there before is 0."""
     layout = layout_of(programs.fds["target_state"])
     record = bytearray(range(256)) + bytearray(layout.value_bytes - 256)
-    state = abi.decode_state(bytes(record))
-    assert abi.take_over_state(bytes(record), layout.numbers) == state
+    state = state_abi.decode_state(bytes(record))
+    assert state_abi.take_over_state(bytes(record), layout.numbers) == state
 
     moved = {
         name: slice(place.start + 24, place.stop + 24)
         for name, place in layout.numbers.items()
         if name != "egress.epoch"
     }
-    taken = abi.take_over_state(bytes(24) + bytes(record), moved)
+    taken = state_abi.take_over_state(bytes(24) + bytes(record), moved)
     assert taken == replace(state, egress=replace(state.egress, epoch=0))
 
 
@@ -194,9 +194,9 @@ def test_debt_is_read_with_its_sign(programs: Programs) -> None:
     """A record whose tokens are below zero decodes to a number below zero."""
     layout = fields(programs.module[b"test_state"].Leaf)
     offset, _size = layout["egress.tokens_bytes"]
-    record = bytearray(abi.STATE_BYTES)
+    record = bytearray(state_abi.STATE_BYTES)
     struct.pack_into("=q", record, offset, -5)
-    assert abi.decode_state(bytes(record)).egress.tokens_bytes == -5
+    assert state_abi.decode_state(bytes(record)).egress.tokens_bytes == -5
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_maps_take_the_keys_and_values_that_user_space_writes(programs: Programs
     """Key and value sizes, as the kernel knows them."""
     expected = {
         "target_limits": (len(abi.map_key(1)), abi.LIMITS_BYTES),
-        "target_state": (len(abi.map_key(1)), abi.STATE_BYTES),
+        "target_state": (len(abi.map_key(1)), state_abi.STATE_BYTES),
         "flows": (4, flows.FLOW_BYTES),
         "exempt_networks": (exempt.KEY_BYTES, 4),
         "earlier_sockets": (abi.CGROUP_ID_BYTES, 4),

@@ -9,7 +9,7 @@ import pytest
 
 from bench.rig.topology import cgroup2_mount
 from contract.limits import Limits, make_limit
-from enforcer.datapath import abi, build, libbpf
+from enforcer.datapath import abi, build, libbpf, state_abi
 from enforcer.datapath.pins import generation_dir, source_hash
 from enforcer.state import Target, Way
 from tests.kernel.nodes import HOOKS, Node, changed_copy
@@ -93,11 +93,11 @@ def test_an_upgrade_goes_on_from_the_generation_that_was_in_force(
         build(pin_root, cgroup2_mount(), source).write(target, Way())
         state_path = generation_dir(pin_root, source_hash(source)) / "target_state"
         with libbpf.pinned(str(state_path)) as map_fd:
-            value = libbpf.map_lookup(map_fd, abi.map_key(target.cgroup_id), abi.STATE_BYTES)
+            value = libbpf.map_lookup(map_fd, abi.map_key(target.cgroup_id), state_abi.STATE_BYTES)
             assert value is not None
-            state = abi.decode_state(value)
+            state = state_abi.decode_state(value)
             counted[marker] = state.egress.passed_bytes
             state = replace(state, egress=replace(state.egress, passed_bytes=1000 * marker))
-            libbpf.map_update(map_fd, abi.map_key(target.cgroup_id), abi.encode_state(state))
+            libbpf.map_update(map_fd, abi.map_key(target.cgroup_id), state_abi.encode_state(state))
 
     assert counted == {1: 0, 2: 1000, 3: 2000}
