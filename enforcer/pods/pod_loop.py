@@ -34,7 +34,8 @@ from enforcer.pods.pod import Pod
 from enforcer.pods.pod_entry import Entry, adopted_pod
 from enforcer.pods.pod_limits import PodLimits
 from enforcer.ports import Log, Reporter
-from enforcer.reconcile.reconciler import Look, Reconciler
+from enforcer.reconcile.look import Look
+from enforcer.reconcile.reconciler import Reconciler
 from enforcer.reconcile.work_queue import RESYNC, Urgency, WorkQueue
 from enforcer.state import Target
 from enforcer.targets import cgroup_id, is_pod

@@ -1,7 +1,7 @@
 """Makes of one target what it should be: observe, plan, execute. The store says what should be."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -11,6 +11,7 @@ from enforcer.pods.cgroups import pod_uid
 from enforcer.ports import Datapath, Log, Network, Shares
 from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.execute import describe, execute
+from enforcer.reconcile.look import Look
 from enforcer.reconcile.observe import Observer
 from enforcer.reconcile.plan import Action, Forget, Shape, Write, is_same, plan
 from enforcer.reconcile.process_watch import ProcessWatch
@@ -25,20 +26,6 @@ _LOOKS: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 0.1
 """A process may join its network namespace after its cgroup: a target whose interface is not found
 is looked at so often, after pauses that double, and then with all the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What came of looking at a target that nobody had changed."""
-
-    well: bool = True
-    """Else it failed, which is told and counted."""
-    changed: bool = False
-    """It is held in another way than before."""
-    repaired: bool = False
-    """Something of ours had been taken off or changed, and is back."""
-    is_idle: bool = False
-    """Everything was as it should be."""
 
 
 class Reconciler:

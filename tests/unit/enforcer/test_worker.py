@@ -7,7 +7,7 @@ import pytest
 from contract.api import TargetRequest
 from enforcer.api.requests import Requests
 from enforcer.errors import RefusedError
-from enforcer.reconcile.reconciler import Look
+from enforcer.reconcile.look import Look
 from enforcer.reconcile.work_queue import Urgency
 from enforcer.reconcile.worker import Worker
 from enforcer.state import Link
