@@ -14,16 +14,21 @@ import pytest
 
 from bench.rig import BulkResult, TcpLoad, bulk
 from bench.rig.process import EMULATED
+from contract.limits import make_limit
 from contract.names import Direction
 from enforcer.datapath import libbpf
+from enforcer.datapath.abi import debt_bytes
 from tests.kernel.nodes import HOOKS, Node, changed_copy, neighbour
 from tests.processes import HANGS_SECONDS
 
 LIMIT = 50_000_000
 LOAD = TcpLoad(Direction.EGRESS, 40 if EMULATED else 9, 4)
 """An emulated processor compiles for 15 s."""
-BURST_SECONDS = 0.05
-"""What may come at once, in seconds of the limit. A gap of 50 ms would be many: unlimited."""
+_EGRESS = make_limit(LIMIT)
+AHEAD_SECONDS = (
+    _EGRESS.burst_bytes + debt_bytes(Direction.EGRESS, _EGRESS)
+) / _EGRESS.rate_bytes_per_sec
+"""What the limit lets be ahead of it, in seconds of it. Without a limit that takes some 2 ms."""
 SILENT_SECONDS = 2.0 if EMULATED else 1.0
 """A receiver that does not get a processor reads nothing for so long at most."""
 
@@ -45,7 +50,7 @@ def assert_no_gap(result: BulkResult) -> None:
         elapsed += seconds
         received += sum(flows)
         silent_seconds = 0.0 if any(flows) else silent_seconds + seconds
-        allowed = payload_bytes_per_sec * (1.01 * elapsed + BURST_SECONDS)
+        allowed = payload_bytes_per_sec * (1.01 * elapsed + AHEAD_SECONDS)
         assert received <= allowed, f"{received:.0f} of {allowed:.0f} bytes after {elapsed:.2f} s"
         assert silent_seconds <= SILENT_SECONDS, f"nothing came for {silent_seconds:.1f} s"
 

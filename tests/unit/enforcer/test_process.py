@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.processes import ROOT, enforcer, enforcer_command, fake_machine
+from tests.processes import HANGS_SECONDS, ROOT, enforcer, enforcer_command, fake_machine
 
 LIMIT = {"ingress": "10M", "egress": "5M"}
 
@@ -23,7 +23,9 @@ LIMIT = {"ingress": "10M", "egress": "5M"}
 def http(process):
     """The control socket, as HTTP."""
     transport = httpx.HTTPTransport(uds=str(process.socket))
-    with httpx.Client(transport=transport, base_url="http://daemon") as client:
+    with httpx.Client(
+        transport=transport, base_url="http://daemon", timeout=HANGS_SECONDS
+    ) as client:
         yield client
 
 
@@ -120,7 +122,9 @@ def test_many_clients_at_once_are_served_one_after_another(process, tmp_path):
 
     def ask(number: int) -> None:
         transport = httpx.HTTPTransport(uds=str(process.socket))
-        with httpx.Client(transport=transport, base_url="http://daemon") as client:
+        with httpx.Client(
+            transport=transport, base_url="http://daemon", timeout=HANGS_SECONDS
+        ) as client:
             for i in range(10):
                 target = ("%2Fpod", "%2Fother")[i % 2]
                 body = {"egress": f"{number + 1}M"}
