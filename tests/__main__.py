@@ -4,7 +4,7 @@
 
 ``local`` is the kernel layer, and beside it what only computes. The kernel layer waits for traffic
 most of its time, so several of its tests run at once, and the rest takes the processor time that is
-left. Tests that failed are run a second time at the end, one by one with nothing of ours beside
+left; those marked ``alone`` come after that. Tests that failed are run a second time at the end, one by one with nothing of ours beside
 them, and must pass then: many judge what packets did on a machine that may be busy.
 """
 
@@ -35,8 +35,8 @@ class Part:
 
     name: str
     folders: tuple[str, ...]
-    side_by_side: tuple[str, ...]
-    """pytest-xdist's options."""
+    how: tuple[str, ...]
+    """pytest's options the first time."""
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Each part remembers by itself what failed."""
@@ -45,8 +45,11 @@ class Part:
         return [sys.executable, "-m", "pytest", "-q", "-o", cache, *folders, *arguments]
 
 
-# Three at once keep two processors less than half busy.
-KERNEL: Final = Part("kernel", ("kernel",), ("-n3", "--dist=worksteal"))
+# Three at once keep two processors two thirds busy.
+KERNEL: Final = Part(
+    "kernel", ("kernel",), ("-n3", "--dist=worksteal", "-m", "not alone and not long")
+)
+ALONE: Final = Part("alone", ("kernel",), ("-m", "alone"))
 COMPUTING: Final = Part("computing", ("unit", "chart", "docs"), ("-n2", "--dist=worksteal"))
 # Each worker has a control plane of its own, so tests of one file stay together.
 CLUSTER: Final = Part("cluster", ("cluster",), ("-n2", "--dist=loadfile"))
@@ -60,7 +63,7 @@ def run(part: Part, arguments: Sequence[str]) -> int:
 
 
 def run_local(arguments: Sequence[str]) -> dict[Part, int]:
-    """Exit codes of both parts."""
+    """Exit codes."""
     say("kernel; beside it unit, chart and docs")
     with tempfile.TemporaryFile() as output:
         beside = subprocess.Popen(
@@ -69,26 +72,28 @@ def run_local(arguments: Sequence[str]) -> dict[Part, int]:
             stdout=output,
             preexec_fn=_be_idle,  # noqa: PLW1509 - this process has one thread
         )
-        kernel = run(KERNEL, [*KERNEL.side_by_side, *arguments])
+        codes = {KERNEL: run(KERNEL, [*KERNEL.how, *arguments])}
         say("waiting for unit, chart and docs")
-        computing = beside.wait()
+        codes[COMPUTING] = beside.wait()
         output.seek(0)
         sys.stdout.write(output.read().decode(errors="replace"))
         sys.stdout.flush()
-    return {KERNEL: kernel, COMPUTING: computing}
+    say("of kernel what needs the whole machine")
+    codes[ALONE] = run(ALONE, [*ALONE.how, *arguments])
+    return codes
 
 
 def run_beside(arguments: Sequence[str]) -> int:
     """What runs beside the kernel layer."""
     helm_dir()
-    return run(COMPUTING, [*COMPUTING.side_by_side, *arguments])
+    return run(COMPUTING, [*COMPUTING.how, *arguments])
 
 
 def run_cluster(arguments: Sequence[str]) -> dict[Part, int]:
     """The exit code of the one part."""
     bin_dir()
     say("cluster")
-    return {CLUSTER: run(CLUSTER, [*CLUSTER.side_by_side, *arguments])}
+    return {CLUSTER: run(CLUSTER, [*CLUSTER.how, *arguments])}
 
 
 def once_more(codes: dict[Part, int], arguments: Sequence[str]) -> None:
