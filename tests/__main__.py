@@ -4,8 +4,9 @@
 
 ``local`` is the kernel layer, and beside it what only computes. The kernel layer waits for traffic
 most of its time, so several of its tests run at once, and the rest takes the processor time that is
-left; those marked ``alone`` come after that. Tests that failed are run a second time at the end, one by one with nothing of ours beside
-them, and must pass then: many judge what packets did on a machine that may be busy.
+left; those marked ``alone`` come after that. Tests that failed are run a second time at the end,
+one by one with nothing of ours beside them, and must pass then: many judge what packets did on a
+machine that may be busy.
 """
 
 import contextlib
