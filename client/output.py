@@ -120,7 +120,8 @@ def describe(side: DirectionStatus | None) -> str:
         return "not limited"
     sharing = Sharing(side.request_bits_per_second, side.total_bits_per_second)
     said = describe_bandwidth(side.bits_per_second, sharing, "of its group")
-    return f"{said} ({side.enforcement})"
+    noted = f": {side.why}" if side.why and side.request_bits_per_second else ""
+    return f"{said} ({side.enforcement}{noted})"
 
 
 def optional_rate(bits_per_second: int | None) -> str:

@@ -195,6 +195,10 @@ class Shares(Protocol):
         """Its limits are about to be put in force: give it what it may begin with."""
         ...
 
+    def unkept(self, target: Target) -> tuple[str, str]:
+        """Why its requests of ingress and egress may not be kept; empty: they are."""
+        ...
+
 
 class CapacityProvider(Protocol):
     """Tells the scheduler what pods can book on this node, and keeps it told.

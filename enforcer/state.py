@@ -122,6 +122,8 @@ class Way:
     """The largest packet of the links that it uses."""
     why_sent: str = ""
     """What is known of packets that leave past the programs."""
+    unkept: tuple[str, str] = ("", "")
+    """Why what is requested of ingress and of egress may not be had; empty: it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +269,10 @@ class CapacitySource(StrEnum):
     OPTION = "option"
     DEVICE = "device"
     UNKNOWN = "unknown"
+
+
+NOT_LOOKED: Final = "not looked yet"
+"""The detail of a capacity that is about to be known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,8 @@ class NodeLink:
         """Raises OSError."""
         self._capacity = capacity
         self._netlink = Netlink()
-        self.uplink = Uplink(why="not looked yet")
+        self.uplink = Uplink()
+        self.look()
 
     def look(self) -> None:
         """See ``ports.SharedLink``."""

@@ -44,7 +44,7 @@ class Reconciler:
         log: Log,
         complaints: Complaints,
         follows_pods: bool,
-        sharing: Shares | None = None,
+        sharing: Shares,
     ) -> None:
         self._datapath = datapath
         self._network = network
@@ -82,8 +82,7 @@ class Reconciler:
             self._complaints.count("load")
             self._log.warning("refused", cause="restart", file=str(path), reason=reason)
         targets = self._store.all()
-        if self._sharing is not None:
-            self._sharing.adopt(targets)
+        self._sharing.adopt(targets)
         for target in targets:
             if self._is_in_force(target):
                 self._queue.add(self.key(target), "restart", Urgency.LATER)
@@ -125,8 +124,7 @@ class Reconciler:
         try:
             if before != target:
                 self._save(target, must_keep=must_keep)
-                if self._sharing is not None:
-                    self._sharing.admit(target)
+                self._sharing.admit(target)
             self._converge(target, cause)
         except Exception:
             if before is None:
@@ -179,7 +177,9 @@ class Reconciler:
         return not self._looks_left.get(target.cgroup_path)
 
     def _waits_for_nothing(self, target: Target) -> bool:
-        """Nothing is coming up that nobody would tell of."""
+        """Nothing is coming up, or has changed around it, that nobody would tell of."""
+        if self.way(target.cgroup_path).unkept != self._sharing.unkept(target):
+            return False
         return self.is_settled(target) or self.processes.watches(target.cgroup_path)
 
     def way(self, cgroup_path: str) -> Way:
@@ -243,7 +243,7 @@ class Reconciler:
             return actions
         if not shape_failed:
             self._complaints.worked("shape", target)
-        self._ways[path] = way
+        self._ways[path] = replace(way, unkept=self._sharing.unkept(target))
         receives = bound(target.limits, Direction.INGRESS) is not None
         self._settle(target, settled=way.is_shaped or not receives)
         if not receives and not observation.surroundings.links:

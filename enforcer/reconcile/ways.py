@@ -181,7 +181,20 @@ def shaped_burst_ns(limit: Limit) -> int:
 def with_way(
     counters: TargetCounters, way: Way | None, shaper: ShaperCounters | None
 ) -> TargetCounters:
-    """A target's counters with what is known of its incoming traffic."""
+    """A target's counters with what is known of its incoming traffic, and of its requests."""
+    counters = _with_shaper(counters, way, shaper)
+    if way is None or not any(way.unkept):
+        return counters
+    ingress, egress = (
+        replace(side, why="; ".join(filter(None, (side.why, note))))
+        for side, note in zip((counters.ingress, counters.egress), way.unkept, strict=True)
+    )
+    return replace(counters, ingress=ingress, egress=egress)
+
+
+def _with_shaper(
+    counters: TargetCounters, way: Way | None, shaper: ShaperCounters | None
+) -> TargetCounters:
     ingress, egress = counters.ingress, counters.egress
     if way is None or ingress.enforcement == "observed":
         return counters

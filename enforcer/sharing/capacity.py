@@ -10,7 +10,7 @@ from contract.names import CAPACITY_KEYS, DIRECTIONS, Direction
 from contract.problems import Problem
 from contract.quantity import parse_bits_per_second
 from enforcer.ports import Log
-from enforcer.state import Capacity, CapacitySource, DeviceSpeed
+from enforcer.state import NOT_LOOKED, Capacity, CapacitySource, DeviceSpeed
 
 _OF_DEVICE_PERCENT: Final = 95
 """Of a device's speed: what the wire adds to each frame (24 of 1538 bytes), and room for what the
@@ -18,7 +18,7 @@ node itself sends."""
 _LOOK_SECONDS: Final = 10.0
 
 
-UNKNOWN: Final = Capacity(None, CapacitySource.UNKNOWN, "not looked yet")
+UNKNOWN: Final = Capacity(None, CapacitySource.UNKNOWN, NOT_LOOKED)
 
 
 def choose_capacity(
@@ -64,7 +64,7 @@ class Capacities:
         self._log = log
         self._lock = threading.Lock()
         self._annotations: Mapping[str, str] = {}
-        self._device = DeviceSpeed("", None, "not looked yet")
+        self._device = DeviceSpeed("", None, NOT_LOOKED)
         self.looked = False
         """Whether the device has been looked at."""
         self._now = dict.fromkeys(DIRECTIONS, UNKNOWN)

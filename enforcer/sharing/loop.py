@@ -16,6 +16,7 @@ from enforcer.errors import DatapathError
 from enforcer.ports import Datapath, Log, Network, SharedLink
 from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.store import TargetStore
+from enforcer.sharing.fit import Requested, requested, why_unkept
 from enforcer.sharing.groups import Group, floor, groups_of
 from enforcer.sharing.node import NodePool, node_group
 from enforcer.sharing.parts import Parts, Share, make_rates
@@ -68,6 +69,8 @@ class Sharing:
         self._seen_wanted_ns = 0
         self._watched_until_ns = 0
         self._took_ns = 0
+        self._requested: tuple[int, Requested] = (-1, {})
+        """By the store's version."""
 
     def adopt(self, targets: Iterable[Target]) -> None:
         """Before anything is put in force after a restart: equal parts, whatever was before."""
@@ -126,6 +129,17 @@ class Sharing:
             if now_ns < self._watched_until_ns:
                 self._divide(now_ns, counted)
             self._parts.write(now_ns, self._shares, self._shown_list())
+
+    def unkept(self, target: Target) -> tuple[str, str]:
+        """See ``ports.Shares``."""
+        if self._link is None:
+            return "", ""
+        version = self._store.version
+        if self._requested[0] != version:
+            self._requested = version, requested(self._store.all())
+        sums = self._requested[1]
+        ingress, egress = (why_unkept(target, way, self._link.of(way), sums) for way in DIRECTIONS)
+        return ingress, egress
 
     def pools(self) -> list[AnyPool]:
         """For metrics: every group as it is now."""

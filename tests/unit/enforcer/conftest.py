@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from enforcer.api.requests import Requests
+from enforcer.ports import SharedLink
 from enforcer.reconcile.complaints import Complaints
 from enforcer.reconcile.reconciler import Reconciler
 from enforcer.reconcile.store import TargetStore
 from enforcer.reconcile.work_queue import WorkQueue
 from enforcer.reconcile.worker import Pods, Worker
+from enforcer.sharing.loop import Sharing
 from enforcer.targets import CgroupTree
 from tests.fakes import FakeDatapath, FakeLog, FakeNetwork
 from tests.processes import Daemon as DaemonProcess
@@ -40,6 +42,7 @@ class Bench:
         self.network = FakeNetwork()
         self.cgroups = CgroupTree(self.tree, work / "proc")
         self.follows_pods = False
+        self.link: SharedLink | None = None
         self.now = 0.0
         """The queue's clock."""
         self.restart()
@@ -61,6 +64,14 @@ class Bench:
             log=self.log,
             complaints=self.complaints,
             follows_pods=self.follows_pods,
+            sharing=Sharing(
+                self.datapath,
+                self.network,
+                self.store,
+                self.log,
+                self.complaints,
+                link=self.link,
+            ),
         )
         self.begin(None)
 

@@ -11,41 +11,15 @@ from enforcer.reconcile.store import TargetStore
 from enforcer.sharing import loop
 from enforcer.state import (
     NO_RATES,
-    Capacity,
-    CapacitySource,
     Target,
-    Uplink,
     exempt_list_id,
 )
 from tests.fakes import FakeDatapath, FakeLog, FakeNetwork
+from tests.unit.enforcer.fake_link import CAPACITY, FakeLink
 
 EGRESS = Direction.EGRESS
 SECOND = 10**9
-CAPACITY = 125_000_000
 GIGABIT = 10**9
-
-
-class FakeLink:
-    """Implements ``ports.SharedLink``."""
-
-    def __init__(self) -> None:
-        self.uplink = Uplink(2, "", ("10.0.0.0/24",))
-        self.capacity: int | None = CAPACITY
-        self.sent_bytes = 0
-        self.looks = 0
-
-    def look(self) -> None:
-        """Counted."""
-        self.looks += 1
-
-    def of(self, direction: Direction) -> Capacity:
-        """Egress only."""
-        known = self.capacity if direction is EGRESS else None
-        return Capacity(known, CapacitySource.OPTION)
-
-    def counted_bytes(self) -> tuple[int, int] | None:
-        """As the test's traffic says."""
-        return 0, self.sent_bytes
 
 
 def pod(number: int, request: int = 0, limit: int | None = GIGABIT) -> Target:
