@@ -52,8 +52,8 @@ KERNEL: Final = Part(
 )
 ALONE: Final = Part("alone", ("kernel",), ("-m", "alone"))
 COMPUTING: Final = Part("computing", ("unit", "chart", "docs"), ("-n2", "--dist=worksteal"))
-# Each worker has a control plane of its own, so tests of one file stay together.
-CLUSTER: Final = Part("cluster", ("cluster",), ("-n2", "--dist=loadfile"))
+# Each worker has a control plane of its own: tests/cluster/conftest.py says who shares one.
+CLUSTER: Final = Part("cluster", ("cluster",), ("-n2", "--dist=loadgroup"))
 
 
 def run(part: Part, arguments: Sequence[str]) -> int:

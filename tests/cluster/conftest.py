@@ -13,6 +13,16 @@ from tests.cluster.plane import ControlPlane
 from tests.needs import missing
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who shares nodes, or else a file, shares a control plane when two halves run at once."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group(folder.name if folder != _HERE else item.path.name))
+
+
+_HERE = Path(__file__).parent
+
+
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running control plane; where it cannot be had, skips, or fails when CI=true."""
