@@ -135,6 +135,26 @@ def canonical_quantity(value: int) -> str:
     return str(value)
 
 
+def canonical_text(text: str) -> str:
+    """A quantity as the API server writes it back: in the kind of suffix that it was written in.
+
+    ``text`` is one that :func:`parse_value` reads, and not negative.
+    """
+    match, value = _QUANTITY.fullmatch(text), parse_value(text)
+    if match is None or value is None:
+        return text
+    exponent, binary = match[4], match[5]
+    if binary is not None and value >= 1024:
+        power = max(n for n in range(7) if value % 1024**n == 0)
+        suffix = dict(enumerate(_BINARY_SCALES, 1)).get(power, "")
+        return f"{value // 1024**power}{suffix}"
+    if exponent is not None:
+        zeros = len(str(value)) - len(str(value).rstrip("0")) if value else 0
+        power = zeros - zeros % 3
+        return f"{value // 10**power}e{power}" if power else str(value)
+    return canonical_quantity(value)
+
+
 def format_bits_per_second(bits_per_second: int) -> str:
     """For people: ``10 Mbit/s``; the shortest exact decimal form."""
     for unit, scale in (

@@ -52,6 +52,12 @@ class NamedPod:
     written_twice: tuple[str, ...] = ()
     replicas: int = 1
 
+    @property
+    def pod_name(self) -> str:
+        """With a ``*`` where one is made up behind the workload's."""
+        own = self.metadata.name
+        return self.name if self.kind == "Pod" else f"{own}-*" if own else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class NamedPolicy:

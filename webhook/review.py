@@ -18,7 +18,7 @@ from contract.names import (
     Direction,
 )
 from contract.problems import Problem
-from contract.quantity import format_bits_per_second, parse_value
+from contract.quantity import format_bits_per_second
 from webhook.manifests import (
     NamedNamespace,
     NamedPod,
@@ -30,7 +30,7 @@ from webhook.manifests import (
 from webhook.mutation import Decision, decide, denial_message
 from webhook.policies import DEFAULT_RELEASE_NAMESPACE, PolicyStore
 from webhook.policy_review import policy_denial_message, review_policy
-from webhook.quotas import COUNTED, Quota, refused, uncounted
+from webhook.quotas import Quota, refused, uncounted
 from webhook.reviews import encode_patch, fit_warnings
 from webhook.workloads import misplaced_annotations
 
@@ -98,7 +98,11 @@ def review(paths: Sequence[str], options: Options) -> tuple[int, str]:
                 exempt.add(named.name)
         elif isinstance(named, NamedPolicy) and named.scope(options.release_namespace) is not None:
             store.put(named.key, named.config_map.data or {})
-    quotas = [_quota(named) for named in objects if isinstance(named, NamedQuota)]
+    quotas = [
+        Quota.read(named.namespace, named.name, named.hard)
+        for named in objects
+        if isinstance(named, NamedQuota)
+    ]
     verdicts = [
         _judge_policy(named, store)
         if isinstance(named, NamedPolicy)
@@ -145,12 +149,6 @@ def _judge_policy(policy: NamedPolicy, store: PolicyStore) -> Verdict:
     )
 
 
-def _quota(named: NamedQuota) -> Quota:
-    read = {d: parse_value(named.hard[key]) for d, key in COUNTED.items() if key in named.hard}
-    hard = {direction: bits for direction, bits in read.items() if bits is not None}
-    return Quota(named.namespace, named.name, hard)
-
-
 def _judge_quota(named: NamedQuota) -> Verdict:
     warnings = fit_warnings(list(uncounted(named.hard)))
     return _unlimited("ResourceQuota", named.namespace, named.name, warnings=warnings)
@@ -165,7 +163,7 @@ def _judge_pod(named: NamedPod, policy: EffectivePolicy, quotas: Sequence[Quota]
     admitted = resolution if decision.allowed else None
     over = ""
     if admitted is not None:
-        over = refused(quotas, named.namespace, admitted.bookings, named.replicas)
+        over = refused(quotas, named.namespace, named.pod_name, admitted.bookings, named.replicas)
     return Verdict(
         kind=named.kind,
         namespace=named.namespace,

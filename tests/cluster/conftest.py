@@ -75,3 +75,13 @@ def limited(admin: Client) -> Iterator[str]:
     path = f"{PODS}/{made['metadata']['name']}"
     yield path
     admin.delete(path)
+
+
+@pytest.fixture
+def booking(installation: Installation, namespace: str) -> Iterator[str]:
+    """A namespace whose policy books; its pods leave at once, as no kubelet would let them go."""
+    installation.set_policy(namespace, {"schedule": "true"})
+    yield namespace
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    for found in installation.admin.get(pods)["items"]:
+        installation.admin.delete(f"{pods}/{found['metadata']['name']}")

@@ -13,6 +13,7 @@ from tests.chart.helm import objects
 from tests.cluster.client import Client, Json
 from tests.cluster.logged import ROOT, LoggedProcess
 from tests.cluster.plane import ControlPlane, free_port
+from tests.pod_shapes import REQUEST
 
 RELEASE_NAMESPACE: Final = "podpace-system"
 WEBHOOK_USER: Final = f"system:serviceaccount:{RELEASE_NAMESPACE}:podpace-webhook"
@@ -258,6 +259,11 @@ def pod(
         "metadata": metadata,
         "spec": {"containers": [{"name": "main", "image": "main"}], **spec},
     }
+
+
+def asking(name: str, request: str = "200M") -> Json:
+    """A pod for these nodes."""
+    return pod({REQUEST: request}, name=name, nodeSelector={"narrow": "true"})
 
 
 def own_address() -> str:

@@ -20,12 +20,12 @@ from enforcer.logs import make_log
 from enforcer.loops import start_loop
 from kube.api import KubeApi
 from kube.credentials import load
-from tests.cluster.client import Client, Json
+from tests.cluster.client import Client
 from tests.cluster.helpers import until
-from tests.cluster.install import RELEASE_NAMESPACE, Installation, pod
+from tests.cluster.install import RELEASE_NAMESPACE, Installation, asking
 from tests.cluster.nodes.identity import bound_token, enforcer_pod
 from tests.cluster.plane import ControlPlane
-from tests.pod_shapes import EGRESS, REQUEST, SHAPES, Shape
+from tests.pod_shapes import EGRESS, SHAPES, Shape
 
 NODES: Final = ("narrow-a", "narrow-b")
 ROOM: Final = {"cpu": "64", "memory": "256Gi", "pods": "110"}
@@ -131,21 +131,6 @@ def nodes(
         yield made
 
 
-@pytest.fixture
-def booking(installation: Installation, namespace: str) -> Iterator[str]:
-    """A namespace whose policy books; its pods leave at once, as no kubelet would let them go."""
-    installation.set_policy(namespace, {"schedule": "true"})
-    yield namespace
-    pods = f"/api/v1/namespaces/{namespace}/pods"
-    for found in installation.admin.get(pods)["items"]:
-        installation.admin.delete(f"{pods}/{found['metadata']['name']}")
-
-
-def asking(name: str, request: str = "200M") -> Json:
-    """A pod for these nodes."""
-    return pod({REQUEST: request}, name=name, nodeSelector={"narrow": "true"})
-
-
 def placed(admin: Client, namespace: str) -> tuple[dict[str, int], list[str]]:
     """How many pods each node has, and why the others wait, as the scheduler says it."""
     counts: dict[str, int] = {}
@@ -242,85 +227,6 @@ def test_who_goes_for_good_leaves_no_key_and_no_pod_is_ended(
     node.kill_enforcer()
     node.start_enforcer()
     node.wait_capacity()
-
-
-def test_a_quota_refuses_the_sixth_pod_in_the_api_servers_words(
-    admin: Client, booking: str
-) -> None:
-    """1G for the namespace, 200M each. Its status is filled in as the controller does."""
-    quota = {"requests.podpace.io/egress": "1G"}
-    path = f"/api/v1/namespaces/{booking}/resourcequotas"
-    admin.create(path, {"metadata": {"name": "bandwidth"}, "spec": {"hard": quota}})
-    used = dict.fromkeys(quota, "0")
-    admin.patch(f"{path}/bandwidth/status", {"status": {"hard": quota, "used": used}})
-    pods = f"/api/v1/namespaces/{booking}/pods"
-    for number in range(5):
-        until(
-            lambda number=number: admin.http.post(pods, json=asking(f"p{number}")),
-            lambda answer: answer.is_success,
-            _SECONDS,
-        )
-
-    refused = admin.http.post(pods, json=asking("p5"))
-
-    assert refused.status_code == 403
-    assert refused.json()["message"] == (
-        'pods "p5" is forbidden: exceeded quota: bandwidth, '
-        "requested: requests.podpace.io/egress=200M, used: requests.podpace.io/egress=1G, "
-        "limited: requests.podpace.io/egress=1G"
-    )
-
-
-def test_explain_of_a_workload_names_the_quota_that_refused_its_pods(
-    admin: Client, installation: Installation, booking: str
-) -> None:
-    """The ReplicaSet's real controller was told; its author reads it without another right."""
-    quota = {"requests.podpace.io/egress": "100M"}
-    path = f"/api/v1/namespaces/{booking}/resourcequotas"
-    admin.create(path, {"metadata": {"name": "narrow"}, "spec": {"hard": quota}})
-    used = dict.fromkeys(quota, "0")
-    admin.patch(f"{path}/narrow/status", {"status": {"hard": quota, "used": used}})
-    labels, template = {"app": "web"}, asking("web")
-    template["metadata"] = {"labels": labels, "annotations": template["metadata"]["annotations"]}
-    admin.create(
-        f"/apis/apps/v1/namespaces/{booking}/replicasets",
-        {
-            "metadata": {"name": "web"},
-            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
-        },
-    )
-
-    explained = until(
-        lambda: installation.plane.kubectl_podpace("explain", "web", "-n", booking),
-        lambda done: done.returncode == 0,
-        _SECONDS,
-    )
-
-    assert "is forbidden: exceeded quota: narrow, requested: requests" in explained.stdout
-    assert "quota narrow now: requests.podpace.io/egress 0 of 100M" in explained.stdout
-    assert "have the quota raised" in explained.stdout
-
-
-def test_a_limit_range_bounds_and_gives_what_containers_book(admin: Client, booking: str) -> None:
-    """Its default is a booking of the pod's own; its max is the API server's to hold."""
-    bounds = {"type": "Container", "default": {EGRESS: "5M"}, "max": {EGRESS: "50M"}}
-    path = f"/api/v1/namespaces/{booking}/limitranges"
-    admin.create(path, {"metadata": {"name": "bandwidth"}, "spec": {"limits": [bounds]}})
-    pods = f"/api/v1/namespaces/{booking}/pods"
-
-    made = until(
-        lambda: admin.http.post(pods, json=pod({})).json(),
-        lambda found: EGRESS in found["spec"]["containers"][0]["resources"].get("limits", {}),
-        _SECONDS,
-    )
-
-    assert made["metadata"]["labels"]["podpace.io/egress-request-bits-per-second"] == "5000000"
-    own = pod({}, name="own")
-    own["spec"]["containers"][0]["resources"] = {"limits": {EGRESS: "60M"}}
-    assert (
-        "maximum podpace.io/egress usage per Container is 50M"
-        in admin.http.post(pods, json=own).text
-    )
 
 
 @pytest.mark.parametrize("shape", [s for s in SHAPES if not s.policy], ids=lambda shape: shape.what)

@@ -12,11 +12,13 @@ from contract.quantity import (
     MAX_BITS_PER_SECOND,
     MIN_BITS_PER_SECOND,
     MIN_BURST_BITS,
+    canonical_text,
     format_bits_per_second,
     parse_bits_per_second,
     parse_burst_bits,
     parse_value,
 )
+from tests.vectors.spelt import SPELT
 
 VECTORS = json.loads(
     (Path(__file__).parents[2] / "vectors/quantities.json").read_text(encoding="utf-8")
@@ -117,3 +119,9 @@ def test_plain_integers_are_themselves(number):
 def test_rates_are_printed_for_people(bits_per_second, text):
     """The largest unit that keeps the number at or above one."""
     assert format_bits_per_second(bits_per_second) == text
+
+
+@pytest.mark.parametrize(("text", "written"), SPELT.items())
+def test_the_api_server_writes_a_quantity_back_in_its_own_kind_of_suffix(text, written):
+    """tests/cluster asks the real one of the same list."""
+    assert canonical_text(text) == written

@@ -306,6 +306,7 @@ def test_a_quota_refuses_the_pod_that_it_would_refuse_in_the_cluster() -> None:
     assert done.returncode == 1
     assert [verdicts[f"p{n}"]["allowed"] for n in range(6)] == [True] * 5 + [False]
     assert verdicts["p5"]["message"] == (
+        'pods "p5" is forbidden: '
         "exceeded quota: bandwidth, requested: requests.podpace.io/egress=200M, used: "
         "requests.podpace.io/egress=1G, limited: requests.podpace.io/egress=1G"
     )
@@ -331,4 +332,4 @@ spec:
     over = run("-f", "-", stdin=QUOTA + workload % ("default", 7))
 
     assert fits.returncode == 0, fits.stdout
-    assert "2 of 7 pods: exceeded quota: bandwidth" in over.stdout
+    assert '2 of 7 pods: pods "web-*" is forbidden: exceeded quota: bandwidth' in over.stdout
