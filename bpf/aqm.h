@@ -50,12 +50,6 @@
 #define MAY_PASS_NS 100000
 /* The queue makes up for lost time at three halves of the limit (enforcer/net/queues.py). */
 #define BULK_CEIL_HALVES 3
-/* How far what a target's sockets send may be ahead of the bound on what they do not: they repay
- * it. And small frames of the others (ACKs, ICMP) for as long, where something else has used it up.
- */
-#define SENT_AHEAD_NS      100000000ULL
-#define MOST_CHARGED_BYTES (1ULL << 33) /* so that the product stays below 2^64 */
-
 enum aqm_verdict {
     AQM_SPARSE, /* send at once, before what waits */
     AQM_BULK,   /* send in its turn */
@@ -279,33 +273,6 @@ aqm_take_back(struct shaper *shaper, const struct link *link, u32 frame_bytes)
     __sync_fetch_and_add(&shaper->passed_packets, -1);
     shaper->dropped_bytes += frame_bytes;
     shaper->dropped_packets++;
-}
-
-/* Something that the target sends past its own sockets: counts it; whether it is dropped. What the
- * sockets send has been held to the limit by the programs on its cgroup; the rest has what that
- * leaves of the bound. Without a lock: a packet more or less does not matter. */
-static inline __attribute__((always_inline)) int
-aqm_sent_is_late(struct shaper *shaper, struct link *link, u32 frame_bytes, u64 now_ns)
-{
-    u64 own_bytes = link->own_bytes, until_ns = shaper->sent_until_ns;
-    u64 new_bytes = own_bytes - link->own_charged_bytes, rate = link->sent_rate_bytes_per_sec;
-
-    __sync_fetch_and_add(&shaper->sent_past_bytes, frame_bytes);
-    link->own_charged_bytes = own_bytes;
-    until_ns +=
-        (new_bytes < MOST_CHARGED_BYTES ? new_bytes : MOST_CHARGED_BYTES) * NSEC_PER_SEC / rate;
-    if (until_ns > now_ns + SENT_AHEAD_NS)
-        until_ns = now_ns + SENT_AHEAD_NS;
-    if (until_ns + link->sent_burst_ns < now_ns)
-        until_ns = now_ns - link->sent_burst_ns;
-    shaper->sent_until_ns = until_ns;
-    if (until_ns > now_ns + (frame_bytes <= IDLE_FRAME_BYTES ? SENT_AHEAD_NS - 1 : 0)) {
-        __sync_fetch_and_add(&shaper->sent_dropped_bytes, frame_bytes);
-        __sync_fetch_and_add(&shaper->sent_dropped_packets, 1);
-        return 1;
-    }
-    shaper->sent_until_ns += frame_bytes * NSEC_PER_SEC / rate;
-    return 0;
 }
 
 #endif

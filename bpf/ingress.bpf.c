@@ -36,8 +36,10 @@ int podpace_ingress(struct __sk_buff *skb)
         return state->multicast_refused ? DROP : PASS;
     in = &state->ingress;
     count_local(skb, limits, in, &packet, 0);
-    /* One that arrives with CE was marked by somebody else. */
-    markable = packet.ecn && packet.ecn != ECN_CE && limits->mode == MODE_ENFORCE;
+    /* One that arrives with CE was marked by somebody else. Behind a queue, it is the queue that
+     * says how congested it is. */
+    markable = packet.ecn && packet.ecn != ECN_CE && limits->mode == MODE_ENFORCE &&
+               !(limits->flags & FLAG_INGRESS_SHAPED);
     if (bucket_grants(in, limit) &&
         (!markable || bucket_left(in) >= (s64)(limit->burst_bytes / 2))) {
         bucket_take(in, packet.frame_bytes);

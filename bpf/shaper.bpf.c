@@ -5,12 +5,13 @@
  * podpace_sent, at its tc ingress, bounds what the target sends past the hooks of its cgroup.
  * No record for the interface means that everything passes: whatever follows decides.
  *
- * Every map access is here; the arithmetic is in aqm.h.
+ * Every map access is here; the arithmetic is in aqm.h and sent.h.
  */
 #include <uapi/linux/bpf.h>
 
 #include "aqm.h"
 #include "limit.h"
+#include "sent.h"
 #include "shape.h"
 
 #define NEXT -1 /* TC_ACT_UNSPEC, TCX_NEXT: neighbours' programs run too */
@@ -185,5 +186,5 @@ int podpace_sent(struct __sk_buff *skb)
     }
     cgroup_id = link->cgroup_id;
     shaper = shapers.lookup(&cgroup_id);
-    return shaper && aqm_sent_is_late(shaper, link, frame_bytes, bpf_ktime_get_ns()) ? SHOT : NEXT;
+    return shaper && sent_is_late(shaper, link, frame_bytes, bpf_ktime_get_ns()) ? SHOT : NEXT;
 }

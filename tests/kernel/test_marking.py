@@ -98,6 +98,7 @@ class Marked:
     tokens_bytes: int
     ecn: int
     mode: Mode = Mode.ENFORCE
+    shaped: bool = False
 
 
 MARKED = [
@@ -108,6 +109,7 @@ MARKED = [
     Marked("IPv6 not ECT, congested", ipv6(tcp(LARGE), TCP), HALF_BURST - 1, 0),
     Marked("ECT(0), not congested", udp_frame(LARGE, ecn=ECT0), HALF_BURST, ECT0),
     Marked("ECT(0), observed", udp_frame(LARGE, ecn=ECT0), 0, ECT0, Mode.OBSERVE),
+    Marked("ECT(0), behind a queue", udp_frame(LARGE, ecn=ECT0), 0, ECT0, shaped=True),
 ]
 
 
@@ -115,9 +117,13 @@ MARKED = [
 def test_congestion_is_marked_on_packets_that_can_carry_it(
     programs: Programs, case: Marked
 ) -> None:
-    """CE is set, and counted, where the bucket is under half full and the sender knows ECN."""
+    """CE is set, and counted, where the bucket is under half full and the sender knows ECN.
+
+    Not behind a queue: that marks by what waits in it.
+    """
     limits = Limits(LIMIT, LIMIT, case.mode)
-    outcome = programs.run(INGRESS, case.packet, limits, still_state(INGRESS, case.tokens_bytes))
+    state = still_state(INGRESS, case.tokens_bytes)
+    outcome = programs.run(INGRESS, case.packet, limits, state, ingress_shaped=case.shaped)
     assert outcome.verdict == PASS
     assert packets.ecn_of(outcome.packet) == case.ecn
     assert outcome.changed(INGRESS).get("marked_packets", 0) == (case.ecn == CE)

@@ -1,4 +1,4 @@
-/* bpf/aqm.h as a shared library for tests. */
+/* bpf/aqm.h and bpf/sent.h as a shared library for tests. */
 #include <stdint.h>
 
 typedef uint8_t u8;
@@ -10,6 +10,7 @@ struct bpf_spin_lock {
 };
 
 #include "aqm.h"
+#include "sent.h"
 
 const u64 link_size = sizeof(struct link);
 const u64 shaper_size = sizeof(struct shaper);
@@ -26,9 +27,9 @@ u64 cost_ns(const struct link *link, u32 frame_bytes)
     return aqm_cost_ns(link, frame_bytes);
 }
 
-int sent_is_late(struct shaper *shaper, struct link *link, u32 frame_bytes, u64 now_ns)
+int sent_late(struct shaper *shaper, struct link *link, u32 frame_bytes, u64 now_ns)
 {
-    return aqm_sent_is_late(shaper, link, frame_bytes, now_ns);
+    return sent_is_late(shaper, link, frame_bytes, now_ns);
 }
 
 int take_far(struct shaper *shaper, const struct link *link, u32 frame_bytes)

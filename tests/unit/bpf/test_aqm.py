@@ -69,7 +69,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     c.take_far.argtypes = (shaper, link, u32)
     c.cost_ns.argtypes = (link, u32)
     c.cost_ns.restype = u64
-    c.sent_is_late.argtypes = (shaper, link, u32, u64)
+    c.sent_late.argtypes = (shaper, link, u32, u64)
     c.take_back.argtypes = (shaper, link, u32)
     c.take_back.restype = None
     c.signalled.argtypes = (shaper, flow, u64)
@@ -340,7 +340,7 @@ def sent(target: Target, seconds: float, own: float = 0, other: float = 0) -> tu
                     target.link.own_bytes += FRAME
                     late = 0
                 else:
-                    late = target.c.sent_is_late(target.shaper, target.link, FRAME, target.now)
+                    late = target.c.sent_late(target.shaper, target.link, FRAME, target.now)
                 passed[i] += 0 if late else FRAME
     return passed[0], passed[1]
 
@@ -370,10 +370,10 @@ def test_a_small_frame_passes_where_the_sockets_are_ahead(bounded: Target) -> No
     """An echo is answered while TCP is in its debt; a flood of small frames is not."""
     sent(bounded, 0.01, other=0.2)
     sent(bounded, 0.05, own=3)
-    late = [bounded.c.sent_is_late(bounded.shaper, bounded.link, 98, bounded.now)]
-    late += [bounded.c.sent_is_late(bounded.shaper, bounded.link, FRAME, bounded.now)]
+    late = [bounded.c.sent_late(bounded.shaper, bounded.link, 98, bounded.now)]
+    late += [bounded.c.sent_late(bounded.shaper, bounded.link, FRAME, bounded.now)]
     flood = [
-        bounded.c.sent_is_late(bounded.shaper, bounded.link, 98, bounded.now) for _ in range(5000)
+        bounded.c.sent_late(bounded.shaper, bounded.link, 98, bounded.now) for _ in range(5000)
     ]
     assert late == [0, 1]
     assert flood[-1] == 1
