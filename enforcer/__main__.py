@@ -31,6 +31,7 @@ from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.errors import EnforcerError, UnsupportedError
 from enforcer.kube.advertise import ExtendedResources
 from enforcer.kube.installation import Installation
+from enforcer.kube.node_bookings import list_bookings
 from enforcer.logs import make_log
 from enforcer.loops import start_loop
 from enforcer.net.shaping import LinkShaper
@@ -192,7 +193,15 @@ def _offer(node: Node, capacities: Capacities, log: Log) -> ExtendedResources:
         return capacities.looked and node.listed
 
     read = capacities.bits_per_second
-    return ExtendedResources(node.api, node.name, read, node.booked, ready=ready, log=log)
+    return ExtendedResources(
+        node.api,
+        node.name,
+        read,
+        node.booked,
+        list_booked=partial(list_bookings, node.api, node.name),
+        ready=ready,
+        log=log,
+    )
 
 
 def _clean_for_good(offer: CapacityProvider | None, log: Log) -> NoReturn:

@@ -117,12 +117,15 @@ def print_set(explanation: "Explanation", *, dry_run: bool) -> None:
 
 
 def _booked_of(group: "Group") -> str:
-    """``200 Mbit/s of 1 Gbit/s``: with the scheduler, of what it has."""
+    """``200 Mbit/s of 1 Gbit/s``: with the scheduler, of what it has, or is told to have."""
     if group.booked_bits_per_second is None:
         return "-"
     most = group.schedulable_bits_per_second
     of = "nothing" if most is None else format_rate(most)
-    return f"{format_rate(group.booked_bits_per_second)} of {of}"
+    there = group.total_bits_per_second
+    # Never lowered below what is booked: a kubelet would end pods.
+    held = "" if most is None or there is None or most <= there else ", held until pods end"
+    return f"{format_rate(group.booked_bits_per_second)} of {of}{held}"
 
 
 def print_explanation(explanation: "Explanation") -> None:

@@ -26,7 +26,7 @@ def offered(capacity: Bits, booked: Bits, present: Bits) -> dict[Direction, int 
     """
     found: dict[Direction, int | None] = {}
     for direction in DIRECTIONS:
-        most, now, least = capacity[direction], present[direction], booked[direction] or 0
+        most, now, least = capacity[direction], present[direction], booked.get(direction) or 0
         if most is None or most < MIN_BITS_PER_SECOND:
             found[direction] = None
         elif now is not None and most < now:
@@ -49,19 +49,26 @@ class ExtendedResources:
         capacity: Callable[[Direction], int | None],
         booked: Callable[[Direction], int],
         *,
+        list_booked: Callable[[], Mapping[Direction, int]],
         ready: Callable[[], bool],
         log: Log,
     ) -> None:
-        """``capacity`` and ``booked`` are in bits per second, and true once it is ``ready``."""
+        """``capacity`` and ``booked`` are in bits per second, and true once it is ``ready``.
+
+        ``booked``: by the pods that are known. ``list_booked``: by all, asked of the API server
+        where a capacity is to be lowered; raises ApiError.
+        """
         self._api = api
         self._path = f"{PATH}/{node_name}/status"
         self._capacity = capacity
         self._booked = booked
+        self._list_booked = list_booked
         self._ready = ready
         self._log = log
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._present: dict[Direction, str | None] | None = None
+        self._held: Bits = {}
 
     def see(self, node: OwnNode | None) -> None:
         """What the Node says; None: there is no such Node, and nothing to write to."""
@@ -95,17 +102,34 @@ class ExtendedResources:
         if present is None or not self._ready():
             return False
         texts = {d: _bits(present[d]) for d in DIRECTIONS}
-        wanted = offered(
-            {d: self._capacity(d) for d in DIRECTIONS},
-            {d: self._booked(d) for d in DIRECTIONS},
-            texts,
-        )
+        capacity = {d: self._capacity(d) for d in DIRECTIONS}
+        booked = self._booked_by_all() if _is_lower(capacity, texts) else {}
+        wanted = offered(capacity, booked, texts)
+        self._say_held(capacity, wanted)
         # By value: the API server spells numbers its own way.
         differs = {d: wanted[d] for d in DIRECTIONS if wanted[d] != texts[d]}
         # One that nobody can read, or 0, is in the way.
         differs |= {d: wanted[d] for d in DIRECTIONS if present[d] and texts[d] is None}
         self._write(differs)
         return bool(differs)
+
+    def _booked_by_all(self) -> Bits:
+        listed = self._list_booked()
+        return {d: max(self._booked(d), listed[d]) for d in DIRECTIONS}
+
+    def _say_held(self, capacity: Bits, wanted: Bits) -> None:
+        """Once for each number, that it is more than the node has."""
+        held = {d: n for d, n in wanted.items() if n is not None and n != capacity[d]}
+        if held and held != self._held:
+            self._log.warning(
+                "capacity held back",
+                reason="pods have booked more; it follows as they end",
+                **{
+                    str(direction): canonical_quantity(bits or 0)
+                    for direction, bits in held.items()
+                },
+            )
+        self._held = held
 
     def withdraw(self) -> None:
         """Offer nothing any more, for good. Whoever has booked keeps running."""
@@ -127,6 +151,14 @@ class ExtendedResources:
             if self._present is not None:
                 self._present |= texts
         self._log.info("advertised", **{str(d): text or "nothing" for d, text in texts.items()})
+
+
+def _is_lower(capacity: Bits, present: Bits) -> bool:
+    """In any direction, and still something."""
+    return any(
+        most is not None and now is not None and most < now
+        for most, now in ((capacity[d], present[d]) for d in DIRECTIONS)
+    )
 
 
 def _bits(text: str | None) -> int | None:

@@ -126,6 +126,14 @@ def test_each_alert_fires_for_its_fault_alone(alert: str, tmp_path: Path) -> Non
     check_firing(tmp_path, HEALTHY | FAULTS[alert], [alert])
 
 
+def test_a_capacity_that_is_held_for_pods_without_our_label_is_told_too(tmp_path: Path) -> None:
+    """Nobody's metrics count what they have booked."""
+    lower = {'podpace_capacity_bytes_per_second{direction="ingress",instance="n1"}': "50x120"}
+    told = {'podpace_advertised_bytes_per_second{direction="ingress",instance="n1"}': "60x120"}
+
+    check_firing(tmp_path, HEALTHY | lower | told, ["PodpaceCapacityWithdrawn"])
+
+
 def test_the_chart_ships_these_rules() -> None:
     """Nothing is lost on the way into the PrometheusRule."""
     shipped = find(objects(MATRIX["monitoring"]), "PrometheusRule", "podpace")["spec"]

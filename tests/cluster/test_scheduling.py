@@ -13,8 +13,10 @@ from typing import Final
 import pytest
 import yaml
 
+from contract.names import LABEL_NAMESPACE_IGNORE as IGNORE
 from contract.names import Direction
 from enforcer.kube.advertise import ExtendedResources
+from enforcer.kube.node_bookings import list_bookings
 from enforcer.kube.own_node import node_watch
 from enforcer.logs import make_log
 from enforcer.loops import start_loop
@@ -22,7 +24,7 @@ from kube.api import KubeApi
 from kube.credentials import load
 from tests.cluster.client import Client
 from tests.cluster.helpers import until
-from tests.cluster.install import RELEASE_NAMESPACE, Installation, asking
+from tests.cluster.install import RELEASE_NAMESPACE, Installation, asking, pod
 from tests.cluster.nodes.identity import bound_token, enforcer_pod
 from tests.cluster.plane import ControlPlane
 from tests.pod_shapes import EGRESS, SHAPES, Shape
@@ -40,6 +42,7 @@ class Node:
     def __init__(self, plane: ControlPlane, admin: Client, name: str, work: Path) -> None:
         self.name = name
         self.path = f"/api/v1/nodes/{name}"
+        self.capacity = {Direction.EGRESS: CAPACITY}
         self._plane, self._admin, self._work = plane, admin, work
         self._stopping = threading.Event()
         self._pods = f"/api/v1/namespaces/{RELEASE_NAMESPACE}/pods"
@@ -83,8 +86,9 @@ class Node:
         offer = ExtendedResources(
             api,
             self.name,
-            {Direction.EGRESS: CAPACITY}.get,
+            self.capacity.get,
             lambda _: 0,
+            list_booked=lambda: list_bookings(api, self.name),
             ready=lambda: True,
             log=log,
         )
@@ -102,14 +106,14 @@ class Node:
         self.still_enforcer()
         self._admin.delete(f"{self._pods}/{enforcer_pod(self.name)['metadata']['name']}")
 
-    def wait_capacity(self) -> None:
+    def wait_capacity(self, amount: str = "1G") -> None:
         """Returns when its enforcer has said what it has, and the kubelet has copied it."""
         until(
             lambda: self._admin.get(self.path)["status"].get("capacity", {}),
-            lambda capacity: capacity.get(EGRESS) == "1G",
+            lambda capacity: capacity.get(EGRESS) == amount,
             _SECONDS,
         )
-        copied = {"status": {"allocatable": {EGRESS: "1G"}}}
+        copied = {"status": {"allocatable": {EGRESS: amount}}}
         self._admin.patch(f"{self.path}/status", copied)
 
 
@@ -189,6 +193,32 @@ def test_a_node_that_is_made_anew_has_its_capacity_again_and_ends_no_pod(
     node.wait_capacity()
 
     assert placed(admin, booking)[0] == {node.name: 1}
+
+
+def test_a_lower_capacity_waits_for_pods_that_nobody_labelled(
+    admin: Client, nodes: list[Node], namespace: str
+) -> None:
+    """They book by themselves in a namespace that the webhook leaves out."""
+    node = nodes[0]
+    admin.patch(f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": {IGNORE: "true"}}})
+    body = pod({}, name="own", nodeSelector={"kubernetes.io/hostname": node.name})
+    body["spec"]["containers"][0]["resources"] = {"limits": {EGRESS: "700M"}}
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    until(
+        lambda: admin.http.post(path, params={"dryRun": "All"}, json=body).json(),
+        lambda made: not made["metadata"].get("labels"),
+        _SECONDS,
+    )
+    admin.create(path, body)
+    until(lambda: placed(admin, namespace)[0], lambda counts: counts == {node.name: 1}, _SECONDS)
+
+    node.capacity[Direction.EGRESS] = CAPACITY // 2
+    node.wait_capacity("700M")
+    admin.delete(f"{path}/own")
+    node.wait_capacity("500M")
+
+    node.capacity[Direction.EGRESS] = CAPACITY
+    node.wait_capacity()
 
 
 def test_an_enforcer_that_was_away_finds_what_it_said_and_puts_right_what_changed(

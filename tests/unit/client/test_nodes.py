@@ -78,6 +78,20 @@ def test_what_the_scheduler_has_and_has_given_is_told_of_nodes(
     assert f"{format_rate(0.0)} of nothing" in said
 
 
+@pytest.mark.parametrize(("capacity", "said"), [(1e8, True), (1.25e8, False), (None, False)])
+def test_a_capacity_that_is_told_although_it_is_lower_by_now_is_said_of_the_node(
+    capacity: float | None, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is held as long as pods have booked more."""
+    line = 'podpace_capacity_bytes_per_second{direction="egress"} '
+    pages = {"n1": read_page(BOOKING + (f"{line}{capacity}\n" if capacity else ""))}
+
+    print_groups(make_groups(pages, pages, 1.0), 0.0)
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert (f"of {format_rate(1e9)}, held until pods end" in out) is said
+
+
 def test_a_node_and_its_namespaces_are_told_with_those_who_use_most() -> None:
     """The node first; a namespace's are its own pods."""
     before, after = {"n1": page()}, {"n1": page(web=1e6, db=2e6, other=4e6, used=1.2e9)}

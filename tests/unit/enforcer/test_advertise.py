@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from contract.names import DIRECTIONS, Direction
 from enforcer.api.capacity_metrics import CapacityCollector
 from enforcer.kube.advertise import ExtendedResources, offered
+from enforcer.kube.node_bookings import list_bookings
 from enforcer.kube.own_node import OwnNode, read_node
 from enforcer.loops import start_loop
 from enforcer.state import Capacity, CapacitySource
@@ -33,6 +34,16 @@ class Cluster:
         self.written = threading.Event()
         self.fail = None
         self.tell = None
+        self.pods = ()
+        self.lists = 0
+
+    def list(self, path, query):
+        """Those of the node."""
+        assert (path, query["fieldSelector"].split(",")[0]) == ("/api/v1/pods", "spec.nodeName=n1")
+        self.lists += 1
+        if self.fail is not None:
+            raise self.fail
+        return list(self.pods)
 
     def patch(self, path, body, content_type):
         """Merges."""
@@ -56,14 +67,16 @@ class Cluster:
         self.tell(read_node(json.dumps(node).encode()))
 
 
-def enforcer(cluster, capacity, booked=None, ready=True):
-    """As the daemon builds it; the Node is known."""
+def enforcer(cluster, capacity, booked=None, ready=True, pods=()):
+    """As the daemon builds it; the Node is known. ``pods``: all that the API server has."""
+    cluster.pods = pods
     have = booked if booked is not None else {}
     found = ExtendedResources(
         cluster,
         "n1",
         capacity.get,
         lambda direction: have.get(direction, 0),
+        list_booked=lambda: list_bookings(cluster, "n1"),
         ready=lambda: ready,
         log=FakeLog(),
     )
@@ -132,6 +145,51 @@ def test_capacity_is_never_lowered_below_what_is_booked():
     booked[EGRESS] = 2 * G
     node.assert_now()
     assert cluster.status["capacity"]["podpace.io/egress"] == "5G"
+
+
+def books(*containers, init=(), **spec):
+    """A pod of the API server's, without a label of ours."""
+
+    def container(amount, **more):
+        return {"name": "x", "resources": {"requests": {"podpace.io/egress": amount}}} | more
+
+    made = {"containers": [container(amount) for amount in containers]}
+    made["initContainers"] = [container(amount, restartPolicy="Always") for amount in init]
+    return {"metadata": {"name": "x"}, "spec": made | spec}
+
+
+def test_capacity_is_never_lowered_below_what_pods_without_our_label_have_booked():
+    """A kubelet counts pods that the webhook never saw: of namespaces that are left out, static
+    ones; with their sidecars, and what their RuntimeClass adds."""
+    pods = [books("1G", "2G"), books("500M", init=("1G",), overhead={"podpace.io/egress": "100M"})]
+    pods.append({"metadata": {"name": "of-no-business"}, "spec": {"containers": [{"name": "x"}]}})
+    cluster, capacity = Cluster(egress="10G"), {EGRESS: 3 * G}
+    node = enforcer(cluster, capacity, {EGRESS: G}, pods=pods)
+
+    node.assert_now()
+    node.assert_now()
+    assert cluster.status["capacity"]["podpace.io/egress"] == "4600M"
+    assert node._log.events.count("capacity held back") == 1
+    cluster.pods = pods[1:]
+    node.assert_now()
+
+    assert cluster.status["capacity"]["podpace.io/egress"] == "3G"
+
+
+def test_pods_are_asked_for_only_while_a_capacity_is_to_be_lowered():
+    """Nobody lists for nothing; and what nobody can tell lowers nothing."""
+    cluster, capacity = Cluster(egress="10G"), {EGRESS: 10 * G}
+    node = enforcer(cluster, capacity)
+    for _ in range(100):
+        node.assert_now()
+    assert cluster.lists == 0
+
+    capacity[EGRESS], cluster.fail = G, ApiError("Forbidden", 403)
+    with pytest.raises(ApiError):
+        node.assert_now()
+
+    assert cluster.lists == 1
+    assert cluster.status["capacity"]["podpace.io/egress"] == "10G"
 
 
 def test_capacity_that_is_not_known_any_more_is_taken_off_and_never_zero():
