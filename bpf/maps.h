@@ -47,6 +47,7 @@ BPF_PERCPU_ARRAY(loopback_arrival, struct arrival, 1);
 /* [0]: when somebody that shares, and that the daemon gives nothing yet, last used all it has. The
  * programs write; the daemon looks ten times a second. */
 BPF_ARRAY(sharing_wanted, u64, 1);
+__attribute__((section("maps/export"))) struct sharing_wanted_table_t __sharing_wanted;
 
 /* [0]: the cgroup id whose sockets the iterator lets go; 0 to pace. [1]: how many of them are left,
  * counted by the other iterator. User space writes. */

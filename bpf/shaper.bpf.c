@@ -49,6 +49,9 @@ BPF_TABLE("lru_hash", struct shaped_flow_key, struct shaped_flow, shaped_flows, 
 /* The limiter's (maps.h), which is compiled before this in the same process. */
 BPF_TABLE("extern", struct exempt_key, u32, exempt_networks, 0);
 
+/* When somebody that shares last used all it has; the daemon looks ten times a second. */
+BPF_TABLE("extern", int, u64, sharing_wanted, 1);
+
 /* Whether the address at these places, by IP version, is of an exempt network. */
 static inline __attribute__((always_inline)) int
 is_exempt(struct __sk_buff *skb, const struct link *link, u32 ipv4_offset, u32 ipv6_offset)
@@ -172,7 +175,8 @@ int podpace_sent(struct __sk_buff *skb)
     u32 ifindex = skb->ifindex, frame_bytes;
     struct shaper *shaper;
     struct link *link;
-    u64 cgroup_id;
+    u64 cgroup_id, now_ns, *wanted_at_ns;
+    int zero = 0;
 
     link = links.lookup(&ifindex);
     if (!link || !link->sent_rate_bytes_per_sec)
@@ -186,5 +190,11 @@ int podpace_sent(struct __sk_buff *skb)
     }
     cgroup_id = link->cgroup_id;
     shaper = shapers.lookup(&cgroup_id);
-    return shaper && sent_is_late(shaper, link, frame_bytes, bpf_ktime_get_ns()) ? SHOT : NEXT;
+    now_ns = bpf_ktime_get_ns();
+    if (!shaper || !sent_is_late(shaper, link, frame_bytes, now_ns))
+        return NEXT;
+    wanted_at_ns = sharing_wanted.lookup(&zero);
+    if (wanted_at_ns)
+        *wanted_at_ns = now_ns;
+    return SHOT;
 }

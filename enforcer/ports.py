@@ -128,12 +128,16 @@ class Network(Protocol):
         """
         ...
 
-    def give(self, cgroup_id: int, rate_bytes_per_sec: int | None) -> None:
-        """Hold so much less than its limit, now and later; None: its limit.
+    def give(self, cgroup_id: int, rates: Rates) -> None:
+        """Hold so much less than its limits, now and later: its queue, and what passes its sockets.
 
-        The queue keeps to this also when nobody renews it: the programs on the cgroup hold less
-        then, where less is due.
+        They keep to this also when nobody renews it: the programs on the cgroup hold less then,
+        where less is due.
         """
+        ...
+
+    def sent_past_bytes(self, cgroup_id: int) -> int:
+        """What has left past its sockets, as far as that is looked at."""
         ...
 
     def unshape(self, cgroup_id: int) -> None:

@@ -67,6 +67,20 @@ class Rates:
 NO_RATES: Final = Rates()
 
 
+_SENT_PERCENT: Final = 105
+_SENT_BURST_NS: Final = 20_000_000
+_SENT_BURST_BYTES: Final = 65_536
+
+
+def sent_bound(rate_bytes_per_sec: int) -> tuple[int, int]:
+    """Bytes per second, and ns of them at once: of all that a target sends, however it does.
+
+    What passes its sockets has what those leave of it; paced traffic comes at the rate.
+    """
+    rate = rate_bytes_per_sec * _SENT_PERCENT // 100 + 1
+    return rate, max(_SENT_BURST_NS, _SENT_BURST_BYTES * 10**9 // rate)
+
+
 @dataclass(frozen=True, slots=True)
 class Used:
     """Bytes of one target that have passed, and those of them that did not leave the node."""

@@ -107,8 +107,13 @@ class UnsupportedNetwork:
         del cgroup_id, shaping, links
         raise UnsupportedError(self._reason)
 
-    def give(self, cgroup_id: int, rate_bytes_per_sec: int | None) -> None:
+    def give(self, cgroup_id: int, rates: Rates) -> None:
         """Nothing to do."""
+
+    def sent_past_bytes(self, cgroup_id: int) -> int:
+        """Nothing is looked at."""
+        del cgroup_id
+        return 0
 
     def unshape(self, cgroup_id: int) -> None:
         """Nothing to do."""

@@ -188,7 +188,8 @@ class FakeNetwork:
         self.held: dict[int, tuple[Shaping, tuple[str, ...]]] = {}
         self.passed_bytes: dict[int, int] = {}
         self.fail: dict[str, str] = {}
-        self.given: dict[int, int | None] = {}
+        self.given: dict[int, Rates] = {}
+        self.sent_past: dict[int, int] = {}
         self.hosts: dict[str, bool | None] = {}
         """Whether each uses the host's network, as was said at the last look."""
 
@@ -218,9 +219,13 @@ class FakeNetwork:
         self._call("shape")
         self.held[cgroup_id] = shaping, tuple(link.name for link in links)
 
-    def give(self, cgroup_id: int, rate_bytes_per_sec: int | None) -> None:
+    def give(self, cgroup_id: int, rates: Rates) -> None:
         """Kept."""
-        self.given[cgroup_id] = rate_bytes_per_sec
+        self.given[cgroup_id] = rates
+
+    def sent_past_bytes(self, cgroup_id: int) -> int:
+        """As the test says."""
+        return self.sent_past.get(cgroup_id, 0)
 
     def unshape(self, cgroup_id: int) -> None:
         """Whatever is there."""

@@ -18,8 +18,8 @@ from enforcer.net.graph import HOST_NETWORK, NO_PROCESS
 from enforcer.net.links import LinkTable, LinkWatch
 from enforcer.net.namespaces import in_namespace
 from enforcer.net.probes import probe_queues
-from enforcer.net.veths import Veths
-from enforcer.state import Link, ShaperCounters, Shaping, Surroundings
+from enforcer.net.veths import WHOLE, Part, Veths
+from enforcer.state import Link, Rates, ShaperCounters, Shaping, Surroundings
 
 _IDLE_NS: Final = 10**9
 _TIDY_SECONDS: Final = 5.0
@@ -85,17 +85,24 @@ class LinkShaper:
                 if ifindex not in wanted:
                     self._remove(ifindex)
 
-    def give(self, cgroup_id: int, rate_bytes_per_sec: int | None) -> None:
+    def give(self, cgroup_id: int, rates: Rates) -> None:
         """See ``ports.Network``."""
-        if self._veths.given.get(cgroup_id) == rate_bytes_per_sec:
+        part = Part.of(rates)
+        if self._veths.given.get(cgroup_id, WHOLE) == part:
             return
         with self._lock, _failures("change the rate of", f"cgroup {cgroup_id}"):
-            if rate_bytes_per_sec is None:
+            if part == WHOLE:
                 self._veths.given.pop(cgroup_id, None)
-                return
-            self._veths.given[cgroup_id] = rate_bytes_per_sec
+            else:
+                self._veths.given[cgroup_id] = part
             for ifindex in self._veths.owned(cgroup_id):
-                self._veths.give(ifindex, rate_bytes_per_sec)
+                self._veths.give(ifindex, part)
+
+    def sent_past_bytes(self, cgroup_id: int) -> int:
+        """See ``ports.Network``."""
+        with _failures("read the shaper of", f"cgroup {cgroup_id}"):
+            record = self._programs.shaper(cgroup_id)
+        return 0 if record is None else record.sent_past_bytes - record.sent_dropped_bytes
 
     def unshape(self, cgroup_id: int) -> None:
         """See ``ports.Network``."""

@@ -3,8 +3,8 @@
 import errno
 import time
 from collections import defaultdict
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from enforcer.datapath.shaper import ShaperPrograms
 from enforcer.datapath.shaper_abi import (
@@ -16,11 +16,30 @@ from enforcer.net import filters, queues
 from enforcer.net.filters import IN, OUT, Filters
 from enforcer.net.links import LinkTable
 from enforcer.net.rtnetlink import Interface, Netlink
-from enforcer.state import Link, Shaping
+from enforcer.state import Link, Rates, Shaping, sent_bound
 
 _LONGEST_QUEUE_NS: Final = 100_000_000
 """What waits longer at a new limit is thrown away: below the bound at which the program takes a
 queue to be gone (aqm_follow_rate in bpf/aqm.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a target may use now, in bytes per second; None: its limit."""
+
+    ingress: int | None
+    egress: int | None
+
+    @classmethod
+    def of(cls, rates: Rates) -> Self:
+        """What was given."""
+        ingress, egress = (
+            None if given is None else given.current for given in (rates.ingress, rates.egress)
+        )
+        return cls(ingress, egress)
+
+
+WHOLE: Final = Part(None, None)
 
 
 class Veths:
@@ -30,8 +49,10 @@ class Veths:
         self._programs = programs
         self._table = table
         self._netlink = Netlink()
-        self.given: dict[int, int] = {}
-        """By cgroup id: what of its rate it may use now, in bytes per second."""
+        self.given: dict[int, Part] = {}
+        """By cgroup id: less than its limits."""
+        self._shapings: dict[int, Shaping] = {}
+        """By ifindex: what was put there, whatever is given now."""
         self.records: dict[int, LinkRecord] = {}
         """By ifindex; an older version's, too, until :meth:`put`."""
         self._owned: defaultdict[int, set[int]] = defaultdict(set)
@@ -73,18 +94,27 @@ class Veths:
             and not sent_obstacle
             and self._programs.link(ifindex) == record
             and record.full_frame_bytes == queues.largest_frame_bytes(interface.mtu_bytes)
+            and record.rate_bytes_per_sec == self._expected(record)
             and (root == (queues.KIND, queues.HANDLE)) == bool(record.rate_bytes_per_sec)
             and self._is_there(ifindex, found, OUT, wanted=bool(record.rate_bytes_per_sec))
             and self._is_there(ifindex, found, IN, wanted=bool(record.sent_rate_bytes_per_sec))
         ):
+            sent_rate, sent_burst_ns = record.sent_rate_bytes_per_sec, record.sent_burst_ns
+            if cgroup_id in self.given and ifindex in self._shapings:
+                put = self._shapings[ifindex]
+                sent_rate, sent_burst_ns = put.sent_rate_bytes_per_sec, put.sent_burst_ns
             shaping = Shaping(
                 record.limit_bytes_per_sec,
                 record.burst_ns,
                 record.exempt_list,
-                record.sent_rate_bytes_per_sec,
-                record.sent_burst_ns,
+                sent_rate,
+                sent_burst_ns,
             )
         return Link(ifindex, name, shaping, obstacle, sent_obstacle, interface.mtu_bytes)
+
+    def _expected(self, record: LinkRecord) -> int:
+        given, limit = self.given.get(record.cgroup_id, WHOLE).ingress, record.limit_bytes_per_sec
+        return limit if given is None else min(limit, max(1, given))
 
     def _is_there(self, ifindex: int, found: Filters, name: str, *, wanted: bool) -> bool:
         """Today's program once, by tcx or by a filter; or none."""
@@ -103,15 +133,16 @@ class Veths:
         has_neighbours = not found.place and self._programs.has_tcx_neighbours(ifindex)
         if found.is_own or not (found.place or has_neighbours):
             kept |= LINK_OWN_CLSACT
-        rate = shaping.rate_bytes_per_sec
+        self._shapings[ifindex] = shaping
+        rate, sent_rate, sent_burst_ns = _given(shaping, self.given.get(cgroup_id, WHOLE))
         record = LinkRecord(
             cgroup_id,
-            min(rate, self.given.get(cgroup_id, rate)),
-            shaping.burst_ns,
-            shaping.sent_rate_bytes_per_sec,
-            shaping.sent_burst_ns,
-            shaping.exempt_list,
             rate,
+            shaping.burst_ns,
+            sent_rate,
+            sent_burst_ns,
+            shaping.exempt_list,
+            shaping.rate_bytes_per_sec,
             queues.largest_frame_bytes(interface.mtu_bytes),
             kept,
             queues.SPARSE,
@@ -133,12 +164,23 @@ class Veths:
         if not record.rate_bytes_per_sec:
             queues.remove_root(self._netlink, ifindex)
 
-    def give(self, ifindex: int, rate_bytes_per_sec: int) -> None:
-        """Another rate of what is held there already."""
-        before = self.records[ifindex]
-        rate = min(rate_bytes_per_sec, before.limit_bytes_per_sec)
-        if rate and rate != before.rate_bytes_per_sec:
-            self._put_queue(ifindex, before, replace(before, rate_bytes_per_sec=rate))
+    def give(self, ifindex: int, part: Part) -> None:
+        """Other rates of what is held there already."""
+        before, shaping = self.records[ifindex], self._shapings.get(ifindex)
+        if shaping is None:
+            return  # an earlier daemon's: it is put anew before long
+        rate, sent_rate, sent_burst_ns = _given(shaping, part)
+        record = replace(
+            before,
+            rate_bytes_per_sec=rate,
+            sent_rate_bytes_per_sec=sent_rate,
+            sent_burst_ns=sent_burst_ns,
+        )
+        if rate != before.rate_bytes_per_sec:
+            self._put_queue(ifindex, before, record)
+        elif record != before:
+            self._keep(ifindex, record)
+            self._programs.put_link(ifindex, record)
 
     def _put_queue(self, ifindex: int, before: LinkRecord | None, record: LinkRecord) -> None:
         is_too_long = before is not None and self._queues_too_long(before, record)
@@ -185,6 +227,7 @@ class Veths:
                 if error.errno != errno.ENODEV:  # it went meanwhile, and all on it
                     raise
         self._programs.remove_link(ifindex)
+        self._shapings.pop(ifindex, None)
         self._drop(ifindex)
 
     def _clear(self, ifindex: int, *, own_clsact: bool) -> None:
@@ -218,3 +261,15 @@ class Veths:
         record = replace(record, flags=record.flags & ~LINK_OLD_QUEUES)
         self._keep(ifindex, record)
         self._programs.put_link(ifindex, record)
+
+
+def _given(shaping: Shaping, part: Part) -> tuple[int, int, int]:
+    """(rate, sent rate, sent burst in ns): of what is held at an interface, where less is given."""
+    rate, sent_rate = shaping.rate_bytes_per_sec, shaping.sent_rate_bytes_per_sec
+    if rate and part.ingress is not None:
+        rate = max(1, min(rate, part.ingress))
+    if sent_rate and part.egress is not None:
+        less, burst_ns = sent_bound(part.egress)
+        if less < sent_rate:
+            return rate, less, burst_ns
+    return rate, sent_rate, shaping.sent_burst_ns

@@ -15,6 +15,7 @@ from enforcer.state import (
     Way,
     bound,
     exempt_list_id,
+    sent_bound,
 )
 
 _NSEC_PER_SEC: Final = 10**9
@@ -25,12 +26,6 @@ much bridges late timers. A burst that was asked for is given."""
 UNQUEUED_BITS_PER_SEC: Final = 100 * 10**9
 """HTB's one lock passes less, and a burst that the bound drops instead lasts microseconds
 (docs/design/0004-shaper.md)."""
-
-_SENT_PERCENT: Final = 105
-_SENT_BURST_NS: Final = 20_000_000
-_SENT_BURST_BYTES: Final = 65_536
-"""What is sent past the programs on the cgroup has what they leave of this: paced traffic, which is
-charged and never dropped there, comes at the limit."""
 
 _UNDER_WAY_BYTES: Final = 1_000_000
 
@@ -156,8 +151,7 @@ def shaping_of(limits: Limits, way: Way, around: Surroundings) -> Shaping | None
     if ingress is not None:
         rate, burst_ns = ingress.rate_bytes_per_sec, shaped_burst_ns(ingress)
     if egress is not None:
-        sent_rate = egress.rate_bytes_per_sec * _SENT_PERCENT // 100 + 1
-        sent_burst_ns = max(_SENT_BURST_NS, _SENT_BURST_BYTES * _NSEC_PER_SEC // sent_rate)
+        sent_rate, sent_burst_ns = sent_bound(egress.rate_bytes_per_sec)
     return Shaping(rate, burst_ns, exempt_list, sent_rate, sent_burst_ns)
 
 

@@ -51,6 +51,7 @@ class Sharing:
     ) -> None:
         """``link``: the node's, where it is shared."""
         self._datapath = datapath
+        self._network = network
         self._parts = Parts(datapath, network, complaints)
         self._store = store
         self._log = log
@@ -242,7 +243,8 @@ class Sharing:
                 self._complaints.failed("share", str(error), target)
             else:
                 if used is not None:
-                    yield number, used
+                    past = self._network.sent_past_bytes(number)
+                    yield number, replace(used, egress=used.egress + past)
 
     def _shares(self) -> list[Share]:
         """Everyone who shares: what he is given, and whether anything of it is short."""

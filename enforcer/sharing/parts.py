@@ -79,8 +79,7 @@ class Parts:
         """Whether it is in force."""
         try:
             self._datapath.give(target, rates)
-            ingress = rates.ingress
-            self._network.give(target.cgroup_id, None if ingress is None else ingress.current)
+            self._network.give(target.cgroup_id, rates)
         except DatapathError as error:
             self._complaints.failed("share", str(error), target)
             return False

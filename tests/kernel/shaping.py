@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from bench.rig import Rig, running
-from bench.rig.process import sh
+from bench.rig.process import Place, sh
 from bench.rig.topology import POD_PORT
 from tests.kernel.nodes import Node
 
+_PACKETS = """
+import socket, sys, time
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+    s.bind(("eth0", 0x88b5))
+    peer, own = bytes.fromhex(sys.argv[1].replace(":", "")), b"\\x02" + bytes(5)
+    frame = peer + own + b"\\x88\\xb5" + bytes(1400)
+    end = time.monotonic() + float(sys.argv[2])
+    while time.monotonic() < end:
+        try:
+            s.send(frame)
+        except OSError:
+            time.sleep(0.001)
+"""
 _TIMEOUT_SECONDS = 60
 _MUCH_BYTES = 100_000
+
+
+def flood(rig: Rig, place: Place, seconds: float) -> list[str]:
+    """A command that sends frames to the rig's peer by a packet socket, as many as it can."""
+    peer = json.loads(rig.peer.run("ip", "-j", "link", "show", "eth0"))[0]["address"]
+    return place.command(sys.executable, "-I", "-S", "-c", _PACKETS, peer, str(seconds))
 
 
 @dataclass

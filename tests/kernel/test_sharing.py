@@ -11,7 +11,7 @@ from bench.rig import FrameCounter, TcpLoad, UdpLoad, bulk, rig, running, termin
 from bench.rig.counters import Frames
 from bench.rig.crowd import CrowdPod, crowd, received
 from contract.names import Direction
-from tests.kernel.shaping import VethNode
+from tests.kernel.shaping import VethNode, flood
 
 pytestmark = pytest.mark.native
 
@@ -102,6 +102,45 @@ def test_datagrams_at_several_times_the_total_are_cut_to_it(group: Crowd) -> Non
             rate = group.rate(egress, SECONDS)
 
     assert 0.8 <= rate <= MOST
+
+
+def test_what_passes_the_sockets_keeps_to_the_total_too(group: Crowd) -> None:
+    """Two who send by packet sockets all they can, beside one with connections; and one alone."""
+    egress, node = Direction.EGRESS, group.node
+    with node.daemon(), ExitStack() as loads:
+        group.attach(egress)
+        for pod in group.pods[1:]:
+            loads.enter_context(running(flood(node.rig, pod.pod, SECONDS + 5)))
+        loads.enter_context(bulk(group.pods[0], TcpLoad(egress, SECONDS + 5, 4)))
+        time.sleep(3)
+        together = group.rate(egress, SECONDS)
+    with node.daemon(), running(flood(node.rig, group.pods[1].pod, SECONDS + 5)):
+        time.sleep(3)
+        alone = group.rate(egress, SECONDS)
+
+    assert 0.8 <= together <= MOST
+    assert 0.8 <= alone <= MOST
+
+
+def test_who_leaves_a_group_has_all_of_its_limit_again(group: Crowd) -> None:
+    """Its queue and what passes its sockets, too."""
+    first, limit = group.pods[0], str(2 * TOTAL)
+    both = ("--ingress", limit, "--egress", limit)
+    with group.node.daemon():
+        for direction in Direction:
+            group.attach(direction)
+        group.node.client("attach", first.cgroup, *both)
+        rates = {}
+        for direction in Direction:
+            with bulk(first, TcpLoad(direction, SECONDS + 4, 2)):
+                time.sleep(2)
+                rates[direction] = group.rate(direction, SECONDS)
+        with running(flood(group.node.rig, first.pod, SECONDS + 3)):
+            time.sleep(2)
+            past = group.rate(Direction.EGRESS, SECONDS)
+
+    assert all(0.9 * 2 <= rate <= MOST * 2 for rate in rates.values()), rates
+    assert past >= 0.9 * 2
 
 
 @pytest.mark.parametrize("direction", list(Direction))

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,23 +14,10 @@ from bench.rig.topology import PEER_PORT, POD_PORT
 from contract.names import Direction
 from enforcer.datapath import libbpf, shaper_abi
 from enforcer.net.graph import NO_PROCESS, NOT_ITS_OWN
-from tests.kernel.shaping import VethNode
+from tests.kernel.shaping import VethNode, flood
 
 LIMIT = 10_000_000
 BOTH_DIRECTIONS = ("--ingress", str(LIMIT), "--egress", str(LIMIT))
-_PACKETS = """
-import socket, sys, time
-with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
-    s.bind(("eth0", 0x88b5))
-    peer, own = bytes.fromhex(sys.argv[1].replace(":", "")), b"\\x02" + bytes(5)
-    frame = peer + own + b"\\x88\\xb5" + bytes(1400)
-    end = time.monotonic() + float(sys.argv[2])
-    while time.monotonic() < end:
-        try:
-            s.send(frame)
-        except OSError:
-            time.sleep(0.001)
-"""
 
 
 @pytest.fixture
@@ -124,14 +110,12 @@ def received_bytes(node: VethNode) -> int:
 
 def test_packet_sockets_are_bounded_and_told(veth: VethNode) -> None:
     """They do not pass the cgroup's programs: their frames meet a bound at the host's end."""
-    said = json.loads(veth.rig.peer.run("ip", "-j", "link", "show", "eth0"))
     seconds = 5
     with veth.daemon():
         for _ in range(2):  # the second look has something to compare with
             attach(veth, "--egress", str(LIMIT))
         before, start = received_bytes(veth), time.monotonic()
-        flood = (sys.executable, "-I", "-S", "-c", _PACKETS, said[0]["address"], str(seconds))
-        with running(veth.rig.pod.command(*flood)) as process:
+        with running(flood(veth.rig, veth.rig.pod, seconds)) as process:
             process.wait()
         received, took = received_bytes(veth) - before, time.monotonic() - start
         attach(veth, "--egress", str(LIMIT))
