@@ -213,6 +213,24 @@ def test_it_writes_what_the_scheduler_can_give_on_its_own_node(registered: Clien
     assert gone.json()["status"]["capacity"] == {"cpu": "8"}
 
 
+@pytest.mark.parametrize("capacity", [None, {"cpu": "8"}])
+def test_the_first_write_on_a_node_that_says_nothing_of_what_is_left_is_let_through(
+    admin: Client, agent: Client, capacity: Json | None
+) -> None:
+    """The API server then fills in ``allocatable`` with all of ``capacity``, and so does ours."""
+    empty = {"status": {"capacity": capacity, "allocatable": None}}
+    json_patch = [{"op": "add", "path": "/status", "value": empty["status"]}]
+    path = f"/api/v1/nodes/{NODE}/status"
+    assert admin.try_patch(path, json_patch, "json-patch+json").is_success
+
+    made = _advertise(agent, NODE, {"capacity": {EGRESS_RESOURCE: "1G"}})
+
+    assert made.is_success, made.text
+    assert made.json()["status"]["capacity"] == (capacity or {}) | {EGRESS_RESOURCE: "1G"}
+    more = _advertise(agent, NODE, {"allocatable": {"cpu": "64", EGRESS_RESOURCE: "2G"}})
+    assert "and nothing else" in more.text
+
+
 def test_it_says_nothing_of_another_node(agent: Client) -> None:
     """A node that was taken over draws no pods away from others, nor keeps them off."""
     refused = _advertise(agent, OTHER_NODE, {"capacity": {EGRESS_RESOURCE: "1G"}})
