@@ -12,7 +12,10 @@ PAGE: Final = Path(__file__).parents[1] / "docs/user/scheduling.md"
 _BETWEEN: Final = re.compile(r"(?<=<!-- shapes -->\n).*?(?=<!-- /shapes -->)", re.DOTALL)
 EGRESS: Final = "podpace.io/egress"
 LIMIT, REQUEST = "podpace.io/egress-bandwidth", "podpace.io/egress-request"
+MIRROR: Final = "kubernetes.io/config.mirror"
 REFUSED: Final = "refused"
+OVERHEAD_CLASS: Final = "sandboxed"
+"""A RuntimeClass that adds 1M to each pod."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Shape:
     kind: str = "Pod"
     policy: Mapping[str, str] = field(default_factory=dict)
     """Besides."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """That the author wrote himself."""
 
     @property
     def refused(self) -> bool:
@@ -36,10 +41,16 @@ class Shape:
         return self.booked == REFUSED
 
     @property
+    def is_static(self) -> bool:
+        """What the API server has is a kubelet's image of it."""
+        return MIRROR in self.asks
+
+    @property
     def pod(self) -> Json:
-        """As its author wrote it."""
+        """As its author wrote it, and the API server gives it to the webhook."""
         spec = {"containers": [container()]} | self.spec
-        return {"metadata": {"annotations": dict(self.asks)}, "spec": spec}
+        labels = {"labels": dict(self.labels)} if self.labels else {}
+        return {"metadata": {"annotations": dict(self.asks)} | labels, "spec": spec}
 
 
 def container(name: str = "main", egress: str = "", **more: Any) -> Json:
@@ -111,6 +122,17 @@ SHAPES: Final = (
           spec=_of(container(egress="30M")), policy={"egress.request.default": "5M"}),
     Shape("requests more than request.max, 8M, which clamps", "8M", "8M",
           policy={"egress.request.max": "8M", "on-violation": "clamp"}),
+    Shape("of a RuntimeClass whose overhead is 1M", "21M", "20M",
+          spec={"runtimeClassName": OVERHEAD_CLASS, "overhead": {EGRESS: "1M"}}),
+    Shape("the same, and books 30M itself", "31M", "31M", asks=_NOTHING,
+          spec=_of(container(egress="30M"), runtimeClassName=OVERHEAD_CLASS,
+                   overhead={EGRESS: "1M"})),
+    Shape("a static pod", "-", "-", asks={MIRROR: "x", REQUEST: "20M"}),
+    Shape("a static pod that books itself, with labels", "30M", "20M", asks={MIRROR: "x"},
+          spec=_of(container(egress="30M")), labels={
+              "podpace.io/limited": "true",
+              "podpace.io/egress-request-bits-per-second": "20000000",
+              "podpace.io/egress-booked-bits-per-second": "30000000"}),
     Shape("on its node's network", "20M", "20M", spec={"hostNetwork": True}),
     Shape("on nodes without an enforcer", "-", "20M",
           spec={"nodeSelector": {"kubernetes.io/os": "windows"}}),

@@ -2,7 +2,8 @@
 
 A pod that brings such a resource itself keeps it as it is. Others get a limit on their first
 container, where no order of init containers and sidecars changes the sum; the API server makes the
-equal request of it.
+equal request of it. What a RuntimeClass adds to a pod comes on top, and is no booking of
+its author's.
 """
 
 from collections.abc import Mapping
@@ -53,7 +54,9 @@ def book(
     if why_not or not wanted or not pod.spec.containers:
         told = [f"nothing is booked with the scheduler: {why_not}"] if why_not else []
         return [], told, replace(resolution, bookings=present)
-    bits = {d: wanted.get(d, present.of(d)) for d in DIRECTIONS}
+    bits = {
+        d: wanted[d] + _overhead(pod.spec, d) if d in wanted else present.of(d) for d in DIRECTIONS
+    }
     booked = Bookings(
         bits[Direction.INGRESS], bits[Direction.EGRESS], present.by_webhook | frozenset(wanted)
     )
@@ -96,10 +99,16 @@ def _summed(spec: PodSpec, direction: Direction) -> int | None:
     init = [(_amount(one, direction), one) for one in spec.init_containers or ()]
     if all(bits is None for bits in (*containers, *(bits for bits, _ in init))):
         return None
-    return scheduled_bits(
+    of_containers = scheduled_bits(
         (bits or 0 for bits in containers),
         ((bits or 0, one.restart_policy == _SIDECAR) for bits, one in init),
     )
+    return of_containers + _overhead(spec, direction)
+
+
+def _overhead(spec: PodSpec, direction: Direction) -> int:
+    amount = None if spec.overhead is None else spec.overhead.of(direction)
+    return 0 if amount is None else _bits(amount)
 
 
 def _is_ours(spec: PodSpec, bookings: Bookings, direction: Direction) -> bool:

@@ -131,9 +131,10 @@ def _small_pod(pod: _Pod) -> Pod:
             readiness_gates=spec.readiness_gates,
             containers=spec.containers,
             init_containers=spec.init_containers,
+            overhead=spec.overhead,
         )
-        containers = (spec.containers, spec.init_containers)
-        if len(msgspec.json.encode(containers)) > _MAX_SPEC_BYTES:
+        summed = (spec.containers, spec.init_containers, spec.overhead)
+        if len(msgspec.json.encode(summed)) > _MAX_SPEC_BYTES:
             metadata.oversized, spec = True, PodSpec()
     return Pod(metadata, spec)
 

@@ -78,6 +78,8 @@ class PodSpec(Placement, rename="camel"):
 
     containers: list[Container] | None = None
     init_containers: list[Container] | None = None
+    overhead: Amounts | None = None
+    """Of its RuntimeClass."""
     readiness_gates: list[ReadinessGate] | None = None
 
 

@@ -27,7 +27,7 @@ from tests.cluster.helpers import until
 from tests.cluster.install import RELEASE_NAMESPACE, Installation, asking, pod
 from tests.cluster.nodes.identity import bound_token, enforcer_pod
 from tests.cluster.plane import ControlPlane
-from tests.pod_shapes import EGRESS, SHAPES, Shape
+from tests.pod_shapes import EGRESS
 
 NODES: Final = ("narrow-a", "narrow-b")
 ROOM: Final = {"cpu": "64", "memory": "256Gi", "pods": "110"}
@@ -257,26 +257,3 @@ def test_who_goes_for_good_leaves_no_key_and_no_pod_is_ended(
     node.kill_enforcer()
     node.start_enforcer()
     node.wait_capacity()
-
-
-@pytest.mark.parametrize("shape", [s for s in SHAPES if not s.policy], ids=lambda shape: shape.what)
-def test_the_api_server_takes_a_booked_pod_of_any_shape(
-    admin: Client, booking: str, shape: Shape
-) -> None:
-    """And sums for a quota what the page says: by the same function as the scheduler."""
-    quota = {"requests.podpace.io/egress": "10P"}
-    path = f"/api/v1/namespaces/{booking}/resourcequotas"
-    admin.create(path, {"metadata": {"name": "sum"}, "spec": {"hard": quota}})
-    admin.patch(
-        f"{path}/sum/status", {"status": {"hard": quota, "used": dict.fromkeys(quota, "0")}}
-    )
-    body = {"apiVersion": "v1", "kind": "Pod"} | shape.pod
-    body["metadata"]["name"] = "shape"
-
-    answer = admin.http.post(f"/api/v1/namespaces/{booking}/pods", json=body)
-
-    assert answer.is_success is not shape.refused, answer.text
-    if shape.refused:
-        return
-    used = admin.get(f"{path}/sum")["status"]["used"]["requests.podpace.io/egress"]
-    assert used == ("0" if shape.booked == "-" else shape.booked)

@@ -66,7 +66,8 @@ def scheduled(pod: Json) -> int | None:
         most = max(most, sidecars + of(one))
         sidecars += of(one) if one.get("restartPolicy") == "Always" else 0
     most = max(most, sidecars + sum(map(of, pod["spec"]["containers"])))
-    return most if seen else None
+    added = parse_value(pod["spec"].get("overhead", {}).get(EGRESS, "0")) or 0
+    return most + added if seen else None
 
 
 def labelled(pod: Json, key: str) -> str:
