@@ -29,6 +29,7 @@ _CONTROLLERS: Final = (
     "job-controller",
     "namespace-controller",
     "garbage-collector-controller",
+    "resourceclaim-controller",
     # Fills the roles that people are given: edit, view.
     "clusterrole-aggregation-controller",
 )
@@ -38,6 +39,7 @@ _NODE_CONTROLLERS: Final = (
     "endpointslice-controller",
     "disruption-controller",
     "node-lifecycle-controller",
+    "pod-garbage-collector-controller",
 )
 """What pods that really run need besides."""
 _API_WITH_KUBELETS: Final = (
