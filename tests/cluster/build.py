@@ -82,7 +82,11 @@ def _built(product: str, build: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock_file = folder.parent / f"build-{product}.lock"
         with open(lock_file, "w") as lock:  # noqa: PTH123 - flock needs a file
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting for {product}, which is being built", file=sys.stderr, flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.exists():
                 with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
                     # One rename publishes all of it: an interrupted build leaves nothing half done.
