@@ -109,7 +109,7 @@ def test_an_upgrade_keeps_the_limit(node: Node, tmp_path: Path, abi: int | None)
 
 
 def held(node: Node, process: psutil.Process) -> tuple[int, list[Path]]:
-    """What can keep a program, map or link in the kernel, but for attachments: descriptors, pins."""
+    """What keeps programs, maps and links in the kernel, but for attachments: descriptors, pins."""
     return process.num_fds(), sorted(node.rig.bpffs.rglob("*"))
 
 
