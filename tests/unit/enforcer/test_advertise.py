@@ -276,17 +276,44 @@ def test_what_is_offered_is_the_capacity_or_what_keeps_pods_running(capacity, bo
 
 
 def test_a_thousand_nodes_write_once_each_and_then_never():
-    """An hour of heartbeats: an event of each Node every five minutes, and a look at each."""
-    writes = 0
-    for _ in range(1000):
-        cluster = Cluster()
-        node = enforcer(cluster, {EGRESS: 10 * G, INGRESS: 10 * G}, {EGRESS: G})
-        for _ in range(12):
-            node.assert_now()
-            cluster.happens()
-        writes += len(cluster.writes)
+    """Two simulated hours: each looks every ten seconds, its kubelet reports every five minutes,
+    pods book and leave, and once the enforcer is started anew. At most one write per node and hour
+    is allowed; nobody lists pods."""
+    looks_per_hour, looks_per_report = 360, 30
+    writes = {"first": 0, "second": 0}
+    for number in range(1000):
+        cluster, booked = Cluster(), {EGRESS: 0}
+        node = enforcer(cluster, {EGRESS: 10 * G, INGRESS: 10 * G}, booked)
+        for hour in writes:
+            before = len(cluster.writes)
+            for look in range(looks_per_hour):
+                booked[EGRESS] = (number + look) % 10 * G
+                if look % looks_per_report == 0:
+                    cluster.happens()
+                node.assert_now()
+            writes[hour] += len(cluster.writes) - before
+            node = enforcer(cluster, {EGRESS: 10 * G, INGRESS: 10 * G}, booked)
+        assert cluster.lists == 0
 
-    assert writes == 1000
+    assert writes == {"first": 1000, "second": 0}
+
+
+def test_a_lower_capacity_is_written_no_oftener_than_pods_leave():
+    """The node that is changed is the exception: one write for each pod less, an hour's worth of
+    looks for each."""
+    cluster, capacity = Cluster(), {EGRESS: 10 * G}
+    pods = [books("1G") for _ in range(9)]
+    node = enforcer(cluster, capacity, pods=pods)
+    node.assert_now()
+    capacity[EGRESS] = 5 * G
+    for left in range(9, 4, -1):
+        cluster.pods = pods[:left]
+        for _ in range(360):
+            node.assert_now()
+
+    said = [write["podpace.io/egress"] for write in cluster.writes]
+
+    assert said == ["10G", "9G", "8G", "7G", "6G", "5G"]
 
 
 def test_metrics_tell_what_is_advertised_and_booked():
