@@ -12,6 +12,7 @@ import msgspec
 import structlog
 import typer
 
+from contract.arguments import as_kubectl
 from kube.errors import ApiError, NoClusterError
 from webhook.errors import WebhookError
 from webhook.kube.__main__ import Kubeconfig, ReleaseNamespace, hooks, own_namespace
@@ -284,7 +285,7 @@ def _start_kube_loops(
 def main() -> None:
     """Run, and print what is wrong in one line."""
     try:
-        cli()
+        cli(args=as_kubectl(sys.argv[1:]))
     except NoClusterError as e:
         hint = "give --kubeconfig, or --policy-dir to serve without one"
         print(f"podpace-webhook: {e}; {hint}", file=sys.stderr)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.errors import UsageError
+from contract.arguments import as_kubectl
 from kube.kubeconfig import Changes
 
 HELP = (
@@ -41,7 +42,7 @@ def take(arguments: Sequence[str]) -> tuple[Flags, list[str]]:
     parser.add_argument("--insecure-skip-tls-verify", nargs="?", const="true", default="false")
     parser.add_argument("--request-timeout", default="0")
     try:
-        found, left = parser.parse_known_args(list(arguments))
+        found, left = parser.parse_known_args(as_kubectl(arguments))
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from error
     given = vars(found)

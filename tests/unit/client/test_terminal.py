@@ -140,3 +140,18 @@ def test_a_flag_that_cannot_be_read_is_a_usage_error(wrong: list[str]) -> None:
         take(wrong)
 
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("list -n=prod -l=app=web,a!=b -o=json", "list -n prod -l app=web,a!=b -o json"),
+        ("list --namespace=prod -nprod -A", "list --namespace=prod -nprod -A"),
+        ("list -- -n=prod", "list -- -n=prod"),
+    ],
+)
+def test_short_options_are_read_as_kubectl_reads_them(given: str, read: str) -> None:
+    """Not as a namespace that is called =prod."""
+    _, left = take(given.split())
+
+    assert left == read.split()

@@ -333,3 +333,10 @@ spec:
 
     assert fits.returncode == 0, fits.stdout
     assert '2 of 7 pods: pods "web-*" is forbidden: exceeded quota: bandwidth' in over.stdout
+
+
+def test_short_options_are_read_as_kubectl_reads_them() -> None:
+    """The namespace is not called =shop."""
+    done = run("-n=shop", "-f=-", "-o=json", stdin=POD)
+
+    assert [v["namespace"] for v in json.loads(done.stdout)] == ["shop"], done.stderr
