@@ -9,6 +9,8 @@ import pytest
 
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 _DAEMONS = ["fastapi", "uvicorn", "h11", "structlog", "cryptography", "inotify_simple", "bcc"]
+_HEAVY = ["pydantic", "kubernetes", "httpx", "prometheus_client", "matplotlib", "plotext"]
+"""What some commands need, or a library of ours would like to have: a tenth of a second each."""
 _LINUX = ["fcntl", "termios", "pwd", "grp", "resource"]
 _WITHOUT = """
 import signal, socket, sys
@@ -21,6 +23,12 @@ if {windows!r}:
 sys.argv = ["kubectl-podpace", *{arguments!r}]
 from client.kube.__main__ import main
 main()
+"""
+
+_NOBODY = """
+current-context: a
+contexts: [{name: a, context: {cluster: c}}]
+clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]
 """
 
 
@@ -45,15 +53,25 @@ def test_the_command_needs_nothing_of_the_daemons(command: tuple[str, ...]) -> N
 def test_without_the_daemons_it_asks_a_cluster(tmp_path: Path) -> None:
     """As far as that there is nobody."""
     config = tmp_path / "config"
-    config.write_text(
-        "current-context: a\ncontexts: [{name: a, context: {cluster: c}}]\n"
-        "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n"
-    )
+    config.write_text(_NOBODY)
 
     done = run("list", f"--kubeconfig={config}", blocked=_DAEMONS)
 
     assert done.returncode == 3, done.stderr
     assert done.stderr.startswith("kubectl podpace: the API server at http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("command", [("list",), ("show", "web"), ("explain", "web")])
+def test_a_command_that_only_reads_pods_loads_nothing_that_takes_long(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """As far as its first request."""
+    config = tmp_path / "config"
+    config.write_text(_NOBODY)
+
+    done = run(*command, f"--kubeconfig={config}", blocked=_HEAVY)
+
+    assert done.returncode == 3, done.stderr
 
 
 def test_the_daemons_libraries_are_an_extra() -> None:
