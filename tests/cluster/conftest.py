@@ -1,14 +1,17 @@
 """One control plane and one installation for all cluster tests."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.build import bin_dir, unbuildable
 from tests.cluster.client import Client
-from tests.cluster.helpers import EGRESS, PODS
-from tests.cluster.install import USERS, Installation, pod
+from tests.cluster.guard import NODE, OTHER_NODE, write
+from tests.cluster.helpers import EGRESS, PODS, until
+from tests.cluster.install import RELEASE_NAMESPACE, USERS, Installation, pod
+from tests.cluster.nodes.identity import bound_token, client_with, enforcer_pod
 from tests.cluster.plane import ControlPlane
 from tests.needs import missing
 
@@ -85,3 +88,25 @@ def booking(installation: Installation, namespace: str) -> Iterator[str]:
     pods = f"/api/v1/namespaces/{namespace}/pods"
     for found in installation.admin.get(pods)["items"]:
         installation.admin.delete(f"{pods}/{found['metadata']['name']}")
+
+
+@pytest.fixture(scope="module")
+def agent(installation: Installation) -> Iterator[Client]:
+    """The enforcer of node-1, with a token like those that are mounted; the guard is in force."""
+    admin = installation.admin
+    pods = f"/api/v1/namespaces/{RELEASE_NAMESPACE}/pods"
+    nodes = [
+        admin.create("/api/v1/nodes", {"metadata": {"name": name}}) for name in (NODE, OTHER_NODE)
+    ]
+    own_pod = admin.create(pods, enforcer_pod(NODE))
+    with client_with(installation.plane, bound_token(admin, own_pod)) as client:
+        probe = admin.create("/api/v1/namespaces/default/pods", pod(name="probe", nodeName=NODE))
+        path = f"/api/v1/namespaces/default/pods/{probe['metadata']['name']}"
+        # The API server takes a moment to compile a new policy; the same again is no change.
+        tries = count()
+        until(lambda: write(client, path, message=f"{next(tries)}"), lambda r: not r.is_success)
+        yield client
+        admin.delete(path)
+    admin.delete(f"{pods}/{own_pod['metadata']['name']}")
+    for node in nodes:
+        admin.delete(f"/api/v1/nodes/{node['metadata']['name']}")

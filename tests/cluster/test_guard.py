@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from tests.cluster.client import Client, Json
+from tests.cluster.guard import NODE, OTHER_NODE, STRATEGIC, write
 from tests.cluster.helpers import EGRESS, EGRESS_LABEL, until
 from tests.cluster.install import (
     KUBELET_USER,
-    RELEASE_NAMESPACE,
     REQUIRE_VERB,
     Installation,
     pod,
     render,
 )
-from tests.cluster.nodes.identity import bound_token, client_with, enforcer_pod
+from tests.cluster.nodes.identity import bound_token, client_with
 
 OURS = {
     "type": "podpace.io/BandwidthEnforced",
@@ -26,34 +26,8 @@ OURS = {
     "lastTransitionTime": "2026-01-01T00:00:00Z",
 }
 INITIALIZED = {"type": "Initialized", "status": "True"}
-STRATEGIC = "strategic-merge-patch+json"
-INGRESS_RESOURCE, EGRESS_RESOURCE = "podpace.io/ingress", "podpace.io/egress"
-NODE = "node-1"
-OTHER_NODE = "node-2"
 OWN_NODE_ONLY = "own node only"
 ONE_CONDITION = "and nothing else"
-
-
-@pytest.fixture(scope="module")
-def agent(installation: Installation) -> Iterator[Client]:
-    """The enforcer of node-1, with a token like those that are mounted; the guard is in force."""
-    admin = installation.admin
-    pods = f"/api/v1/namespaces/{RELEASE_NAMESPACE}/pods"
-    nodes = [
-        admin.create("/api/v1/nodes", {"metadata": {"name": name}}) for name in (NODE, OTHER_NODE)
-    ]
-    own_pod = admin.create(pods, enforcer_pod(NODE))
-    with client_with(installation.plane, bound_token(admin, own_pod)) as client:
-        probe = admin.create("/api/v1/namespaces/default/pods", pod(name="probe", nodeName=NODE))
-        path = f"/api/v1/namespaces/default/pods/{probe['metadata']['name']}"
-        # The API server takes a moment to compile a new policy; the same again is no change.
-        tries = count()
-        until(lambda: _write(client, path, message=f"{next(tries)}"), lambda r: not r.is_success)
-        yield client
-        admin.delete(path)
-    admin.delete(f"{pods}/{own_pod['metadata']['name']}")
-    for node in nodes:
-        admin.delete(f"/api/v1/nodes/{node['metadata']['name']}")
 
 
 @pytest.fixture
@@ -70,11 +44,6 @@ def _pod_on(admin: Client, namespace: str, node: str) -> str:
     return f"{path}/{made['metadata']['name']}"
 
 
-def _write(client: Client, path: str, *conditions: Json, **status: object) -> httpx.Response:
-    body = {"status": {"conditions": list(conditions), **status}}
-    return client.try_patch(f"{path}/status", body, STRATEGIC)
-
-
 def _conditions(found: Json) -> dict[str, str]:
     return {c["type"]: c["status"] for c in found["status"].get("conditions", [])}
 
@@ -83,8 +52,8 @@ def test_it_writes_its_condition_on_its_own_node(agent: Client, here: str) -> No
     """Made, changed and taken away again."""
     uid = {"metadata": {"uid": agent_sees(agent, here)["metadata"]["uid"]}}
     made = agent.try_patch(f"{here}/status", uid | {"status": {"conditions": [OURS]}}, STRATEGIC)
-    changed = _write(agent, here, OURS | {"status": "False", "reason": "Failed"})
-    gone = _write(agent, here, {"type": OURS["type"], "$patch": "delete"})
+    changed = write(agent, here, OURS | {"status": "False", "reason": "Failed"})
+    gone = write(agent, here, {"type": OURS["type"], "$patch": "delete"})
 
     assert _conditions(made.json())[OURS["type"]] == "True"
     assert _conditions(changed.json())[OURS["type"]] == "False"
@@ -101,7 +70,7 @@ def agent_sees(agent: Client, path: str) -> Json:
 
 def test_it_cannot_write_on_another_node(admin: Client, agent: Client, namespace: str) -> None:
     """A node that was taken over cannot speak for the others."""
-    refused = _write(agent, _pod_on(admin, namespace, OTHER_NODE), OURS)
+    refused = write(agent, _pod_on(admin, namespace, OTHER_NODE), OURS)
 
     assert refused.status_code == 422
     assert OWN_NODE_ONLY in refused.text
@@ -114,7 +83,7 @@ def test_it_cannot_write_to_a_pod_that_is_on_no_node(
     path = f"/api/v1/namespaces/{namespace}/pods"
     admin.create(path, pod({EGRESS: "10M"}, name="a", schedulingGates=[{"name": "example.com/x"}]))
 
-    assert OWN_NODE_ONLY in _write(agent, f"{path}/a", OURS).text
+    assert OWN_NODE_ONLY in write(agent, f"{path}/a", OURS).text
 
 
 def test_a_token_that_is_bound_to_no_pod_writes_nothing(
@@ -122,7 +91,7 @@ def test_a_token_that_is_bound_to_no_pod_writes_nothing(
 ) -> None:
     """``kubectl create token`` makes such."""
     with client_with(installation.plane, bound_token(installation.admin, None)) as loose:
-        assert OWN_NODE_ONLY in _write(loose, here, OURS).text
+        assert OWN_NODE_ONLY in write(loose, here, OURS).text
 
 
 @pytest.mark.parametrize(
@@ -186,120 +155,15 @@ def test_its_role_allows_nothing_else(agent: Client, here: str, method: str, pat
     assert answer.status_code == 403
 
 
-@pytest.fixture
-def registered(admin: Client, agent: Client) -> Client:
-    """The enforcer of a Node whose kubelet has told what it has."""
-    told = {"capacity": {"cpu": "8"}, "allocatable": {"cpu": "8"}}
-    assert _advertise(admin, NODE, told).is_success
-    return agent
-
-
-def _advertise(client: Client, node: str, status: Json, **more: Json) -> httpx.Response:
-    return client.try_patch(
-        f"/api/v1/nodes/{node}/status", {"status": status, **more}, "merge-patch+json"
-    )
-
-
-def test_it_writes_what_the_scheduler_can_give_on_its_own_node(registered: Client) -> None:
-    """Made, changed, and taken away again."""
-    both = {INGRESS_RESOURCE: "1G", EGRESS_RESOURCE: "400G"}
-
-    made = _advertise(registered, NODE, {"capacity": both})
-    changed = _advertise(registered, NODE, {"capacity": {EGRESS_RESOURCE: "2G"}})
-    gone = _advertise(registered, NODE, {"capacity": dict.fromkeys(both)})
-
-    assert made.json()["status"]["capacity"] == {"cpu": "8"} | both, made.text
-    assert changed.json()["status"]["capacity"][EGRESS_RESOURCE] == "2G"
-    assert gone.json()["status"]["capacity"] == {"cpu": "8"}
-
-
-@pytest.mark.parametrize("capacity", [None, {"cpu": "8"}])
-def test_the_first_write_on_a_node_that_says_nothing_of_what_is_left_is_let_through(
-    admin: Client, agent: Client, capacity: Json | None
-) -> None:
-    """The API server then fills in ``allocatable`` with all of ``capacity``, and so does ours."""
-    empty = {"status": {"capacity": capacity, "allocatable": None}}
-    json_patch = [{"op": "add", "path": "/status", "value": empty["status"]}]
-    path = f"/api/v1/nodes/{NODE}/status"
-    assert admin.try_patch(path, json_patch, "json-patch+json").is_success
-
-    made = _advertise(agent, NODE, {"capacity": {EGRESS_RESOURCE: "1G"}})
-
-    assert made.is_success, made.text
-    assert made.json()["status"]["capacity"] == (capacity or {}) | {EGRESS_RESOURCE: "1G"}
-    more = _advertise(agent, NODE, {"allocatable": {"cpu": "64", EGRESS_RESOURCE: "2G"}})
-    assert "and nothing else" in more.text
-
-
-def test_it_says_nothing_of_another_node(agent: Client) -> None:
-    """A node that was taken over draws no pods away from others, nor keeps them off."""
-    refused = _advertise(agent, OTHER_NODE, {"capacity": {EGRESS_RESOURCE: "1G"}})
-
-    assert refused.status_code == 422
-    assert "its own Node only" in refused.text
-
-
-@pytest.mark.parametrize(
-    ("status", "more"),
-    [
-        ({"capacity": {"cpu": "64"}}, {}),
-        ({"capacity": {EGRESS_RESOURCE: "1G", "example.com/gpu": "8"}}, {}),
-        ({"allocatable": {EGRESS_RESOURCE: "1G"}}, {}),
-        ({"conditions": [{"type": "Ready", "status": "True"}]}, {}),
-        ({"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}, {}),
-        ({"nodeInfo": {"kernelVersion": "1"}}, {}),
-        ({}, {"metadata": {"labels": {"a": "b"}}}),
-        ({}, {"metadata": {"annotations": {"a": "b"}}}),
-        ({}, {"metadata": {"finalizers": ["example.com/keep"]}}),
-    ],
-)
-def test_it_changes_nothing_else_of_its_node(agent: Client, status: Json, more: Json) -> None:
-    """Neither other resources nor its labels, by which pods are placed."""
-    refused = _advertise(agent, NODE, status, **more)
-
-    assert refused.status_code == 422, refused.text
-    assert "and nothing else" in refused.text
-
-
-def test_it_never_says_that_there_is_nothing(registered: Client) -> None:
-    """A kubelet that is restarted ends all pods that have booked of 0."""
-    refused = _advertise(registered, NODE, {"capacity": {EGRESS_RESOURCE: "0"}})
-
-    assert refused.status_code == 422
-    assert "would end pods" in refused.text
-
-
-def test_a_kubelet_says_of_its_node_what_it_likes(installation: Installation) -> None:
-    """The policy is about enforcers."""
-    said = {"capacity": {"cpu": "8", EGRESS_RESOURCE: "0"}}
-
-    assert _advertise(installation.admin, OTHER_NODE, said).is_success
-
-
-@pytest.mark.parametrize("where", ["containers", "initContainers"])
-def test_a_booking_that_would_be_misread_is_refused_where_the_webhook_is_not_asked(
-    admin: Client, where: str
-) -> None:
-    """Beyond 2^63 the scheduler takes it for a small number."""
-    body = pod(name="misread")
-    too_much = {"limits": {EGRESS_RESOURCE: "9223372036854775808"}}
-    body["spec"].setdefault(where, []).append({"name": "much", "image": "x", "resources": too_much})
-
-    refused = admin.http.post("/api/v1/namespaces/kube-system/pods", json=body)
-
-    assert refused.status_code == 422, refused.text
-    assert "at most 1P" in refused.text
-
-
 def test_nobody_else_writes_its_condition(
     installation: Installation, agent: Client, here: str
 ) -> None:
     """Not even an administrator, nor a kubelet."""
-    assert _write(agent, here, OURS).is_success
+    assert write(agent, here, OURS).is_success
     with installation.plane.client(KUBELET_USER) as kubelet:
         for client in (installation.admin, kubelet):
-            lie = _write(client, here, OURS | {"status": "False", "reason": "Failed"})
-            erased = _write(client, here, {"type": OURS["type"], "$patch": "delete"})
+            lie = write(client, here, OURS | {"status": "False", "reason": "Failed"})
+            erased = write(client, here, {"type": OURS["type"], "$patch": "delete"})
             assert "only the enforcer says" in lie.text
             assert "only the enforcer says" in erased.text
 
@@ -308,10 +172,10 @@ def test_the_kubelets_updates_keep_working_and_keep_our_condition(
     installation: Installation, agent: Client, here: str
 ) -> None:
     """It patches what it knows, in the same list."""
-    assert _write(agent, here, OURS).is_success
+    assert write(agent, here, OURS).is_success
     with installation.plane.client(KUBELET_USER) as kubelet:
         ready = {"type": "Ready", "status": "True"}
-        written = _write(kubelet, here, ready, phase="Running", podIP="10.0.0.7")
+        written = write(kubelet, here, ready, phase="Running", podIP="10.0.0.7")
 
     assert written.status_code == 200, written.text
     expected = {OURS["type"]: "True", "Ready": "True", "Initialized": "True"}
