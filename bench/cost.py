@@ -33,6 +33,9 @@ CELLS = ("*,100M,cubic,*", "*,1G,cubic,*")
 RESULTS = Path(__file__).with_name("results-cost.jsonl")
 _STARTED_SECONDS = 0.5
 """Connections are there, and have left their first windows behind."""
+_SOME_RUNS = 50
+"""More than a connection takes to be opened."""
+_START_SECONDS = 60.0 * PATIENCE
 _LONG_SECONDS = 600.0 * PATIENCE
 
 
@@ -69,6 +72,14 @@ def measure(r: Rig, limiter: Limiter, cell: Cell, seconds: float) -> Cost:
                 return stats.of_pins(r.bpffs)
             return stats.of_cgroup(r.cgroup, cell.direction)
 
+        end = time.monotonic() + _START_SECONDS
+        idle = programs()
+        while sum(s.run_count for s in programs().values()) < _SOME_RUNS + sum(
+            s.run_count for s in idle.values()
+        ):
+            if time.monotonic() > end:
+                raise RigError(f"{limiter.name}: no packet passed its program in {cell.key}")
+            time.sleep(_STARTED_SECONDS / 10)
         time.sleep(_STARTED_SECONDS)
         before = programs()
         time.sleep(seconds)
