@@ -65,6 +65,8 @@ class Measurement:
     cpu_seconds_per_gigabit: float = 0.0
     program_ns_per_packet: float | None = None
     """Of the direction's skb program, per run: a GSO packet is one."""
+    commit: str = ""
+    """Podpace's."""
     throughput_left: Sequence[float] = ()
     """No limit: quartiles of what being attached leaves, in turns on the same connections."""
 

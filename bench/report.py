@@ -208,6 +208,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Measurement], object]], ...] = (
     ("lost", lambda m: m.pings_lost),
     ("CPU s/Gbit", lambda m: f"{m.cpu_seconds_per_gigabit:.2f}"),
     ("program ns/packet", lambda m: _number(m.program_ns_per_packet, 0)),
+    ("commit", lambda m: m.commit),
 )
 
 
@@ -227,4 +228,6 @@ def _everything(cells: Sequence[Cell], by_cell: dict[Cell, dict[str, Measurement
             values = [m.error] if m.error else [str(value(m)) for _, value in _COLUMNS]
             rows.append([*name, *values, *[""] * (len(_COLUMNS) - len(values))])
     header = ["cell", "limiter", *(name for name, _ in _COLUMNS)]
-    return "## Everything\n\nPing in ms.\n\n" + _table(header, rows)
+    return "## Everything\n\nPing in ms; the commit is Podpace's at that time.\n\n" + _table(
+        header, rows
+    )
