@@ -66,7 +66,7 @@ def test_tcp_egress_uses_its_limit_and_no_more(
         assert latencies.lost == 0
         assert result.first_second_frame_bytes() <= 1.1 * limit / 8 + FIRST_SECOND_EXTRA_BYTES
 
-    assert LOWEST <= used[-1]
+    assert used[-1] >= LOWEST
     assert max(used) <= HIGHEST
     assert result.retransmits == 0
     assert result.jain_index() >= 0.95
