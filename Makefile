@@ -53,7 +53,7 @@ test-long: setup ## The cluster tests that take minutes: outages, thousands of p
 	@$(PYTHON) -m tests.cluster.build
 	.venv/bin/pytest -s -m long tests/cluster
 
-test-node: setup engine ## Two virtual machines with kubelet and containerd, and the chart on them (root)
+test-node: setup engine ## Two virtual machines with kubelet and containerd, and the chart on them; ARGS='-m long' for half an hour of restarts (root)
 	@$(PYTHON) -m tests.cluster.build
 	@$(PYTHON) -m tests.node.images
 	.venv/bin/pytest -v tests/node $(ARGS)

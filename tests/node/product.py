@@ -41,13 +41,14 @@ def helm(cluster: Cluster, *arguments: str, seconds: float = 660) -> str:
     return said
 
 
-def install(cluster: Cluster) -> None:
-    """Returns when webhook and enforcers are ready."""
+def install(cluster: Cluster, *more: str) -> None:
+    """Returns when webhook and enforcers are ready. ``more``: values as ``helm --set`` has them."""
     (cluster.plane.folder / "values.json").write_text(json.dumps(VALUES))
     helm(
         cluster,
         *("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait"),
         f"--values={cluster.plane.folder / 'values.json'}",
+        *(f"--set={value}" for value in more),
         "--timeout=10m",
     )
     cluster.say("Podpace is installed")
