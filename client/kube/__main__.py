@@ -12,8 +12,9 @@ from client import command
 from client.command import Output, Version
 from client.errors import ClientError, UnreachableError, UsageError
 from client.kube import output
-from client.kube.api import Cluster, NotFoundError, Wanted, connect, use
+from client.kube.api import Cluster, NotFoundError, connect, use
 from client.kube.counters import Counters
+from client.kube.finding import limited_pods, one_pod, wanted_pods
 from client.kube.flags import HELP, take
 from client.kube.live import next_rows, show_live
 from client.kube.options import (
@@ -26,7 +27,7 @@ from client.kube.options import (
     ReleaseNamespace,
     Selector,
 )
-from client.kube.pods import LIMITED_SELECTOR, PodLimits, decode_pod, read_pod, sort_pods
+from client.kube.pods import PodLimits, decode_pod, read_pod, sort_pods
 from client.kube.rates import Enforcers, Sample
 from client.kube.watching import Changed
 from client.output import Format, console, name_command, print_data, print_problems
@@ -81,8 +82,8 @@ def list_pods(
 ) -> None:
     """List limited pods: limits, where they came from, whether they are in force."""
     cluster = connect(kubeconfig, context)
-    wanted = _wanted(cluster, namespace, selector, everywhere=all_namespaces)
-    pods = _limited(cluster, wanted)
+    wanted = wanted_pods(cluster, namespace, selector, everywhere=all_namespaces)
+    pods = limited_pods(cluster, wanted)
     if output_format is not Format.TABLE:
         print_data(pods, output_format)
     elif pods or watch:
@@ -114,7 +115,7 @@ def show(
 ) -> None:
     """Show what POD asks for, what is in force and how, and its counters."""
     cluster = connect(kubeconfig, context)
-    found = _pod(cluster, namespace, pod)
+    found = one_pod(cluster, namespace, pod)
     if output_format is not Format.TABLE:
         print_data(found, output_format)
         return
@@ -151,7 +152,7 @@ def explain(
 
     cluster = connect(kubeconfig, context)
     try:
-        found = _pod(cluster, namespace, pod)
+        found = one_pod(cluster, namespace, pod)
     except NotFoundError as error:
         _explain_refused(cluster, namespace or cluster.namespace, pod, output_format, error)
         return
@@ -195,7 +196,7 @@ def set_limits(
     cluster = connect(kubeconfig, context)
     scope = namespace or cluster.namespace
     if pod:
-        pods = tuple(_pod(cluster, scope, name) for name in pod)
+        pods = tuple(one_pod(cluster, scope, name) for name in pod)
     else:
         found = cluster.list(f"/api/v1/namespaces/{scope}/pods", {"labelSelector": selector})
         pods = sort_pods(map(read_pod, found))
@@ -228,17 +229,17 @@ def top(
 ) -> None:
     """Show rates live until Ctrl-C; with --once, -o json or -o yaml one sample."""
     cluster = connect(kubeconfig, context)
-    wanted = _wanted(cluster, namespace, selector, everywhere=all_namespaces)
+    wanted = wanted_pods(cluster, namespace, selector, everywhere=all_namespaces)
     counters = partial(Counters, cluster, release_namespace, wanted.namespace)
     if once or output_format is not Format.TABLE:
-        _, rows = next_rows(lambda: _limited(cluster, wanted), counters, interval)
+        _, rows = next_rows(lambda: limited_pods(cluster, wanted), counters, interval)
         if output_format is Format.TABLE:
             console().print(make_view(rows))
         else:
             print_data(rows, output_format)
         return
     with contextlib.suppress(KeyboardInterrupt):
-        show_live(lambda: _limited(cluster, wanted), counters, interval)
+        show_live(lambda: limited_pods(cluster, wanted), counters, interval)
 
 
 @app.command()
@@ -275,10 +276,6 @@ def nodes(
         print("nothing is shared here; docs/user/sharing.md says what can be")
 
 
-def _limited(cluster: Cluster, wanted: Wanted) -> tuple[PodLimits, ...]:
-    return sort_pods(map(read_pod, cluster.list(wanted.path, wanted.query)))
-
-
 def _explain_refused(
     cluster: Cluster, namespace: str, name: str, output_format: Format, error: NotFoundError
 ) -> None:
@@ -294,21 +291,6 @@ def _explain_refused(
         output.print_refusals(refusals)
     else:
         print_data(refusals, output_format)
-
-
-def _pod(cluster: Cluster, namespace: str | None, name: str) -> PodLimits:
-    scope = namespace or cluster.namespace
-    return read_pod(cluster.get(f"/api/v1/namespaces/{scope}/pods/{name}"))
-
-
-def _wanted(cluster: Cluster, namespace: str | None, selector: str, *, everywhere: bool) -> Wanted:
-    """Limited pods of the namespace that is meant, or of all."""
-    selectors = ",".join(filter(None, (LIMITED_SELECTOR, selector)))
-    query = {"labelSelector": selectors}
-    if everywhere:
-        return Wanted("/api/v1/pods", query)
-    scope = namespace or cluster.namespace
-    return Wanted(f"/api/v1/namespaces/{scope}/pods", query, scope)
 
 
 if __name__ == "__main__":
