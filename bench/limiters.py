@@ -207,7 +207,9 @@ class PlainEdt:
             *("limit", "1000000", "flow_limit", "1000000"),
         )
         try:
-            index = rig.node.run("cat", f"/sys/class/net/{port}/ifindex").strip()
+            # Not from /sys, which shows the namespace that it was mounted in.
+            said = json.loads(rig.node.run("ip", "-j", "link", "show", "dev", port))
+            index = str(said[0]["ifindex"])
             argv = [sys.executable, str(program), str(pin), str(bits_per_sec // 8), index]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             with running(argv, **pipes) as process:
