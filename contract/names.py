@@ -72,6 +72,8 @@ OUR_LABELS: Final = frozenset(
 
 # The pod condition, written by the enforcer.
 CONDITION_BANDWIDTH_ENFORCED: Final = f"{DOMAIN}/BandwidthEnforced"
+NO_LIMIT_MESSAGE: Final = "no limit is asked for"
+"""How the condition begins of a pod that waits for it and asks for nothing any more."""
 
 # Policy: a ConfigMap of this name in a namespace, and one in the release namespace for the cluster.
 POLICY_CONFIG_MAP: Final = "podpace-policy"

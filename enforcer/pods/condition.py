@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from contract.limits import Limits
-from contract.names import Direction, Mode, Reason
+from contract.names import NO_LIMIT_MESSAGE, Direction, Mode, Reason
 from contract.wording import describe_bandwidth
 from enforcer.pods.pod import Condition, Pod
 
@@ -67,7 +67,7 @@ def judge(pod: Pod, outcome: Outcome) -> Condition:
 def released(pod: Pod) -> Condition | None:
     """The condition of a pod that asks for no limit any more; None: it should have none."""
     # Its readiness still waits for this condition, and there is nothing left to wait for.
-    return _condition("True", Reason.ENFORCED, "no limit is asked for") if pod.gated else None
+    return _condition("True", Reason.ENFORCED, NO_LIMIT_MESSAGE) if pod.gated else None
 
 
 def _in_force(pod: Pod, outcome: InForce) -> Condition:
@@ -81,7 +81,7 @@ def _in_force(pod: Pod, outcome: InForce) -> Condition:
     if pod.asked.unreadable:
         return _condition("False", Reason.PARTLY_ENFORCED if held else Reason.FAILED, *parts)
     if not held:
-        return _condition("True", Reason.ENFORCED, "no limit is asked for", *parts)
+        return _condition("True", Reason.ENFORCED, NO_LIMIT_MESSAGE, *parts)
     if outcome.limits.mode is Mode.OBSERVE:
         # A gate waits for what this pod will get, and observing is all it will get.
         status = "True" if pod.gated else "False"

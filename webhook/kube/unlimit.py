@@ -43,7 +43,11 @@ def is_released(pod: Json) -> bool:
     gates = pod["spec"].get("readinessGates") or []
     gated = any(gate["conditionType"] == kind for gate in gates)
     found = [c for c in status.get("conditions") or [] if c["type"] == kind]
-    return not found or (gated and found[0]["status"] == "True")
+    if not found:
+        return True
+    # One that waits for it keeps it, as its node words it then.
+    message = found[0].get("message") or ""
+    return gated and found[0]["status"] == "True" and message.startswith(names.NO_LIMIT_MESSAGE)
 
 
 def is_pending(pod: Json) -> bool:
@@ -64,7 +68,7 @@ def open_gate(pod: Json) -> list[Json]:
         "type": names.CONDITION_BANDWIDTH_ENFORCED,
         "status": "True",
         "reason": names.Reason.ENFORCED.value,
-        "message": "no limit is asked for: podpace was uninstalled",
+        "message": f"{names.NO_LIMIT_MESSAGE}: podpace was uninstalled",
     }
     guard: Json = {"op": "test", "path": "/metadata/uid", "value": pod["metadata"]["uid"]}
     if (pod.get("status") or {}).get("conditions"):

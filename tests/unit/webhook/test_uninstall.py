@@ -266,9 +266,14 @@ def _gated(pod: Json) -> None:
     pod["spec"]["readinessGates"] = [gate]
 
 
+def _told(pod: Json) -> None:
+    _gated(pod)
+    pod["status"]["conditions"][0]["message"] = names.NO_LIMIT_MESSAGE
+
+
 RELEASED: list[tuple[str, Callable[[Json], Any]]] = [
     ("no condition", lambda pod: pod["status"]["conditions"].clear()),
-    ("ready by its gate", _gated),
+    ("ready by its gate", _told),
     ("ended", lambda pod: pod["status"].update(phase="Succeeded")),
     ("on no node", lambda pod: pod["spec"].pop("nodeName")),
 ]
@@ -283,6 +288,16 @@ def test_a_pod_is_released_when_nothing_claims_a_limit(change: Callable[[Json], 
     cluster.put("/api/v1/namespaces/shop/pods/web", released)
 
     assert Unlimit(cluster, lambda _: None).step() == []
+
+
+def test_a_gated_pod_that_is_limited_still_is_waited_for() -> None:
+    """It is ready before and after; its node has not spoken yet."""
+    cluster = FakeApi()
+    held = limited_pod()
+    _gated(held)
+    cluster.put("/api/v1/namespaces/shop/pods/web", held)
+
+    assert Unlimit(cluster, lambda _: None).step() == ["shop/web"]
 
 
 @pytest.mark.parametrize("conditions", [None, [{"type": "PodScheduled", "status": "False"}]])
