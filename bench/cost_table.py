@@ -17,7 +17,7 @@ own program, without those that an empty one takes to be run and timed. In brack
 the limiter, with what timing them takes: the other direction's ACKs, sock_ops at each round trip,
 those at the veth. *Plain EDT* is a textbook program: a clock for each target in a hash,
 `skb->tstamp`, a horizon. It needs `fq` behind it, whose work is not in the figure, nor is HTB's in
-ours. The goal is at most 2 of it.
+ours. The goal is at most 2 of it. A column with a commit's name is that version of Podpace.
 """
 
 
@@ -42,18 +42,25 @@ def part_of_edt(row: Mapping[str, Mapping[str, Any]]) -> float | None:
 
 def section(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """The section; empty where nothing was measured."""
-    names = [PlainEdt.name, Podpace.name]
-    lines = ["| cell | plain EDT | podpace | of plain EDT |", "| --- | --- | --- | --- |"]
+    known = {EmptyProgram.name, PlainEdt.name, Podpace.name}
+    commits = sorted({name for row in rows.values() for name in row} - known)
+    names = [PlainEdt.name, Podpace.name, *commits]
+    lines = [
+        f"| cell | {' | '.join(names)} | of plain EDT |",
+        f"| --- | {' | '.join('---' for _ in names)} | --- |",
+    ]
     for cell, row in rows.items():
         part = part_of_edt(row)
         if part is None:
             continue
         empty = row[EmptyProgram.name]["own_ns"]
-        texts = [_text(row[name], empty) for name in names]
+        texts = [_text(row.get(name), empty) for name in names]
         lines.append(f"| {cell} | {' | '.join(texts)} | {part:.2f} |")
     return "" if len(lines) == 2 else f"{_INTRODUCTION}\n" + "\n".join(lines)
 
 
-def _text(cost: Mapping[str, Any], empty_ns: float) -> str:
+def _text(cost: Mapping[str, Any] | None, empty_ns: float) -> str:
+    if cost is None:
+        return "-"
     everything = sum(max(0.0, ns) for ns in cost["by_program_ns"].values())
     return f"{cost['own_ns'] - empty_ns:.0f} ({everything:.0f})"
