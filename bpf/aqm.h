@@ -50,6 +50,7 @@
 #define MAY_PASS_NS 100000
 /* The queue makes up for lost time at three halves of the limit (enforcer/net/queues.py). */
 #define BULK_CEIL_HALVES 3
+
 enum aqm_verdict {
     AQM_SPARSE, /* send at once, before what waits */
     AQM_BULK,   /* send in its turn */
