@@ -45,7 +45,7 @@ BPF_F_TABLE("hash", u64, u32, earlier_sockets, 16384, BPF_F_NO_PREALLOC);
 BPF_PERCPU_ARRAY(loopback_arrival, struct arrival, 1);
 
 /* [0]: when somebody that shares, and that the daemon gives nothing yet, last used all it has. The
- * programs write; the daemon looks ten times a second. */
+ * programs and the shaper write; the daemon looks ten times a second. */
 BPF_ARRAY(sharing_wanted, u64, 1);
 __attribute__((section("maps/export"))) struct sharing_wanted_table_t __sharing_wanted;
 

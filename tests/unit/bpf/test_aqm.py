@@ -1,126 +1,28 @@
-"""What a packet meets at the shaper: bpf/aqm.h through ctypes, in simulated time."""
+"""What a packet meets at the shaper: bpf/aqm.h in simulated time."""
 
 import ctypes
-import re
-import shutil
-import subprocess
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enforcer.datapath import shaper_abi
-from tests.needs import missing
-
-SOURCE = Path(__file__).with_name("shaper.c")
-HEADERS = Path(__file__).parents[3] / "bpf"
-SPARSE, BULK, MARK, SIGNAL, DROP = range(5)
-MSEC = 10**6
-SEC = 10**9
-START = 3600 * SEC
-FRAME = 1514
-RATE = 10_000_000 // 8
-
-
-def declared(structure: str) -> list[tuple[str, type]]:
-    """The numbers of a structure of bpf/shape.h, in order."""
-    body = (HEADERS / "shape.h").read_text().split(f"struct {structure} {{")[1].split("};")[0]
-    kinds = {
-        "u64": ctypes.c_uint64,
-        "u32": ctypes.c_uint32,
-        "struct bpf_spin_lock": ctypes.c_uint32,
-    }
-    found = re.findall(r"^\s*(u64|u32|struct bpf_spin_lock) (\w+);", body, re.MULTILINE)
-    return [(name, kinds[kind]) for kind, name in found]
-
-
-class Link(ctypes.Structure):
-    """struct link."""
-
-    _fields_ = declared("link")
-
-
-class Shaper(ctypes.Structure):
-    """struct shaper."""
-
-    _fields_ = declared("shaper")
-
-
-class Flow(ctypes.Structure):
-    """struct shaped_flow."""
-
-    _fields_ = declared("shaped_flow")
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """Compiled once."""
-    if shutil.which("cc") is None:
-        missing("needs a C compiler; run: apt-get install gcc libc6-dev")
-    built = tmp_path_factory.mktemp("aqm") / "aqm.so"
-    command = ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run([*command, f"-I{HEADERS}", "-o", built, SOURCE], check=True)
-    c = ctypes.CDLL(str(built))
-    u32, u64 = ctypes.c_uint32, ctypes.c_uint64
-    shaper, flow, link = (ctypes.POINTER(kind) for kind in (Shaper, Flow, Link))
-    c.admit.argtypes = (shaper, flow, link, u32, ctypes.c_int, u64)
-    c.take_far.argtypes = (shaper, link, u32)
-    c.cost_ns.argtypes = (link, u32)
-    c.cost_ns.restype = u64
-    c.sent_late.argtypes = (shaper, link, u32, u64)
-    c.take_back.argtypes = (shaper, link, u32)
-    c.take_back.restype = None
-    c.signalled.argtypes = (shaper, flow, u64)
-    c.signalled.restype = None
-    sizes = {"link": Link, "shaper": Shaper, "flow": Flow}
-    for name, kind in sizes.items():
-        assert u64.in_dll(c, f"{name}_size").value == ctypes.sizeof(kind)
-    return c
-
-
-def link_of(rate: int = RATE, burst_ns: int = 20 * MSEC) -> Link:
-    """As user space writes it."""
-    record = shaper_abi.LinkRecord(1, rate, burst_ns, 0, 0, 0, rate, 1514, 0, 2, 3, 1)
-    return Link.from_buffer_copy(shaper_abi.encode_link(record))
-
-
-@dataclass
-class Target:
-    """One shaper with a busy past: no credit is left."""
-
-    c: ctypes.CDLL
-    link: Link
-    shaper: Shaper
-    now: int = START
-
-    def send(self, flow: Flow, frame_bytes: int = FRAME, *, tcp: bool = True) -> int:
-        """One packet now; a signal is obeyed by dropping it, as without ECN."""
-        if self.c.take_far(self.shaper, self.link, frame_bytes):
-            return SPARSE
-        verdict = self.c.admit(self.shaper, flow, self.link, frame_bytes, int(tcp), self.now)
-        if verdict == SIGNAL:
-            self.c.take_back(self.shaper, self.link, frame_bytes)
-            self.c.signalled(self.shaper, flow, self.now)
-        return verdict
-
-    @property
-    def delay_ns(self) -> int:
-        """What waits."""
-        return max(0, self.shaper.departs_at_ns - self.now)
-
-
-@pytest.fixture
-def target(library: ctypes.CDLL) -> Target:
-    """At 10 Mbit/s."""
-    return Target(library, link_of(), Shaper(departs_at_ns=START, seen_at_ns=START))
-
-
-def fill(target: Target, flow: Flow, until_ns: int) -> None:
-    """Queue frames of a flow that nothing stops."""
-    while target.delay_ns < until_ns:
-        target.c.admit(target.shaper, flow, target.link, FRAME, 1, target.now)
+from tests.unit.bpf.shaper import (
+    BULK,
+    DROP,
+    FRAME,
+    MARK,
+    MSEC,
+    RATE,
+    SEC,
+    SIGNAL,
+    SPARSE,
+    START,
+    Flow,
+    Shaper,
+    Target,
+    fill,
+    link_of,
+)
 
 
 @pytest.mark.parametrize("rate", [125, RATE, 125_000_000, 12_500_000_000])
@@ -325,55 +227,3 @@ def test_a_full_frame_of_a_large_mtu_passes_what_waits(library: ctypes.CDLL) -> 
     target.now += 10 * MSEC
     target.link = link_of()
     assert target.send(Flow(), 9014) != SPARSE
-
-
-def sent(target: Target, seconds: float, own: float = 0, other: float = 0) -> tuple[int, int]:
-    """Frames every ms from the target's own sockets and past them, in limits; bytes let through."""
-    passed, credit = [0, 0], [0.0, 0.0]
-    for _ in range(int(seconds * 1000)):
-        target.now += MSEC
-        for i, wanted in enumerate((own, other)):
-            credit[i] += wanted * RATE / 1000
-            while credit[i] >= FRAME:
-                credit[i] -= FRAME
-                if i == 0:  # counted by the program, and no more
-                    target.link.own_bytes += FRAME
-                    late = 0
-                else:
-                    late = target.c.sent_late(target.shaper, target.link, FRAME, target.now)
-                passed[i] += 0 if late else FRAME
-    return passed[0], passed[1]
-
-
-@pytest.fixture
-def bounded(library: ctypes.CDLL) -> Target:
-    """What is sent past the sockets of a target of 10 Mbit/s."""
-    record = shaper_abi.LinkRecord(1, 0, 0, RATE * 105 // 100, 20 * MSEC, 0, 0, 1522, 0, 2, 3, 1)
-    return Target(library, Link.from_buffer_copy(shaper_abi.encode_link(record)), Shaper())
-
-
-def test_what_passes_the_sockets_is_bounded_at_a_little_above_their_limit(bounded: Target) -> None:
-    """Over ten seconds 1.05 of it and the burst."""
-    _, other = sent(bounded, 10, other=20)
-    assert 1.03 <= other / 10 / RATE <= 1.06
-    assert bounded.shaper.sent_dropped_packets > 0
-
-
-def test_sockets_that_keep_to_their_limit_never_lose_a_packet_to_others(bounded: Target) -> None:
-    """Others have what is left of the bound."""
-    own, other = sent(bounded, 10, own=1, other=20)
-    assert own / 10 / RATE == pytest.approx(1, abs=0.01)
-    assert (own + other) / 10 / RATE <= 1.06
-
-
-def test_a_small_frame_passes_where_the_sockets_are_ahead(bounded: Target) -> None:
-    """An echo is answered while TCP is in its debt; a flood of small frames is not."""
-    sent(bounded, 0.01, other=0.2)
-    sent(bounded, 0.05, own=3)
-    late = [bounded.c.sent_late(bounded.shaper, bounded.link, 98, bounded.now)]
-    late += [bounded.c.sent_late(bounded.shaper, bounded.link, FRAME, bounded.now)]
-    flood = [
-        bounded.c.sent_late(bounded.shaper, bounded.link, 98, bounded.now) for _ in range(5000)
-    ]
-    assert late == [0, 1]
-    assert flood[-1] == 1
