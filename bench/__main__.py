@@ -1,13 +1,16 @@
 """``make bench``: Podpace beside the CNI bandwidth plugin, TBF and a plain dropping bucket.
 
-Cells are DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS[,FAMILY[,RTT[,ECN]]] with wildcards, several
-separated by spaces: 'egress,10M,cubic,1', '*,100M,*,10', 'egress,37M,cubic,3',
-'ingress,1G,udp,1,v6', 'ingress,100M,cubic,10,v4,0ms,ecn'. Without any, the whole matrix; a run that
+Cells are DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS[,FAMILY[,RTT[,ECN[,MTU]]]] with wildcards,
+several separated by spaces: 'egress,10M,cubic,1', '*,100M,*,10', 'egress,37M,cubic,3',
+'ingress,1G,udp,1,v6', 'ingress,100M,cubic,10,v4,0ms,ecn', '*,1G,cubic,1,v4,0ms,noecn,9001'.
+Without any, the whole matrix; a run that
 was stopped goes on where it was.
 """
 
 import argparse
 import os
+import platform
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -37,7 +40,8 @@ from bench.rig import Rig, RigError, path_delay, ping, rig, terminating
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
-VM_RESULTS = HERE / "results-vm.jsonl"
+VM_RESULTS = "results-vm-{kernel}.jsonl"
+"""One for each kernel, such as 6.12."""
 COST_RESULTS = HERE / "results-cost.jsonl"
 PAGE = HERE / "RESULTS.md"
 PLOTS = HERE / "plots"
@@ -149,8 +153,10 @@ def _line(m: Measurement) -> str:
 def write_page(console: Console) -> None:
     """RESULTS.md and the plots, from everything measured so far."""
     found = results.read(RESULTS)
+    kept = HERE.glob(VM_RESULTS.format(kernel="*"))
+    vms = [results.read(path) for path in sorted(kept, key=_by_kernel)]
     cost = cost_table.section(cost_table.read(COST_RESULTS))
-    PAGE.write_text(render(found, draw(found, PLOTS), results.read(VM_RESULTS), cost))
+    PAGE.write_text(render(found, draw(found, PLOTS), vms, cost))
     draw_door(found, PLOTS / "door.svg")
     shown = PAGE.relative_to(HERE.parent)
     console.print(f"[green]✓[/] {shown}: {len(found.measurements)} results", highlight=False)
@@ -173,6 +179,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _results_path(options: argparse.Namespace) -> Path:
+    kernel = ".".join(platform.release().split(".")[:2])
+    return HERE / VM_RESULTS.format(kernel=kernel) if options.vm else RESULTS
+
+
+def _by_kernel(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path.name)]
+
+
 def _todo(options: argparse.Namespace) -> list[Task]:
     unknown = set(options.limiters.split(",")) - SHORT_NAMES.keys()
     if unknown:
@@ -185,7 +200,7 @@ def _todo(options: argparse.Namespace) -> list[Task]:
         raise RigError("a cell needs at least 3 seconds: rates count from the second one on")
     if chosen or options.fresh:
         return todo
-    done = results.read(VM_RESULTS if options.vm else RESULTS).measurements
+    done = results.read(_results_path(options)).measurements
     return [(cell, name) for cell, name in todo if (cell.key, name) not in done]
 
 
@@ -198,8 +213,7 @@ def main() -> int:
             if not options.render:
                 if os.geteuid() != 0:
                     raise RigError("namespaces and cgroups need root: sudo make bench")
-                path = VM_RESULTS if options.vm else RESULTS
-                run(console, _todo(options), options.seconds, path)
+                run(console, _todo(options), options.seconds, _results_path(options))
             if not options.vm:
                 write_page(console)
     except KeyboardInterrupt:

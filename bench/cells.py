@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import product
 
-from bench.rig import RigError, TcpLoad, UdpLoad
+from bench.rig import STANDARD_MTU, RigError, TcpLoad, UdpLoad
 from bench.units import limit_text
 from contract.names import Direction
 from contract.problems import Problem
@@ -18,19 +18,23 @@ _KNOWN = (
     [str(d) for d in (Direction.EGRESS, Direction.INGRESS)],
     ["1M", "10M", "100M", "1G", "5G"],
     ["cubic", "bbr"],
-    ["1", "10", "50"],
+    ["1", "3", "10", "24", "50"],
     ["v4", "v6"],
     ["0ms", "10ms", "50ms"],
     ["noecn", "ecn"],
+    ["1500", "9001"],
 )
-_FIELDS = "DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS,FAMILY,RTT,ECN"
-_LEFT_OUT = ("*", "*", "*", "*", "v4", "0ms", "noecn")
+_FIELDS = "DIRECTION,LIMIT,CONGESTION_CONTROL,FLOWS,FAMILY,RTT,ECN,MTU"
+_LEFT_OUT = ("*", "*", "*", "*", "v4", "0ms", "noecn", "1500")
 """What the last fields are when they are left out."""
+_ALWAYS_SAID = 5
 MATRIX = (
     "*,*,*,*,v4",
     "*,*,cubic,10,v6",
     "*,*M,udp,1,*",  # one iperf3 cannot offer twice 1G in datagrams
     "ingress,10*M,cubic,*,v4,0ms,ecn",  # bbr does not heed a mark
+    "*,10*M,cubic,1*,v4,0ms,noecn,9001",
+    "*,1G,cubic,1*,v4,0ms,noecn,9001",
     "*,none,cubic,*,v4",
 )
 """What a run without CELLS measures."""
@@ -58,16 +62,17 @@ class Cell:
     """Of the path, beyond the rig's own."""
     ecn: bool = False
     """Whether both ends negotiate explicit congestion notification."""
+    mtu_bytes: int = STANDARD_MTU
+    """Of every link."""
 
     @property
     def key(self) -> str:
         """As it is written in CELLS."""
         limit = limit_text(self.limit_bits_per_sec) if self.limit_bits_per_sec else NO_LIMIT
         fields = [self.direction, limit, self.congestion_control, self.flows, f"v{self.family}"]
-        if self.rtt_ms or self.ecn:
-            fields.append(f"{self.rtt_ms}ms")
-        if self.ecn:
-            fields.append("ecn")
+        fields += [f"{self.rtt_ms}ms", "ecn" if self.ecn else "noecn", self.mtu_bytes]
+        while str(fields[-1]) == _LEFT_OUT[len(fields) - 1] and len(fields) > _ALWAYS_SAID:
+            fields.pop()
         return ",".join(map(str, fields))
 
     @property
@@ -91,8 +96,17 @@ class Cell:
         """The traffic."""
         if self.is_udp:
             offered = 2 * (self.limit_bits_per_sec or 500_000_000)
-            return UdpLoad(self.direction, offered, seconds, self.family, self.flows)
-        return TcpLoad(self.direction, seconds, self.flows, self.congestion_control, self.family)
+            return UdpLoad(
+                self.direction, offered, seconds, self.family, self.flows, mtu_bytes=self.mtu_bytes
+            )
+        return TcpLoad(
+            self.direction,
+            seconds,
+            self.flows,
+            self.congestion_control,
+            self.family,
+            mtu_bytes=self.mtu_bytes,
+        )
 
 
 def parse_cell(key: str) -> Cell:
@@ -100,7 +114,7 @@ def parse_cell(key: str) -> Cell:
     try:
         given = key.split(",")
         fields = [*given, *_LEFT_OUT[len(given) :]]
-        direction, limit, congestion_control, flows, family, rtt, ecn = fields
+        direction, limit, congestion_control, flows, family, rtt, ecn, mtu = fields
         bits = None if limit == NO_LIMIT else parse_bits_per_second("limit", limit)
         if isinstance(bits, Problem):
             raise RigError(f"cell {key}: {bits}")
@@ -112,6 +126,7 @@ def parse_cell(key: str) -> Cell:
             int(family.removeprefix("v")),
             int(rtt.removesuffix("ms")),
             {"noecn": False, "ecn": True}[ecn],
+            int(mtu),
         )
     except (KeyError, ValueError) as e:
         raise RigError(
@@ -122,7 +137,8 @@ def parse_cell(key: str) -> Cell:
 def expand(pattern: str) -> list[Cell]:
     """The cells of one pattern: wildcards pick among the matrix's values, words stand as they are.
 
-    Fields left out at the end are ``*``, the family ``v4``, the path without a delay, no ECN.
+    Fields left out at the end are ``*``, the family ``v4``, the path without a delay, no ECN, an
+    MTU of 1500.
     """
     given = pattern.split(",")
     fields = [*given, *_LEFT_OUT[len(given) :]]

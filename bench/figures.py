@@ -13,6 +13,7 @@ from bench.limiters import CniBandwidth, Policer, Tbf
 from bench.measurement import Measurement
 from bench.ours import Podpace
 from bench.results import Results
+from bench.rig import STANDARD_MTU
 
 STYLES = {
     Policer.name: ("#d73027", "v"),
@@ -48,6 +49,7 @@ def _draw(results: Results, direction: str, path: Path) -> Path | None:
             and not cell.is_udp
             and cell.family == 4
             and not cell.ecn
+            and cell.mtu_bytes == STANDARD_MTU
         },
         key=lambda c: (c.limit_bits_per_sec, c.congestion_control != "cubic", c.flows),
     )

@@ -18,6 +18,7 @@ from bench.rig import (
     bulk,
     negotiating_ecn,
     path_delay,
+    path_mtu,
     ping,
     socket_counters,
 )
@@ -55,6 +56,8 @@ class Measurement:
     first_second_frame_bytes: int = 0
     retransmits: int | None = None
     """Over the whole run."""
+    resent_part: float | None = None
+    """TCP: of the segments after the first second."""
     lost_part: float | None = None
     """UDP: lost of sent."""
     jain_index: float | None = None
@@ -81,6 +84,7 @@ def measure(rig: Rig, limiter: Limiter, cell: Cell, seconds: float) -> Measureme
     limit = cell.limit_bits_per_sec or HIGH_LIMIT_BITS_PER_SEC
     try:
         with (
+            path_mtu(rig, cell.mtu_bytes),
             path_delay(rig, cell.rtt_ms),
             negotiating_ecn(rig, cell.ecn),
             limiter.applied(rig, cell.direction, limit),
@@ -130,6 +134,7 @@ def _measure(
         utilisation=goodput / (load.payload_of_frame * limit) if limit else None,
         frames_of_limit=frame_bits_per_sec / limit if limit else None,
         retransmits=None if cell.is_udp else steady.retransmits,
+        resent_part=None if cell.is_udp else steady.resent_part,
         ping_p50_ms=answered.p50_ms,
         ping_p99_ms=answered.p99_ms,
         pings_lost=answered.lost,
@@ -153,6 +158,7 @@ class _Steady:
 
     frame_bits_per_sec: float
     retransmits: int
+    resent_part: float
 
 
 def _watch(rig: Rig, limiter: Limiter, cell: Cell, running: RunningBulk, seconds: float) -> _Steady:
@@ -170,15 +176,17 @@ def _watch(rig: Rig, limiter: Limiter, cell: Cell, running: RunningBulk, seconds
         time.sleep(max(0.0, running.started_at + offset_seconds - time.monotonic()))
 
     wait_until(_SKIP_START_SECONDS)
-    sockets, frames = socket_counters(rig.pod), counter.read()
+    sockets, sent, frames = socket_counters(rig.pod), socket_counters(sender), counter.read()
     wait_until(seconds - _SKIP_END_SECONDS)
-    retransmits = socket_counters(sender).retransmitted_segments
+    sent_until = socket_counters(sender)
+    later = sent_until - sent
     if behind_programs:
         counted = socket_counters(rig.pod) - sockets
         bits_per_sec = counted.received_frame_bytes(cell.family) * 8 / counted.at_seconds
     else:
         bits_per_sec = (counter.read() - frames).bits_per_sec
-    return _Steady(bits_per_sec, retransmits)
+    resent_part = later.retransmitted_segments / max(1, later.sent_segments)
+    return _Steady(bits_per_sec, sent_until.retransmitted_segments, resent_part)
 
 
 def _program_runs(

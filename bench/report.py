@@ -8,6 +8,7 @@ from bench.limiters import CniBandwidth, EmptyProgram, PlainEdt, Policer, Tbf, U
 from bench.measurement import Measurement
 from bench.ours import Podpace
 from bench.results import GOALS, Results, missed_goals
+from bench.rig import STANDARD_MTU
 from bench.units import rate_text
 
 ORDER = (
@@ -23,7 +24,8 @@ _INTRODUCTION = """\
 # Side by side
 
 Every cell was measured under each limiter that it shows, by `make bench`, on the rig that
-`docs/measuring.md` describes: two network namespaces on one machine, MTU 1500. A cell that was
+`docs/measuring.md` describes: two network namespaces on one machine, MTU 1500
+where nothing else is said. A cell that was
 measured again for one limiter alone shows its latest figure. Absolute figures differ between
 machines; the comparison holds. Made by `python -m bench --render` from
 `results.jsonl`; edit neither.
@@ -37,15 +39,15 @@ machines; the comparison holds. Made by `python -m bench --render` from
 
 Limits count Ethernet frame bytes. *Utilisation* is the goodput after the first second as a part of
 what full frames carry within the limit (IPv4 TCP: 0.956 of it). *Retransmits* count the whole run,
-the start included. *Ping* is a UDP datagram every 20 ms through the pod meanwhile; lost ones count
-as 2000 ms.
+the start included; *resent* is the part of the segments after the first second. *Ping* is a UDP
+datagram every 20 ms through the pod meanwhile; lost ones count as 2000 ms.
 """
 
 
 def render(
-    results: Results, plots: Sequence[Path], vm: Results | None = None, cost: str = ""
+    results: Results, plots: Sequence[Path], vms: Sequence[Results] = (), cost: str = ""
 ) -> str:
-    """The whole page; ``vm`` is what was measured in a virtual machine, ``cost`` a section."""
+    """The whole page; ``vms`` is what was measured in virtual machines, ``cost`` a section."""
     by_cell: dict[Cell, dict[str, Measurement]] = {}
     for (key, limiter), measurement in results.measurements.items():
         by_cell.setdefault(parse_cell(key), {})[limiter] = measurement
@@ -62,17 +64,19 @@ def render(
             ]
             if rows:
                 parts.append(_overview(f"{name}, {direction}", rows, by_cell, udp))
-    if vm and vm.measurements:
-        parts.append(_in_vm(vm))
+    measured = [vm for vm in vms if vm.measurements]
+    if measured:
+        parts += [_VM_INTRODUCTION, *map(_in_vm, measured)]
     free = [c for c in cells if not c.limit_bits_per_sec]
     if free:
         parts.append(_free(free, by_cell))
     if cost:
         parts.append(cost)
     missed = missed_goals(by_cell[c][Podpace.name] for c in cells if Podpace.name in by_cell[c])
-    if vm:
+    for vm in measured:
         ours = (m for (_, name), m in vm.measurements.items() if name == Podpace.name)
-        missed += [f"in the virtual machine: {line}" for line in missed_goals(ours, in_vm=True)]
+        lines = missed_goals(ours, in_vm=True)
+        missed += [f"in a virtual machine, {vm.machine['kernel']}: {line}" for line in lines]
     parts.append(_goals(missed))
     notes = [f"- {m.cell}, {m.limiter}: {m.note}" for m in results.measurements.values() if m.note]
     if notes:
@@ -90,9 +94,9 @@ put its ends.
 """
 
 _VM_INTRODUCTION = """\
-## In a virtual machine
+## In virtual machines
 
-By `make bench-vm`: Debian's kernel, which has fq and netem, on one emulated processor whose clock
+By `make bench-vm`: Debian's kernels, which have fq and netem, on one emulated processor whose clock
 counts instructions, a nanosecond each: nothing but what it has to do makes it late, and its figures
 come out again on any machine. Senders know nothing of Podpace. The path's delay is netem's, behind
 the sender's interface.
@@ -104,12 +108,13 @@ def _in_vm(vm: Results) -> str:
     for (key, limiter), measurement in vm.measurements.items():
         by_cell.setdefault(parse_cell(key), {})[limiter] = measurement
     rows = "\n".join(f"| {name} | {value} |" for name, value in vm.machine.items())
-    parts = [_VM_INTRODUCTION, f"| | |\n|---|---|\n{rows}"]
+    kernel = vm.machine["kernel"]
+    parts = [f"### Linux {kernel}", f"| | |\n|---|---|\n{rows}"]
     for direction in ("egress", "ingress"):
         cells = sorted((c for c in by_cell if c.direction == direction), key=_order)
         if cells:
-            table = _overview(f"TCP, {direction}, in a virtual machine", cells, by_cell, udp=False)
-            parts.append(f"#{table}")
+            table = _overview(f"TCP, {direction}, Linux {kernel}", cells, by_cell, udp=False)
+            parts.append(f"##{table}")
     return "\n\n".join(parts)
 
 
@@ -118,6 +123,7 @@ def _order(cell: Cell) -> tuple[object, ...]:
         cell.is_udp,
         cell.family,
         cell.direction != "egress",
+        cell.mtu_bytes,
         cell.ecn,
         cell.rtt_ms,
         cell.limit_bits_per_sec or 0,
@@ -140,7 +146,8 @@ def _name(cell: Cell) -> str:
     _, limit, congestion_control, flows, family, *_ = cell.key.split(",")
     name = f"{limit} {congestion_control} {flows}" + (" v6" if family == "v6" else "")
     path = f", path of {cell.rtt_ms} ms" if cell.rtt_ms else ""
-    return name + path + (", ECN" if cell.ecn else "")
+    mtu = f", MTU {cell.mtu_bytes:,}" if cell.mtu_bytes != STANDARD_MTU else ""
+    return name + path + (", ECN" if cell.ecn else "") + mtu
 
 
 def _overview(
@@ -201,6 +208,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Measurement], object]], ...] = (
     ("frames of limit", lambda m: _number(m.frames_of_limit, 3)),
     ("first second, kB", lambda m: f"{m.first_second_frame_bytes / 1e3:.0f}"),
     ("retransmits", lambda m: _number(m.retransmits, 0)),
+    ("resent", lambda m: _number(m.resent_part, 5)),
     ("UDP lost", lambda m: _number(m.lost_part, 3)),
     ("Jain", lambda m: _number(m.jain_index, 3)),
     ("ping p50", lambda m: f"{m.ping_p50_ms:.2f}"),

@@ -25,11 +25,13 @@ from bench.rig.probes import (
 )
 from bench.rig.process import Place, RigError, running, shielded, terminating
 from bench.rig.topology import (
+    STANDARD_MTU,
     Rig,
     cgroup2_mount,
     leftovers,
     negotiating_ecn,
     path_delay,
+    path_mtu,
     private_bpffs,
     rig,
     set_path_delay,
@@ -37,6 +39,7 @@ from bench.rig.topology import (
 )
 
 __all__ = [
+    "STANDARD_MTU",
     "BulkResult",
     "ConnectResult",
     "CpuMeter",
@@ -57,6 +60,7 @@ __all__ = [
     "leftovers",
     "negotiating_ecn",
     "path_delay",
+    "path_mtu",
     "ping",
     "private_bpffs",
     "requests",

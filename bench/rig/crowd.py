@@ -15,7 +15,6 @@ from bench.rig.process import Place
 from bench.rig.topology import PEER_ADDRESS, Rig, namespace, own_cgroup, run_batch
 
 _FIRST_HOST = 10
-_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def _join(rig: Rig, name: str, cgroup: Path, host: int) -> CrowdPod:
     run_batch(
         rig.node.namespace,
         [
-            f"link add name {port} mtu {_MTU} type veth peer name eth0 mtu {_MTU} netns {name}",
+            f"link add name {port} type veth peer name eth0 netns {name}",
             f"link set {port} master hub up",
         ],
     )

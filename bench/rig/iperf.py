@@ -11,18 +11,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.rig.process import PATIENCE, Place, RigError, running, sh
-from bench.rig.topology import Rig
+from bench.rig.topology import STANDARD_MTU, Rig
 from contract.names import Direction
 
 INTERVAL_SECONDS = 0.1
-FRAME_BYTES = 1514
-"""A full Ethernet frame at an MTU of 1500: what limits count."""
-TCP_PAYLOAD_BYTES = {4: 1448, 6: 1428}
-UDP_PAYLOAD_BYTES = {4: 1472, 6: 1452}
+ETHERNET_BYTES = 14
+"""What a frame has beside its packet: limits count both."""
+TCP_HEADER_BYTES = {4: 52, 6: 72}
+"""IP and TCP with timestamps."""
+UDP_HEADER_BYTES = {4: 28, 6: 48}
 # A limiter with a long queue delays the control connection too.
 _GRACE_SECONDS = 60 * PATIENCE
 _LISTEN_TIMEOUT_SECONDS = 60 * PATIENCE
 _FIRST_PORT = 5201
+
+
+def _payload_of_frame(mtu_bytes: int, header_bytes: int) -> float:
+    return (mtu_bytes - header_bytes) / (mtu_bytes + ETHERNET_BYTES)
 
 
 @functools.cache
@@ -51,11 +56,12 @@ class TcpLoad:
     """Else the receiver does, as a client that downloads."""
     port: int = _FIRST_PORT
     """Loads that run at the same time need different ports."""
+    mtu_bytes: int = STANDARD_MTU
 
     @property
     def payload_of_frame(self) -> float:
-        """The part of full frames that is payload: 0.956 for IPv4."""
-        return TCP_PAYLOAD_BYTES[self.family] / FRAME_BYTES
+        """The part of full frames that is payload: 0.956 for IPv4 at an MTU of 1500."""
+        return _payload_of_frame(self.mtu_bytes, TCP_HEADER_BYTES[self.family])
 
     def options(self) -> list[str]:
         """What iperf3 is told."""
@@ -74,15 +80,16 @@ class UdpLoad:
     flows: int = 1
     sender_connects: bool = False
     port: int = _FIRST_PORT
+    mtu_bytes: int = STANDARD_MTU
 
     @property
     def payload_of_frame(self) -> float:
         """The part of full frames that is payload."""
-        return UDP_PAYLOAD_BYTES[self.family] / FRAME_BYTES
+        return _payload_of_frame(self.mtu_bytes, UDP_HEADER_BYTES[self.family])
 
     def options(self) -> list[str]:
         """What iperf3 is told."""
-        payload = UDP_PAYLOAD_BYTES[self.family]
+        payload = self.mtu_bytes - UDP_HEADER_BYTES[self.family]
         rate = int(self.offered_bits_per_sec * self.payload_of_frame / self.flows)
         return ["-u", "-P", str(self.flows), "-l", str(payload), "-b", str(rate)]
 

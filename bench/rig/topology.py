@@ -26,7 +26,7 @@ POD_PORT = "vpod"
 PEER_PORT = "vpeer"
 _POD_MAC = "02:00:0a:09:00:02"
 _PEER_MAC = "02:00:0a:09:00:03"
-_MTU = 1500
+STANDARD_MTU = 1500
 _PREFIX = "podpace-"
 _TCP_ECN = "/proc/sys/net/ipv4/tcp_ecn"
 _CGROUP_EMPTY_TIMEOUT_SECONDS = 60
@@ -140,7 +140,7 @@ def _wire(node: str, pod: str, peer: str) -> None:
     commands = ["link add name hub type bridge mcast_snooping 0", "link set hub up"]
     for end, port in ((pod, POD_PORT), (peer, PEER_PORT)):
         commands += [
-            f"link add name {port} mtu {_MTU} type veth peer name eth0 mtu {_MTU} netns {end}",
+            f"link add name {port} type veth peer name eth0 netns {end}",
             f"link set {port} master hub up",
         ]
     run_batch(node, commands)
@@ -209,6 +209,30 @@ def set_path_delay(rig: Rig, rtt_ms: int) -> None:
         *("tc", "qdisc", "replace", "dev", "eth0", "root"),
         *("netem", "delay", f"{rtt_ms}ms", "limit", "100000"),
     )
+
+
+@contextmanager
+def path_mtu(rig: Rig, mtu_bytes: int) -> Iterator[None]:
+    """Links with another MTU, end to end; nothing where it is the rig's own."""
+    if mtu_bytes == STANDARD_MTU:
+        yield
+        return
+
+    def set_all(value: int) -> None:
+        for place, links in (
+            (rig.node, (POD_PORT, PEER_PORT, "hub")),
+            (rig.pod, ("eth0",)),
+            (rig.peer, ("eth0",)),
+        ):
+            for link in links:
+                place.run("ip", "link", "set", link, "mtu", str(value))
+
+    try:
+        set_all(mtu_bytes)
+        yield
+    finally:
+        with shielded():
+            set_all(STANDARD_MTU)
 
 
 @contextmanager

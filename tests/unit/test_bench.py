@@ -36,17 +36,20 @@ def test_wildcards_choose_from_the_matrix_and_words_stand_for_themselves() -> No
 
 def test_a_cell_is_chosen_once() -> None:
     """Patterns that overlap do not measure twice."""
-    assert len(select(["egress,10M,cubic,*", "*,10M,cubic,1"])) == 4
+    assert len(select(["egress,10M,cubic,*", "*,10M,cubic,1"])) == 6
 
 
 def test_the_matrix_has_every_limit_flow_count_and_congestion_control() -> None:
-    """Sixty TCP cells over IPv4, and rows for IPv6, UDP, ECN and no limit."""
+    """A hundred TCP cells over IPv4, and rows for IPv6, UDP, ECN, large frames and no limit."""
     cells = select(MATRIX)
     tcp = [c for c in cells if not c.is_udp and c.family == 4 and c.limit_bits_per_sec]
 
-    assert len([c for c in tcp if not c.ecn]) == 5 * 3 * 2 * 2
+    assert len([c for c in tcp if not c.ecn and c.mtu_bytes == 1500]) == 5 * 5 * 2 * 2
+    assert {(c.limit_bits_per_sec, c.flows) for c in tcp if c.mtu_bytes == 9001} == set(
+        product((10**7, 10**8, 10**9), (1, 10))
+    )
     assert {(c.limit_bits_per_sec, c.flows) for c in tcp if c.ecn} == set(
-        product((10**7, 10**8), (1, 10, 50))
+        product((10**7, 10**8), (1, 3, 10, 24, 50))
     )
     assert {c.family for c in cells if c.is_udp} == {4, 6}
 
@@ -141,6 +144,7 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
         ("ingress,10M,udp,1,v4", {"frames_of_limit": 1.011}, "frames at 1.011"),
         ("ingress,10M,cubic,1,v4", {"utilisation": 0.969}, "utilisation 0.969"),
         ("ingress,10M,cubic,1,v4", {"ping_p99_ms": 5.1}, "ping p99 5.1"),
+        ("ingress,10M,cubic,1,v4", {"resent_part": 0.0011}, "0.0011 of the segments"),
         ("ingress,100M,cubic,1,v4", {"ping_p99_ms": 3.1}, "ping p99 3.1"),
         ("egress,10M,cubic,1,v4", {"error": "no end"}, "no end"),
         ("egress,none,cubic,1,v4", {"throughput_left": [0.9, 0.969, 1.1]}, "0.969 of the"),
