@@ -11,7 +11,7 @@ ENGINE_PACKAGES := docker.io debootstrap
 # Where no image registry is reached: BASE=an image of your own.
 IMAGE_OPTIONS = $(if $(BASE),--build-arg BASE=$(BASE))
 
-.PHONY: help setup lint test test-cluster test-vm test-long test-node test-images images dev demo bench bench-vm bench-webhook
+.PHONY: help setup lint test test-cluster test-vm test-long test-node test-images images lock dev demo bench bench-vm bench-webhook
 
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,13 @@ engine:
 images: ## Build podpace-webhook and podpace-enforcer with docker; BASE=… for another base image
 	docker build $(IMAGE_OPTIONS) -f webhook/Dockerfile -t podpace-webhook:$(VERSION) .
 	docker build $(IMAGE_OPTIONS) -f enforcer/Dockerfile -t podpace-enforcer:$(VERSION) .
+
+lock: setup ## Pin what the images install, from the ranges in pyproject.toml; ARGS=--upgrade for newer versions
+	@.venv/bin/uv --version >/dev/null 2>&1 || .venv/bin/pip install -q --disable-pip-version-check 'uv>=0.9,<1'
+	@set -e -o pipefail; for image in webhook enforcer; do \
+	  $(PYTHON) -m tests.images.lock $$image | .venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	    --only-binary :all: --generate-hashes --no-annotate --custom-compile-command 'make lock' \
+	    -o $$image/requirements.txt $(ARGS) - ; done
 
 dev: setup ## API server, webhook, enforcer and a limited container, with docker compose
 	@ln -sfn "$$($(PYTHON) -m tests.cluster.build)" .controlplane
