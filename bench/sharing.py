@@ -2,9 +2,11 @@
 
     python -m bench.sharing --link 200M --capacity 192M --pods 10 --requests 2 --request 40M
 
-Each pod sends (or is sent) all it can get; the first ones have a request. HTB is what an
-administrator would build by hand: a class for each pod with its request as rate and the capacity as
-ceiling, in place of the link's own queue. docs/measuring.md says what is counted.
+Each pod sends (or is sent) all it can get; the first ones have a request, and 1 to 20 connections,
+the others 1 to 4. HTB is what an administrator would build by hand: a class for each pod with its
+request as rate and the capacity as ceiling, in place of the link's own queue. Priorities are what
+Cilium has for classes of pods: who has a request goes before who has none, at the link.
+docs/measuring.md says what is counted.
 """
 
 import argparse
@@ -28,6 +30,8 @@ _START_SECONDS = 2
 _LIMIT = "10G"
 _SMALL_DIVISOR = 100
 _WAIT_SECONDS = 60
+_MORE_FLOWS = 19
+_FEW_FLOWS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,12 @@ class Cell:
     requests: int
     request_bits_per_sec: int
     seconds: int
+
+    def flows(self, pod: int) -> int:
+        """Of the pod with that number, the first is 0."""
+        if pod < self.requests:
+            return 1 + _MORE_FLOWS * pod // max(1, self.requests - 1)
+        return 1 + pod % _FEW_FLOWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,7 @@ def measure(name: str, r: Rig, pods: Sequence[CrowdPod], cell: Cell) -> Row:
     with ExitStack() as stack:
         loads = [
             stack.enter_context(
-                bulk(pod, TcpLoad(cell.direction, cell.seconds, 1 + i % 4, port=5201 + i))
+                bulk(pod, TcpLoad(cell.direction, cell.seconds, cell.flows(i), port=5201 + i))
             )
             for i, pod in enumerate(pods)
         ]
@@ -114,9 +124,7 @@ def _worst_second(result: BulkResult) -> float:
 @contextmanager
 def shared_by_podpace(r: Rig, pods: Sequence[CrowdPod], cell: Cell) -> Iterator[None]:
     """Limits far above, requests, and the capacity as an option."""
-    place, port = _end(r, cell.direction)
-    link = ("rate", str(cell.link_bits_per_sec), "burst", "64k", "limit", "2mb")
-    place.run("tc", "qdisc", "replace", "dev", port, "root", "tbf", *link)
+    _limit_link(r, cell)
     more = [f"--{cell.direction}-capacity", str(cell.capacity_bits_per_sec)]
     with podpace(r, more=more) as limiter:
         for i, pod in enumerate(pods):
@@ -127,6 +135,37 @@ def shared_by_podpace(r: Rig, pods: Sequence[CrowdPod], cell: Cell) -> Iterator[
             for pod in pods:
                 _wait_until_shaped(limiter, pod.cgroup)
         yield
+
+
+def _limit_link(r: Rig, cell: Cell) -> None:
+    place, port = _end(r, cell.direction)
+    rate = f"rate {cell.link_bits_per_sec} burst 64k limit 2mb"
+    place.run(*f"tc qdisc replace dev {port} root handle 1: tbf {rate}".split())
+
+
+@contextmanager
+def shared_by_priorities(r: Rig, pods: Sequence[CrowdPod], cell: Cell) -> Iterator[None]:
+    """All of the link for pods with requests, the others have what those leave.
+
+    By HTB's classes, which lend to the first priority first: every kernel has them.
+    """
+    place, port = _end(r, cell.direction)
+    field = "src" if cell.direction is Direction.EGRESS else "dst"
+    link = cell.link_bits_per_sec
+    small = link // _SMALL_DIVISOR
+
+    def tc(arguments: str) -> None:
+        place.run("tc", *arguments.split())
+
+    tc(f"qdisc replace dev {port} root handle 1: htb default 3")
+    tc(f"class add dev {port} parent 1: classid 1:1 htb rate {link} ceil {link}")
+    for number, priority in ((2, 0), (3, 1)):
+        rates = f"htb rate {small} ceil {link} prio {priority}"
+        tc(f"class add dev {port} parent 1:1 classid 1:{number} {rates}")
+    for pod in pods[: cell.requests]:
+        match = f"u32 match ip {field} {pod.own_address}/32 flowid 1:2"
+        tc(f"filter add dev {port} parent 1: protocol ip {match}")
+    yield
 
 
 def _wait_until_shaped(limiter: Podpace, cgroup: Path) -> None:
@@ -161,18 +200,20 @@ def shared_by_htb(r: Rig, pods: Sequence[CrowdPod], cell: Cell) -> Iterator[None
     yield
 
 
-def run(cell: Cell) -> list[Row]:
+def run(cell: Cell) -> Iterator[Row]:
     """One after the other, each on a rig of its own."""
-    rows = []
-    for name, shared in (("podpace", shared_by_podpace), ("htb", shared_by_htb)):
+    for name, shared in (
+        ("podpace", shared_by_podpace),
+        ("htb", shared_by_htb),
+        ("priorities", shared_by_priorities),
+    ):
         with rig() as r, crowd(r, cell.pods) as pods, ExitStack() as stack:
             r.node.run("ip", "route", "add", "default", "dev", PEER_PORT)
             for pod in pods:
                 stack.enter_context(running(pod.pod.command("sleep", "infinity")))
                 r.node.run("ip", "route", "add", f"{pod.own_address}/32", "dev", "hub")
             stack.enter_context(shared(r, pods, cell))
-            rows.append(measure(name, r, pods, cell))
-    return rows
+            yield measure(name, r, pods, cell)
 
 
 def _quantity(text: str) -> int:
